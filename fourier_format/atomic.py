@@ -1,0 +1,136 @@
+"""Output that is whole or absent: written beside its place, synced, then renamed.
+
+A file in the making is `.<name>.<random>.partial`, locked while its writer lives, so that the
+next run can tell an orphan of a killed run from the work of one that is still going.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from fourier_format.errors import FileAccessError, OutputExistsError, Violation, io_violation
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; orphans then stay until someone removes them
+    fcntl = None
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Check early that `path` may be written.
+
+    Raises:
+        OutputExistsError: It exists and `overwrite` is false.
+        FileAccessError: Its directory does not exist.
+    """
+    if not path.parent.is_dir():
+        problem = "the directory of the output does not exist"
+        raise FileAccessError(Violation("E-IO", str(path.parent), problem, advice="create it"))
+    if not overwrite and (path.exists() or path.is_symlink()):
+        raise _exists(path)
+
+
+@contextlib.contextmanager
+def staged(path: Path, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """Yields a file opened for writing that becomes `path` when the block ends well.
+
+    On any exception, Ctrl-C included, nothing is left behind and `path` is as it was.
+
+    Raises:
+        OutputExistsError: `path` exists and `overwrite` is false.
+        FileAccessError: Writing failed; the message names the file.
+    """
+    refuse_existing(path, overwrite)
+    remove_orphans(path.parent, f".{path.name}.", ".partial")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    try:
+        with os_errors(path, "write"), temporary.open("xb") as file:
+            lock(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            _publish(temporary, path, overwrite)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def os_errors(path: Path, action: str) -> Iterator[None]:
+    """Turns an OSError inside the block into a FileAccessError that names `path`."""
+    try:
+        yield
+    except FileAccessError:
+        raise
+    except OSError as error:
+        raise FileAccessError(io_violation(path, error, action)) from error
+
+
+def write_bytes(path: Path, data: bytes, overwrite: bool = False) -> None:
+    """Write `data` to `path`, whole or not at all; raises as `staged`."""
+    with staged(path, overwrite) as file:
+        file.write(data)
+
+
+def lock(file: IO[bytes]) -> bool:
+    """Returns whether this process now holds the lock of `file`; False if another does."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def remove_orphans(
+    directory: Path, prefix: str, suffix: str, keep: frozenset[str] = frozenset()
+) -> None:
+    """Remove files of killed runs: named so, not in `keep`, and locked by nobody."""
+    for path in directory.iterdir():
+        named = path.name.startswith(prefix) and path.name.endswith(suffix)
+        if not named or path.name in keep or not path.is_file() or path.is_symlink():
+            continue
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if lock(file):
+                path.unlink()
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames in `directory` durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)  # fails where the name is taken; rename would overwrite
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+            raise
+        refuse_existing(path, overwrite)  # a file system without hard links
+        temporary.rename(path)
+
+
+def _exists(path: Path) -> OutputExistsError:
+    advice = "choose another name with -o, or overwrite it with --force"
+    return OutputExistsError(
+        Violation("E-OUTPUT-EXISTS", str(path), "the output exists already", advice=advice)
+    )

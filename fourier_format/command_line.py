@@ -1,0 +1,96 @@
+"""What both commands share: exit codes, and errors as one line or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from fourier_format.errors import FourierFormatError, UsageError
+
+GOOD: Final = 0
+BAD: Final = 1
+TROUBLE: Final = 2
+INTERRUPTED: Final = 130
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Returns the exit code of the command that `parser` finds in `argv`.
+
+    The parser sets `command` to a function of the parsed arguments, and has the options of
+    `add_common_options`. 0 is good; 1 invalid, different or refused; 2 usage or I/O; 130 Ctrl-C.
+    """
+    arguments = parser.parse_args(argv)
+    try:
+        command: Command = arguments.command
+        return command(arguments)
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        print(f"{parser.prog}: interrupted; nothing was left half written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return TROUBLE
+    except FourierFormatError as error:
+        if arguments.debug:
+            raise
+        report(parser.prog, error, as_json=arguments.json)
+        return exit_code(error)
+    except Exception as error:
+        if arguments.debug:
+            raise
+        text = f"{type(error).__name__}: {error}"
+        message = "this is a bug; please report it with the output of the same command and --debug"
+        print(f"{parser.prog}: unexpected {text}; {message}", file=sys.stderr)
+        return TROUBLE
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command has."""
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, errors included")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def exit_code(error: FourierFormatError) -> int:
+    """Returns 2 for trouble with files, packages or usage, and 1 for a verdict on the input."""
+    return TROUBLE if isinstance(error, (OSError, ImportError, UsageError)) else BAD
+
+
+def report(program: str, error: FourierFormatError, *, as_json: bool) -> None:
+    """Print `error`: a line on stderr for each violation, or one JSON object on stdout."""
+    if as_json:
+        print_json({"ok": False, "errors": [v.as_json() for v in error.violations]})
+        return
+    for violation in error.violations:
+        print(f"{program}: error: {violation}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as indented JSON on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows in aligned columns under `header`; columns of numbers are right-aligned."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    numeric = [all(_is_number(cell) for cell in column[1:]) for column in columns]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(line(cells) for cells in (header, *rows))
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "").replace("e-", "").replace("%", "").replace(",", "").isdigit()

@@ -1,0 +1,178 @@
+"""The .fft container: a safetensors file in one defined byte order (spec, clauses 4.1 and 4.2).
+
+Written here and not through the safetensors library, which writes its metadata in random order;
+the tests check that the library reads what this writes. The reader parses the header, encodes it
+again and compares, so that every bit of the file is held by a rule or by the digest.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from fourier_format import limits, strict_json
+from fourier_format.adapter import Array
+from fourier_format.document import Document, check_digest
+from fourier_format.dtypes import DTYPES, dtype_name, little_endian_bytes
+from fourier_format.errors import InvalidAdapterError, Violation
+
+MANIFEST_KEY: Final = "fourier_format"
+DIGEST_KEY: Final = "fourier_format_sha256"
+
+
+def encode(document: Document) -> bytes:
+    """Returns the file's bytes; equal documents give equal bytes."""
+    names = _file_order(document.tensors)
+    layout = {n: (_name_of(document.tensors[n]), document.tensors[n].shape) for n in names}
+    metadata = {MANIFEST_KEY: document.manifest, DIGEST_KEY: document.digest()}
+    header = _encode_header(metadata, layout)
+    parts: list[bytes | memoryview] = [struct.pack("<Q", len(header)), header]
+    parts += [little_endian_bytes(document.tensors[n]) for n in names]
+    return b"".join(parts)
+
+
+def decode(data: bytes, where: str) -> Document:
+    """Returns the content of a .fft file.
+
+    Args:
+        data: The whole file.
+        where: The file's name, for errors.
+
+    Raises:
+        InvalidAdapterError: E-CONTAINER-*, E-NOT-FOURIER-FORMAT, E-JSON-* or E-DIGEST.
+    """
+    header_text, start = _header_text(data, where)
+    header = strict_json.loads(header_text, f"{where}, header", limits.MAX_HEADER_BYTES)
+    metadata, layout = _parse_header(header, where)
+    tensors = _slice_tensors(data, start, header, layout, where)
+    if _encode_header(metadata, layout) != data[8:start] or list(layout) != _file_order(tensors):
+        _fail("E-CONTAINER-CANONICAL", where, "the header is not in the canonical order")
+    document = Document(metadata[MANIFEST_KEY], tensors)
+    check_digest(document, metadata[DIGEST_KEY], where)
+    return document
+
+
+def _header_text(data: bytes, where: str) -> tuple[str, int]:
+    """Returns the header's text and the offset at which the tensor data begins."""
+    if len(data) < 8:
+        _fail("E-CONTAINER-TRUNCATED", where, "too short for a header", f"{len(data)} bytes")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > limits.MAX_HEADER_BYTES:
+        advice = "a .fft file is a safetensors file; is this one?"
+        _fail(
+            "E-CONTAINER-HEADER", where, "the header is too long", f"{length} bytes", advice=advice
+        )
+    if 8 + length > len(data):
+        _fail("E-CONTAINER-TRUNCATED", where, "the file ends inside its header")
+    try:
+        return data[8 : 8 + length].decode("utf-8"), 8 + length
+    except UnicodeDecodeError:
+        _fail("E-CONTAINER-HEADER", where, "the header is not UTF-8")
+
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def _parse_header(header: Any, where: str) -> tuple[dict[str, str], Layout]:
+    """Returns the metadata and each tensor's dtype name and shape, in header order."""
+    if not isinstance(header, dict):
+        _fail("E-CONTAINER-HEADER", where, "the header is not a JSON object")
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or MANIFEST_KEY not in metadata:
+        _fail(
+            "E-NOT-FOURIER-FORMAT",
+            where,
+            "a safetensors file without a fourier_format manifest",
+            advice="a PEFT checkpoint is converted with: fourier-convert DIR --to fft --base BASE",
+        )
+    if sorted(metadata) != [MANIFEST_KEY, DIGEST_KEY]:
+        expected = f"{MANIFEST_KEY} and {DIGEST_KEY}"
+        _fail("E-CONTAINER-HEADER", where, "wrong keys in __metadata__", expected=expected)
+    if not all(isinstance(value, str) for value in metadata.values()):
+        _fail("E-CONTAINER-HEADER", where, "__metadata__ holds something other than text")
+    layout: Layout = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            layout[name] = _parse_entry(entry, f"{where}, tensor {name!r}")
+    return metadata, layout
+
+
+def _parse_entry(entry: Any, where: str) -> tuple[str, tuple[int, ...]]:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        _fail("E-CONTAINER-HEADER", where, "not a tensor entry of dtype, shape, data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        _fail("E-CONTAINER-DTYPE", where, "unknown dtype", repr(dtype)[:40], ", ".join(DTYPES))
+    if not _is_natural_list(shape) or len(shape) > limits.MAX_TENSOR_RANK:
+        _fail("E-CONTAINER-HEADER", where, "the shape is not a short list of natural numbers")
+    if not all(0 < size <= limits.MAX_DIMENSION for size in shape):
+        _fail("E-LIMIT", where, "a dimension is zero or too large", str(shape)[:80])
+    if not _is_natural_list(offsets) or len(offsets) != 2:
+        _fail("E-CONTAINER-HEADER", where, "data_offsets is not a pair of natural numbers")
+    return dtype, tuple(shape)
+
+
+def _is_natural_list(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+
+
+def _slice_tensors(
+    data: bytes, start: int, header: dict[str, Any], layout: Layout, where: str
+) -> dict[str, Array]:
+    """Returns the arrays as views of `data`, after checking that they tile it exactly."""
+    position = 0
+    tensors: dict[str, Array] = {}
+    for name, (dtype_key, shape) in layout.items():
+        dtype = DTYPES[dtype_key]
+        place = f"{where}, tensor {name!r}"
+        begin, end = header[name]["data_offsets"]
+        size = math.prod(shape)
+        if begin != position or end - begin != size * dtype.itemsize:
+            expected = f"[{position}, {position + size * dtype.itemsize}]"
+            _fail("E-CONTAINER-OFFSETS", place, "wrong data_offsets", f"[{begin}, {end}]", expected)
+        if start + end > len(data):
+            _fail("E-CONTAINER-TRUNCATED", place, "the file ends inside this tensor")
+        tensors[name] = np.frombuffer(data, dtype, size, start + begin).reshape(shape)
+        position = end
+    if start + position != len(data):
+        extra = f"{len(data) - start - position} bytes more"
+        _fail("E-CONTAINER-OFFSETS", where, "the file goes on after its last tensor", extra)
+    return tensors
+
+
+def _file_order(tensors: Mapping[str, Array]) -> list[str]:
+    """Wide items first, so that every array is aligned; then by the name's UTF-8 bytes."""
+    return sorted(tensors, key=lambda n: (-tensors[n].dtype.itemsize, n.encode()))
+
+
+def _encode_header(metadata: Mapping[str, str], layout: Layout) -> bytes:
+    header: dict[str, Any] = {"__metadata__": {k: metadata[k] for k in (MANIFEST_KEY, DIGEST_KEY)}}
+    position = 0
+    for name, (dtype, shape) in layout.items():
+        end = position + math.prod(shape) * DTYPES[dtype].itemsize
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, end]}
+        position = end
+    text = strict_json.dumps(header).encode("utf-8")
+    return text + b" " * (-len(text) % 8)
+
+
+def _name_of(array: Array) -> str:
+    name = dtype_name(array.dtype)
+    if name is None:
+        _fail("E-CONTAINER-DTYPE", "tensor", "no name in the format", str(array.dtype))
+    return name
+
+
+def _fail(
+    code: str,
+    where: str,
+    problem: str,
+    got: str | None = None,
+    expected: str | None = None,
+    advice: str | None = None,
+) -> NoReturn:
+    raise InvalidAdapterError(Violation(code, where, problem, got, expected, advice))

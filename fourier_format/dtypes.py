@@ -1,0 +1,44 @@
+"""The dtypes of the format, by the names that safetensors gives them (spec, clause 4.1)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
+
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    "BOOL": np.dtype("?"),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "F16": np.dtype("<f2"),
+    "BF16": BFLOAT16,
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "F32": np.dtype("<f4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
+}
+"""Name in the file -> little-endian NumPy dtype."""
+
+COEFFICIENT_DTYPES: Final = ("F32", "F16", "BF16")
+WEIGHT_DTYPES: Final = ("F32", "F16", "BF16", "F64")
+FLOAT_DTYPES: Final = ("F16", "BF16", "F32", "F64")
+
+_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str | None:
+    """Returns the format's name of `dtype` ("F32", "BF16", ...), or None where it has none."""
+    return _NAMES.get(np.dtype(dtype).newbyteorder("<"))
+
+
+def little_endian_bytes(array: np.ndarray[Any, Any]) -> memoryview:
+    """Returns the bytes of `array`, row-major and little-endian, without a copy where it can."""
+    ordered = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    return ordered.reshape(-1).view(np.uint8).data

@@ -1,0 +1,106 @@
+"""The fingerprint of base weights: which weight it is, and which checkpoint (spec, clause 9)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from fourier_format.adapter import Array, Fingerprints
+from fourier_format.dtypes import DTYPES, WEIGHT_DTYPES, dtype_name, little_endian_bytes
+from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.sampling import splitmix64
+
+POSITIONS_SEED: Final = 0x6670_7269_6E74  # "fprint" in ASCII
+SAMPLES: Final = 32
+_CHUNK_ROWS: Final = 2**22
+"""Cells hashed and squared at a time, so that memory does not follow a transposed weight's size."""
+
+
+class Fingerprint(NamedTuple):
+    """The fingerprint of one canonical matrix.
+
+    Attributes:
+        dtype: The source dtype, "F32", "F16", "BF16" or "F64".
+        samples: (32,) float32.
+        norm: The Frobenius norm, accumulated in float64.
+        sha256: (32,) uint8, of the canonical matrix in its source dtype, row-major, little-endian.
+    """
+
+    dtype: str
+    samples: Array
+    norm: float
+    sha256: Array
+
+
+def positions(shape: tuple[int, int]) -> Array:
+    """Returns the (32,) int64 flat positions that are sampled, with replacement."""
+    words = splitmix64.words(POSITIONS_SEED, 0, SAMPLES)
+    return splitmix64.bounded(words, shape[0] * shape[1]).astype(np.int64)
+
+
+def samples_of(matrix: Array) -> Array:
+    """Returns the (32,) float32 samples of a canonical `matrix`."""
+    rows, columns = np.divmod(positions((matrix.shape[0], matrix.shape[1])), matrix.shape[1])
+    return matrix[rows, columns].astype(np.float32)
+
+
+def fingerprint(matrix: Array, where: str) -> Fingerprint:
+    """Returns the fingerprint of a canonical `matrix`; `where` names it in errors.
+
+    Raises:
+        UnsupportedError: The matrix is not of floating point, or not finite.
+    """
+    dtype = dtype_name(matrix.dtype)
+    if dtype not in WEIGHT_DTYPES:
+        raise _refused("E-BASE-UNSUPPORTED", where, "not a floating-point weight", str(dtype))
+    digest, total = hashlib.sha256(), 0.0
+    step = max(1, _CHUNK_ROWS // matrix.shape[1])
+    for start in range(0, matrix.shape[0], step):
+        rows = np.ascontiguousarray(matrix[start : start + step])
+        digest.update(little_endian_bytes(rows))
+        wide = rows.astype(np.float64).reshape(-1)
+        total += float(wide @ wide)
+    if not np.isfinite(total):
+        raise _refused("E-NUMBER-NONFINITE", where, "the base's weight is not finite")
+    sha256 = np.frombuffer(digest.digest(), np.uint8)
+    return Fingerprint(dtype, samples_of(matrix), total**0.5, sha256)
+
+
+def stack(prints: Sequence[Fingerprint]) -> Fingerprints:
+    """Returns the fingerprints of one entry set's targets, in row order; all of one dtype."""
+    return Fingerprints(
+        dtype=prints[0].dtype,
+        samples=np.stack([p.samples for p in prints]),  # (L, 32)
+        norm=np.array([p.norm for p in prints], np.float64),  # (L,)
+        sha256=np.stack([p.sha256 for p in prints]),  # (L, 32)
+    )
+
+
+def agrees(expected: Array, found: Array, dtype: str) -> bool:
+    """Whether samples `found` in a base of `dtype` are the `expected` ones.
+
+    The expected samples are rounded to `dtype` and must then be equal bit for bit, but for values
+    near float16's subnormals, which float16 converters clamp to a smallest magnitude.
+    """
+    rounded = round_to(expected, dtype)
+    equal = rounded == found
+    if dtype == "F16":
+        equal |= (np.abs(rounded) <= F16_CLAMP) & (np.abs(found) <= F16_CLAMP)
+    return bool(equal.all())
+
+
+F16_CLAMP: Final = 1.2e-7
+"""ONNX's float16 converter lifts magnitudes below 1e-7 to 1e-7, that is 1.19e-7 in float16."""
+
+
+def round_to(values: Array, dtype: str) -> Array:
+    """Returns float32 `values` rounded once to `dtype`, as float32."""
+    with np.errstate(over="ignore"):
+        return values.astype(DTYPES[dtype]).astype(np.float32)
+
+
+def _refused(code: str, where: str, problem: str, got: str | None = None) -> UnsupportedError:
+    return UnsupportedError(Violation(code, where, problem, got))

@@ -1,0 +1,56 @@
+"""Kinds of target: how a stored weight becomes the canonical matrix (spec/registry.md, table 2).
+
+The canonical matrix is (out, in), row-major: the layer computes y = x W^T with it. How a base
+stores a weight is its `layout`, a fact of the base and never of the adapter.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from fourier_format.adapter import Array
+from fourier_format.errors import UsageError, Violation
+
+LAYOUTS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
+    "linear": {"out_in": (0, 1), "in_out": (1, 0)},
+    "conv2d": {"oihw": (0, 1, 2, 3), "hwio": (3, 2, 0, 1)},
+    "embedding": {"vocab_dim": (1, 0)},
+}
+"""kind -> layout -> order in which the stored axes become (out..., in...).
+
+`einsum_dense` has no named layouts: the axes contracted with the input are given instead.
+"""
+
+
+def canonical_matrix(
+    stored: Array, kind: str, layout: str | None = None, contracted: tuple[int, ...] = ()
+) -> Array:
+    """Returns the (out, in) canonical matrix of a stored weight; a view where possible.
+
+    Args:
+        stored: The weight as the base stores it.
+        kind: "linear", "conv2d", "embedding" or "einsum_dense".
+        layout: A key of `LAYOUTS[kind]`.
+        contracted: For "einsum_dense", the kernel axes contracted with the input.
+
+    Raises:
+        UsageError: The kind or layout is unknown, or does not fit the number of axes.
+    """
+    if kind == "einsum_dense":
+        kept = tuple(axis for axis in range(stored.ndim) if axis not in contracted)
+        order = kept + tuple(sorted(contracted))
+        out_axes = len(kept)
+    else:
+        order = LAYOUTS.get(kind, {}).get(layout or "", ())
+        out_axes = 1
+    if len(order) != stored.ndim or not 0 < out_axes < stored.ndim:
+        problem = (
+            f"kind {kind!r} with layout {layout!r} does not fit a weight of {stored.ndim} axes"
+        )
+        raise UsageError(Violation("E-KIND-UNKNOWN", "canonical_matrix", problem))
+    transposed = np.transpose(stored, order)
+    out = math.prod(transposed.shape[:out_axes])
+    return transposed.reshape(out, -1)  # (out, in)

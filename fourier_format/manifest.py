@@ -1,0 +1,237 @@
+"""Adapter <-> Document: the one place that knows which field is which (spec, clause 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fourier_format import limits, meaning, strict_json, structure
+from fourier_format.adapter import (
+    Adapter,
+    Array,
+    EntrySet,
+    Fingerprints,
+    Sampling,
+    Target,
+    read_only,
+)
+from fourier_format.document import Document
+from fourier_format.errors import InvalidAdapterError, Violation
+
+
+def to_document(adapter: Adapter) -> Document:
+    """Returns the manifest's text and the tensors of `adapter`.
+
+    Raises:
+        InvalidAdapterError: The adapter breaks a rule of the format; all are listed.
+    """
+    try:
+        text = strict_json.dumps(_manifest(adapter))
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = f"cannot be written as JSON: {error}"
+        raise InvalidAdapterError(Violation("E-FIELD-TYPE", "manifest", problem)) from None
+    document = Document(text, _tensors(adapter))
+    check(document, "adapter")
+    return document
+
+
+def from_document(document: Document, where: str) -> Adapter:
+    """Returns the Adapter that a container's content stands for.
+
+    Args:
+        document: The content.
+        where: The file's name, for errors.
+
+    Raises:
+        InvalidAdapterError: The content breaks a rule of the format; all are listed.
+    """
+    return _adapter(check(document, where), document.tensors)
+
+
+def check(document: Document, where: str) -> dict[str, Any]:
+    """Returns the parsed manifest of a `document` that keeps every rule.
+
+    Raises:
+        InvalidAdapterError: It does not; all broken rules are listed.
+    """
+    manifest: dict[str, Any] = strict_json.loads(document.manifest, f"{where}, manifest")
+    found = structure.violations(manifest) or meaning.violations(manifest, document.tensors)
+    if found:
+        raise InvalidAdapterError(_located(found, where))
+    return manifest
+
+
+def _located(found: list[Violation], where: str) -> list[Violation]:
+    return [
+        Violation(v.code, f"{where}, {v.where}", v.problem, v.got, v.expected, v.advice)
+        for v in found
+    ]
+
+
+def _present(fields: Mapping[str, Any], extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that are not None, then the extensions; known fields win."""
+    known = {key: value for key, value in fields.items() if value is not None}
+    return known | {key: value for key, value in extensions.items() if key not in fields}
+
+
+def _manifest(adapter: Adapter) -> dict[str, Any]:
+    modules = adapter.target_modules
+    fields = {
+        "format": structure.FORMAT,
+        "version": adapter.version,
+        "transform": adapter.transform,
+        "alpha": adapter.alpha,
+        "seed": _seed_json(adapter.seed),
+        "target_modules": list(modules) if isinstance(modules, tuple) else modules,
+        "base_model": _object(adapter.base_model),
+        "producer": _object(adapter.producer),
+        "labels": None if adapter.labels is None else list(adapter.labels),
+        "entries": [_entry_set_json(s) for s in adapter.entry_sets],
+        "targets": [_target_json(t) for t in adapter.targets],
+        "replacements": list(adapter.replacements) or None,
+        "origin": _object(adapter.origin),
+        "metadata": _object(adapter.metadata),
+    }
+    return _present(fields, adapter.extensions)
+
+
+def _object(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if value is None else dict(value)
+
+
+def _seed_json(seed: int | None) -> int | str | None:
+    return str(seed) if seed is not None and seed > limits.MAX_SAFE_INTEGER else seed
+
+
+def _entry_set_json(entry_set: EntrySet) -> dict[str, Any]:
+    sampling, prints = entry_set.sampling, entry_set.fingerprints
+    fields = {
+        "id": entry_set.id,
+        "shape": list(entry_set.shape),
+        "count": entry_set.count,
+        "sampling": None if sampling is None else _sampling_json(sampling),
+        "fingerprints": None
+        if prints is None
+        else _present({"dtype": prints.dtype}, prints.extensions),
+    }
+    return _present(fields, entry_set.extensions)
+
+
+def _sampling_json(sampling: Sampling) -> dict[str, Any]:
+    fields = {
+        "method": sampling.method,
+        "generator": sampling.generator,
+        "seed": _seed_json(sampling.seed),
+        "parameters": dict(sampling.parameters) or None,
+    }
+    return _present(fields, sampling.extensions)
+
+
+def _target_json(target: Target) -> dict[str, Any]:
+    fields = {
+        "name": target.name,
+        "kind": target.kind,
+        "shape": list(target.shape),
+        "entries": target.entries,
+        "row": target.row,
+        "alpha": target.alpha,
+    }
+    return _present(fields, target.extensions)
+
+
+def _tensors(adapter: Adapter) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
+    for entry_set in adapter.entry_sets:
+        tensors[f"entries/{entry_set.id}"] = entry_set.entries
+        tensors[f"coefficients/{entry_set.id}"] = entry_set.coefficients
+        if entry_set.fingerprints is not None:
+            for part in ("samples", "norm", "sha256"):
+                array = getattr(entry_set.fingerprints, part)
+                tensors[f"fingerprints/{entry_set.id}/{part}"] = array
+    tensors.update({f"replacements/{n}": a for n, a in adapter.replacements.items()})
+    tensors.update(adapter.extension_tensors)
+    return tensors
+
+
+def _adapter(manifest: dict[str, Any], tensors: Mapping[str, Array]) -> Adapter:
+    modules = manifest.get("target_modules")
+    labels = manifest.get("labels")
+    return Adapter(
+        version=manifest["version"],
+        transform=manifest["transform"],
+        alpha=manifest["alpha"],
+        seed=_seed(manifest),
+        target_modules=tuple(modules) if isinstance(modules, list) else modules,
+        base_model=manifest.get("base_model"),
+        producer=manifest.get("producer"),
+        labels=None if labels is None else tuple(labels),
+        entry_sets=tuple(_entry_set(s, tensors) for s in manifest["entries"]),
+        targets=tuple(_target(t) for t in manifest["targets"]),
+        replacements={
+            name: read_only(tensors[f"replacements/{name}"])
+            for name in manifest.get("replacements", [])
+        },
+        origin=manifest.get("origin"),
+        metadata=manifest.get("metadata"),
+        extensions=_extensions(manifest, structure.MANIFEST),
+        extension_tensors={
+            n: read_only(a) for n, a in tensors.items() if n.startswith("extensions/")
+        },
+    )
+
+
+def _extensions(fields: dict[str, Any], record: structure.Record) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key not in record.fields}
+
+
+def _seed(fields: dict[str, Any]) -> int | None:
+    return meaning.seed_value(fields["seed"]) if "seed" in fields else None
+
+
+def _shape(fields: dict[str, Any]) -> tuple[int, int]:
+    out, in_ = fields["shape"]
+    return int(out), int(in_)
+
+
+def _entry_set(fields: dict[str, Any], tensors: Mapping[str, Array]) -> EntrySet:
+    prints = None
+    if "fingerprints" in fields:
+        parts = {
+            part: tensors[f"fingerprints/{fields['id']}/{part}"]
+            for part in ("samples", "norm", "sha256")
+        }
+        inner = fields["fingerprints"]
+        prints = Fingerprints(
+            dtype=inner["dtype"], **parts, extensions=_extensions(inner, structure.FINGERPRINTS)
+        )
+    return EntrySet(
+        id=fields["id"],
+        shape=_shape(fields),
+        entries=tensors[f"entries/{fields['id']}"],
+        coefficients=tensors[f"coefficients/{fields['id']}"],
+        sampling=_sampling(fields["sampling"]) if "sampling" in fields else None,
+        fingerprints=prints,
+        extensions=_extensions(fields, structure.ENTRY_SET),
+    )
+
+
+def _sampling(fields: dict[str, Any]) -> Sampling:
+    return Sampling(
+        method=fields["method"],
+        generator=fields.get("generator"),
+        seed=_seed(fields),
+        parameters=fields.get("parameters", {}),
+        extensions=_extensions(fields, structure.SAMPLING),
+    )
+
+
+def _target(fields: dict[str, Any]) -> Target:
+    return Target(
+        name=fields["name"],
+        kind=fields["kind"],
+        shape=_shape(fields),
+        entries=fields["entries"],
+        row=int(fields["row"]),
+        alpha=fields.get("alpha"),
+        extensions=_extensions(fields, structure.TARGET),
+    )

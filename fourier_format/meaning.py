@@ -1,0 +1,182 @@
+"""The manifest's meaning: rules that tie fields and tensors together (spec, clauses 3, 5, 9).
+
+`structure.violations` must have found nothing before these functions are called.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from fourier_format import limits
+from fourier_format.adapter import Array
+from fourier_format.dtypes import COEFFICIENT_DTYPES, FLOAT_DTYPES, dtype_name
+from fourier_format.errors import Violation
+from fourier_format.structure import is_extension
+
+FINGERPRINT_SAMPLES: Final = 32
+SHA256_BYTES: Final = 32
+
+
+def violations(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> list[Violation]:
+    """Returns every broken rule of meaning, in the order of the manifest."""
+    return [
+        *_seeds(manifest),
+        *_duplicates(manifest),
+        *_pairing(manifest),
+        *_declared(manifest, tensors),
+        *_contents(manifest, tensors),
+    ]
+
+
+def seed_value(seed: Any) -> int:
+    """Returns a seed, given as integer or decimal string, as an int."""
+    return int(seed)
+
+
+def _seeds(manifest: Mapping[str, Any]) -> Iterator[Violation]:
+    places = [("seed", manifest.get("seed", 0))]
+    for index, entry_set in enumerate(manifest["entries"]):
+        seed = entry_set.get("sampling", {}).get("seed", 0)
+        places.append((f"entries[{index}].sampling.seed", seed))
+    for where, seed in places:
+        if seed_value(seed) > limits.MAX_SEED:
+            yield Violation("E-FIELD-VALUE", where, "too large", str(seed), "at most 2^64 - 1")
+
+
+def _duplicates(manifest: Mapping[str, Any]) -> Iterator[Violation]:
+    named = (
+        ("E-ENTRIES-DUPLICATE", "entries", [s["id"] for s in manifest["entries"]]),
+        ("E-TARGET-DUPLICATE", "targets", [t["name"] for t in manifest["targets"]]),
+        ("E-REPLACEMENT-DUPLICATE", "replacements", manifest.get("replacements", [])),
+    )
+    for code, where, names in named:
+        for name, times in Counter(names).items():
+            if times > 1:
+                yield Violation(code, where, f"{name!r} occurs {times} times")
+
+
+def _pairing(manifest: Mapping[str, Any]) -> Iterator[Violation]:
+    """Each row of each set belongs to one target of the set's shape."""
+    shapes = {s["id"]: s["shape"] for s in manifest["entries"]}
+    rows: dict[str, list[int]] = {id_: [] for id_ in shapes}
+    for index, target in enumerate(manifest["targets"]):
+        where = f"targets[{index}]"
+        id_ = target["entries"]
+        if id_ not in shapes:
+            yield Violation("E-TARGET-ENTRIES", f"{where}.entries", "no such entry set", repr(id_))
+            continue
+        rows[id_].append(int(target["row"]))
+        if target["shape"] != shapes[id_]:
+            got, expected = str(target["shape"]), str(shapes[id_])
+            yield Violation(
+                "E-TARGET-SHAPE", f"{where}.shape", "not its set's shape", got, expected
+            )
+    for id_, used in rows.items():
+        if sorted(used) != list(range(len(used))) or not used:
+            yield Violation(
+                "E-TARGET-ROW",
+                f"entries/{id_}",
+                "the rows of its targets are not 0, 1, 2, ... once each",
+                str(sorted(used)[:8]),
+            )
+
+
+def _expected(manifest: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Returns each tensor that the manifest declares, but replacements: dtypes and shape."""
+    targets = Counter(t["entries"] for t in manifest["targets"])
+    expected: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
+    for entry_set in manifest["entries"]:
+        id_, count, rows = entry_set["id"], int(entry_set["count"]), targets[entry_set["id"]]
+        expected[f"entries/{id_}"] = (("I32",), (count, 2))
+        expected[f"coefficients/{id_}"] = (COEFFICIENT_DTYPES, (rows, count))
+        if "fingerprints" in entry_set:
+            prefix = f"fingerprints/{id_}"
+            expected[f"{prefix}/samples"] = (("F32",), (rows, FINGERPRINT_SAMPLES))
+            expected[f"{prefix}/norm"] = (("F64",), (rows,))
+            expected[f"{prefix}/sha256"] = (("U8",), (rows, SHA256_BYTES))
+    return expected
+
+
+def _declared(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iterator[Violation]:
+    expected = _expected(manifest)
+    for name, (dtypes, shape) in expected.items():
+        if name not in tensors:
+            yield Violation("E-TENSOR-MISSING", name, "this tensor is missing")
+            continue
+        array = tensors[name]
+        dtype = dtype_name(array.dtype)
+        if dtype not in dtypes:
+            wanted = " or ".join(dtypes)
+            yield Violation("E-TENSOR-DTYPE", name, "wrong dtype", str(dtype), wanted)
+        if array.shape != shape:
+            got, wanted = str(array.shape), str(shape)
+            yield Violation("E-TENSOR-SHAPE", name, "wrong shape", got, wanted)
+    replacements = {f"replacements/{name}" for name in manifest.get("replacements", [])}
+    for name in sorted(replacements - tensors.keys()):
+        yield Violation("E-TENSOR-MISSING", name, "this tensor is missing")
+    for name in sorted(tensors.keys() - expected.keys() - replacements):
+        if not _is_extension_tensor(name, manifest):
+            yield Violation("E-TENSOR-UNDECLARED", name, "the manifest does not declare it")
+
+
+def _is_extension_tensor(name: str, manifest: Mapping[str, Any]) -> bool:
+    parts = name.split("/", 2)
+    return len(parts) == 3 and parts[0] == "extensions" and is_extension(manifest.get(parts[1]))
+
+
+def _contents(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iterator[Violation]:
+    for entry_set in manifest["entries"]:
+        name = f"entries/{entry_set['id']}"
+        if name in tensors and tensors[name].ndim == 2 and tensors[name].shape[1] == 2:
+            out, in_ = (int(size) for size in entry_set["shape"])
+            yield from _entries(name, tensors[name], (out, in_))
+    finite = [n for n in tensors if n.split("/", 1)[0] != "extensions"]
+    for name in sorted(finite):
+        yield from _finite(name, tensors[name])
+
+
+def _entries(name: str, entries: Array, shape: tuple[int, int]) -> Iterator[Violation]:
+    if entries.dtype.kind not in "iu":
+        return
+    out, in_ = shape
+    u, v = entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64)
+    outside = np.flatnonzero((u < 0) | (u >= out) | (v < 0) | (v >= in_))
+    if outside.size:
+        k = int(outside[0])
+        yield Violation(
+            "E-ENTRY-RANGE",
+            f"{name}[{k}]",
+            f"outside the spectrum ({outside.size} such entries)",
+            f"({u[k]}, {v[k]})",
+            f"u < {out}, v < {in_}",
+        )
+        return
+    flat = u * in_ + v
+    if np.unique(flat).size != flat.size:
+        k = _first_repeat(flat)
+        yield Violation("E-ENTRY-DUPLICATE", f"{name}[{k}]", "occurs before", f"({u[k]}, {v[k]})")
+
+
+def _first_repeat(values: Array) -> int:
+    order = np.argsort(values, kind="stable")
+    repeated = order[1:][values[order[1:]] == values[order[:-1]]]
+    return int(repeated.min())
+
+
+def _finite(name: str, array: Array) -> Iterator[Violation]:
+    if dtype_name(array.dtype) in FLOAT_DTYPES:
+        bad = np.flatnonzero(~np.isfinite(array.reshape(-1)))
+        if bad.size:
+            place = _index(int(bad[0]), array.shape)
+            value = str(array.reshape(-1)[bad[0]])
+            yield Violation("E-NUMBER-NONFINITE", f"{name}{place}", "not finite", value)
+        elif name.endswith("/norm") and name.startswith("fingerprints/") and (array < 0).any():
+            yield Violation("E-FIELD-VALUE", name, "a norm is negative")
+
+
+def _index(flat: int, shape: Iterable[int]) -> str:
+    return str([int(i) for i in np.unravel_index(flat, tuple(shape))])
