@@ -50,7 +50,7 @@ class Fingerprints:
     """What identifies the base weights of one entry set's targets (spec, clause 9).
 
     Attributes:
-        dtype: The dtype of the base weights, "F32", "F16" or "BF16".
+        dtype: The dtype of the base weights, "F32", "F16", "BF16" or "F64".
         samples: (L, 32) float32, values of the canonical matrix at the defined positions.
         norm: (L,) float64, the Frobenius norms.
         sha256: (L, 32) uint8, digests of the canonical matrices' bytes.
@@ -97,7 +97,7 @@ class EntrySet:
     @property
     def count(self) -> int:
         """The number n of entries, and of coefficients of one target."""
-        return int(self.entries.shape[0])
+        return int(self.entries.shape[0]) if self.entries.ndim else 0
 
     def __repr__(self) -> str:
         """Short, as in EntrySet<384x384, n=1000, L=12, float32>."""

@@ -31,10 +31,14 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         OutputExistsError: It exists and `overwrite` is false.
         FileAccessError: Its directory does not exist.
     """
+    if not path.name:
+        raise FileAccessError(Violation("E-IO", str(path), "this names no file"))
+    with os_errors(path, "write"):
+        is_there = path.exists() or path.is_symlink()
     if not path.parent.is_dir():
         problem = "the directory of the output does not exist"
         raise FileAccessError(Violation("E-IO", str(path.parent), problem, advice="create it"))
-    if not overwrite and (path.exists() or path.is_symlink()):
+    if is_there and not overwrite:
         raise _exists(path)
 
 
@@ -49,17 +53,18 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[IO[bytes]]:
         FileAccessError: Writing failed; the message names the file.
     """
     refuse_existing(path, overwrite)
-    remove_orphans(path.parent, f".{path.name}.", ".partial")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    try:
-        with os_errors(path, "write"), temporary.open("xb") as file:
-            lock(file)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            _publish(temporary, path, overwrite)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with os_errors(path, "write"):
+        remove_orphans(path.parent, f".{path.name}.", ".partial")
+        try:
+            with temporary.open("xb") as file:
+                lock(file)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                _publish(temporary, path, overwrite)
+        finally:
+            temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

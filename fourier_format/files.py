@@ -37,8 +37,12 @@ def save(adapter: Adapter, path: str | os.PathLike[str], *, overwrite: bool = Fa
         DependencyMissingError: HDF5 was asked for and h5py is not installed.
     """
     target = Path(path)
-    container: Container = "h5" if target.suffix.lower() in HDF5_SUFFIXES else "fft"
-    write_bytes(target, to_bytes(adapter, container), overwrite)
+    write(adapter, target, "h5" if target.suffix.lower() in HDF5_SUFFIXES else "fft", overwrite)
+
+
+def write(adapter: Adapter, path: Path, container: Container, overwrite: bool = False) -> None:
+    """Write `adapter` to `path` in the given container, whatever the name; raises as `save`."""
+    write_bytes(path, to_bytes(adapter, container), overwrite)
 
 
 def to_bytes(adapter: Adapter, container: Container = "fft") -> bytes:
@@ -69,8 +73,9 @@ def read_document(path: Path) -> Document:
     with os_errors(path, "read"), path.open("rb") as file:
         head = file.read(8)
         if not head.startswith(hdf5.MAGIC):
-            length = min(int.from_bytes(head, "little"), limits.MAX_HEADER_BYTES)
-            head += file.read(length)
+            length = int.from_bytes(head, "little")
+            if length <= limits.MAX_HEADER_BYTES:  # else decode says that it is too long
+                head += file.read(length)
             if safetensors.MANIFEST_KEY.encode() not in head:
                 return decode(head, str(path))  # raises: without a manifest this is no adapter
         return decode(head + file.read(), str(path))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from fourier_format.sampling import splitmix64
 
 POSITIONS_SEED: Final = 0x6670_7269_6E74  # "fprint" in ASCII
 SAMPLES: Final = 32
-_CHUNK_ROWS: Final = 2**22
+_CHUNK_CELLS: Final = 2**22
 """Cells hashed and squared at a time, so that memory does not follow a transposed weight's size."""
 
 
@@ -56,17 +57,33 @@ def fingerprint(matrix: Array, where: str) -> Fingerprint:
     dtype = dtype_name(matrix.dtype)
     if dtype not in WEIGHT_DTYPES:
         raise _refused("E-BASE-UNSUPPORTED", where, "not a floating-point weight", str(dtype))
-    digest, total = hashlib.sha256(), 0.0
-    step = max(1, _CHUNK_ROWS // matrix.shape[1])
-    for start in range(0, matrix.shape[0], step):
-        rows = np.ascontiguousarray(matrix[start : start + step])
-        digest.update(little_endian_bytes(rows))
+    norm = frobenius_norm(matrix)
+    if not np.isfinite(norm):
+        raise _refused("E-NUMBER-NONFINITE", where, "the base's weight is not finite")
+    return Fingerprint(dtype, samples_of(matrix), norm, sha256_of(matrix))
+
+
+def frobenius_norm(matrix: Array) -> float:
+    """Returns the Frobenius norm of a canonical `matrix`, accumulated in float64."""
+    total = 0.0
+    for rows in _row_chunks(matrix):
         wide = rows.astype(np.float64).reshape(-1)
         total += float(wide @ wide)
-    if not np.isfinite(total):
-        raise _refused("E-NUMBER-NONFINITE", where, "the base's weight is not finite")
-    sha256 = np.frombuffer(digest.digest(), np.uint8)
-    return Fingerprint(dtype, samples_of(matrix), total**0.5, sha256)
+    return math.sqrt(total)
+
+
+def sha256_of(matrix: Array) -> Array:
+    """Returns (32,) uint8, the digest of a canonical `matrix` row-major and little-endian."""
+    digest = hashlib.sha256()
+    for rows in _row_chunks(matrix):
+        digest.update(little_endian_bytes(rows))
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _row_chunks(matrix: Array) -> Iterator[Array]:
+    step = max(1, _CHUNK_CELLS // matrix.shape[1])
+    for start in range(0, matrix.shape[0], step):
+        yield np.ascontiguousarray(matrix[start : start + step])
 
 
 def stack(prints: Sequence[Fingerprint]) -> Fingerprints:

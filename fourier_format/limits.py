@@ -1,5 +1,6 @@
 """Limits that a reader enforces before it allocates anything (spec, clause 8)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 MAX_HEADER_BYTES: Final = 100_000_000
@@ -26,3 +27,8 @@ MAX_NAME_LENGTH: Final = 1024
 MAX_TARGETS: Final = 65_536
 MAX_ENTRY_SETS: Final = 4_096
 MAX_TENSOR_RANK: Final = 8
+
+
+def allow_shape(shape: Sequence[int]) -> bool:
+    """Whether a tensor may have this shape."""
+    return len(shape) <= MAX_TENSOR_RANK and all(0 < size <= MAX_DIMENSION for size in shape)

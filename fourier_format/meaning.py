@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -15,7 +16,7 @@ from fourier_format import limits
 from fourier_format.adapter import Array
 from fourier_format.dtypes import COEFFICIENT_DTYPES, FLOAT_DTYPES, dtype_name
 from fourier_format.errors import Violation
-from fourier_format.structure import is_extension
+from fourier_format.structure import ID_PATTERN, MANIFEST, NAME_PATTERN, is_extension
 
 FINGERPRINT_SAMPLES: Final = 32
 SHA256_BYTES: Final = 32
@@ -121,11 +122,28 @@ def _declared(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iter
     for name in sorted(tensors.keys() - expected.keys() - replacements):
         if not _is_extension_tensor(name, manifest):
             yield Violation("E-TENSOR-UNDECLARED", name, "the manifest does not declare it")
+    for name in sorted(tensors.keys() - expected.keys()):
+        yield from _carriable(name, tensors[name])
+
+
+def _carriable(name: str, array: Array) -> Iterator[Violation]:
+    """Containers refuse the same when they read; here it keeps `save` from writing it."""
+    if dtype_name(array.dtype) is None:
+        yield Violation("E-CONTAINER-DTYPE", name, "no name in the format", str(array.dtype))
+    if array.ndim > limits.MAX_TENSOR_RANK or 0 in array.shape:
+        expected = f"1 to {limits.MAX_TENSOR_RANK} axes, none empty"
+        yield Violation("E-LIMIT", name, "a shape beyond the limits", str(array.shape), expected)
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        yield Violation("E-JSON-SURROGATE", name, "half of a surrogate pair")
 
 
 def _is_extension_tensor(name: str, manifest: Mapping[str, Any]) -> bool:
     parts = name.split("/", 2)
-    return len(parts) == 3 and parts[0] == "extensions" and is_extension(manifest.get(parts[1]))
+    if len(parts) != 3 or parts[0] != "extensions":
+        return False
+    _, field, rest = parts
+    named = re.search(ID_PATTERN, field) and re.search(NAME_PATTERN, rest)  # no line feed: 4.3
+    return bool(named) and field not in MANIFEST.fields and is_extension(manifest.get(field))
 
 
 def _contents(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iterator[Violation]:

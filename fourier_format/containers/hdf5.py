@@ -29,6 +29,7 @@ DIGEST_ATTRIBUTE: Final = "fourier_format_sha256"
 DTYPE_ATTRIBUTE: Final = "dtype"
 _CARRIERS: Final = {"BF16": np.dtype("<u2"), "BOOL": np.dtype("u1")}
 _MAX_DEPTH: Final = 3
+_MAX_TEXT: Final = 256
 
 
 def encode(document: Document) -> bytes:
@@ -73,8 +74,8 @@ def dataset_path(name: str) -> str:
 
 
 def _escape(piece: str) -> str:
-    """A link name can hold neither "/" nor be "." or ".."."""
-    escaped = piece.replace("%", "%25").replace("/", "%2F")
+    """A link name can hold neither "/" nor NUL, nor be "." or ".."."""
+    escaped = piece.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
     return "%2E" + escaped[1:] if escaped.startswith(".") else escaped
 
 
@@ -89,7 +90,8 @@ def _h5py(purpose: str) -> Any:
 def _write(file: h5py.File, name: str, array: Array) -> None:
     dtype = dtype_name(array.dtype)
     carrier: Any = _CARRIERS.get(dtype or "")
-    stored = np.asarray(array, order="C")  # ascontiguousarray would give a scalar an axis
+    # ascontiguousarray would give a scalar an axis
+    stored = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
     dataset = file.create_dataset(
         dataset_path(name), data=stored if carrier is None else stored.view(carrier)
     )
@@ -102,17 +104,21 @@ def _decode(h5py: Any, file: h5py.File, size: int, where: str) -> Document:
         _fail("E-NOT-FOURIER-FORMAT", where, "an HDF5 file without a fourier_format manifest")
     manifest: str | None = None
     tensors: dict[str, Array] = {}
-    for path, dataset in _datasets(h5py, file, where, 0):
-        array = _read(h5py, dataset, size, f"{where}, {path}")
+    left = size
+    for path, dataset in _datasets(h5py, file, where, 0, set()):
+        array = _read(h5py, dataset, left, f"{where}, {path}")
+        left -= array.nbytes
+        name = "/".join(unquote(piece) for piece in path.split("/"))
         if path == MANIFEST_DATASET:
             manifest = _manifest_text(array, where)
-        else:
-            tensors["/".join(unquote(piece) for piece in path.split("/"))] = array
+        elif dataset_path(name) == path:
+            tensors[name] = array
+        else:  # or two datasets could have one name
+            _fail("E-HDF5-FEATURE", f"{where}, {path}", "a name that is escaped in another way")
     if manifest is None:
         _fail("E-NOT-FOURIER-FORMAT", where, "the manifest is not a dataset")
     document = Document(manifest, tensors)
-    stated = file.attrs[DIGEST_ATTRIBUTE]
-    check_digest(document, bytes(stated).decode("ascii", "replace"), where)
+    check_digest(document, _text(file.attrs, DIGEST_ATTRIBUTE, where), where)
     return document
 
 
@@ -125,8 +131,11 @@ def _manifest_text(array: Array, where: str) -> str:
         _fail("E-JSON-SYNTAX", where, "the manifest is not UTF-8")
 
 
-def _datasets(h5py: Any, group: h5py.Group, where: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yields every dataset with its path; only hard links to plain groups and datasets pass."""
+def _datasets(
+    h5py: Any, group: h5py.Group, where: str, depth: int, seen: set[int]
+) -> Iterator[tuple[str, Any]]:
+    """Yields every dataset with its path; only one hard link to a plain object passes."""
+    seen.add(h5py.h5o.get_info(group.id).addr)
     if depth == _MAX_DEPTH:
         _fail("E-HDF5-FEATURE", where, "groups are nested too deep")
     for name in group:
@@ -134,10 +143,14 @@ def _datasets(h5py: Any, group: h5py.Group, where: str, depth: int) -> Iterator[
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             _fail("E-HDF5-FEATURE", place, "a soft or external link")
         item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:  # a small file could else stand for any number of arrays
+            _fail("E-HDF5-FEATURE", place, "an object with several names")
+        seen.add(address)
         if isinstance(item, h5py.Dataset):
             yield name, item
         elif isinstance(item, h5py.Group):
-            for path, dataset in _datasets(h5py, item, where, depth + 1):
+            for path, dataset in _datasets(h5py, item, where, depth + 1, seen):
                 yield f"{name}/{path}", dataset
         else:
             _fail("E-HDF5-FEATURE", place, "neither a group nor a dataset")
@@ -151,13 +164,13 @@ def _read(h5py: Any, dataset: h5py.Dataset, size: int, where: str) -> Array:
     if properties.get_nfilters() or properties.get_layout() != h5py.h5d.CONTIGUOUS:
         _fail("E-HDF5-FEATURE", where, "filtered, chunked, compact or virtual storage")
     dtype, shape = dataset.dtype, dataset.shape
-    plain = dtype.kind in "biuf" and dtype.metadata is None and dtype.byteorder != ">"
+    plain = dtype.kind in "iuf" and dtype.metadata is None and dtype.byteorder != ">"
     if not plain or dtype not in DTYPES.values():
         _fail("E-CONTAINER-DTYPE", where, "not a plain little-endian number", str(dtype))
-    if (not shape and shape != ()) or len(shape) > limits.MAX_TENSOR_RANK:
-        _fail("E-HDF5-FEATURE", where, "a null dataspace or too many dimensions")
-    if any(not 0 < d <= limits.MAX_DIMENSION for d in shape):
-        _fail("E-LIMIT", where, "a dimension is zero or too large", str(shape)[:80])
+    if shape is None:
+        _fail("E-HDF5-FEATURE", where, "a null dataspace")
+    if not limits.allow_shape(shape):
+        _fail("E-LIMIT", where, "a dimension is zero or too large, or too many", str(shape)[:80])
     if math.prod(shape) * dtype.itemsize > size:
         _fail("E-CONTAINER-TRUNCATED", where, "larger than the file")
     return _tagged(dataset[()], dataset.attrs, where)
@@ -167,10 +180,18 @@ def _tagged(array: Any, attributes: Any, where: str) -> Array:
     """Returns the array under the dtype that its attribute names, if it has one."""
     if DTYPE_ATTRIBUTE not in attributes:
         return np.asarray(array)
-    tag = bytes(attributes[DTYPE_ATTRIBUTE]).decode("ascii", "replace")
+    tag = _text(attributes, DTYPE_ATTRIBUTE, where)
     if _CARRIERS.get(tag) != array.dtype:
         _fail("E-CONTAINER-DTYPE", where, "a dtype attribute that does not fit", repr(tag))
     return np.asarray(array).view(BFLOAT16 if tag == "BF16" else np.bool_)
+
+
+def _text(attributes: Any, name: str, where: str) -> str:
+    """Returns a text attribute; its type is looked at first, for `bytes` of a number allocates."""
+    dtype = attributes.get_id(name).dtype
+    if dtype.kind != "S" or dtype.itemsize > _MAX_TEXT:
+        _fail("E-HDF5-FEATURE", where, f"the attribute {name} is not a short fixed-length string")
+    return bytes(attributes[name]).decode("ascii", "replace")
 
 
 def _fail(code: str, where: str, problem: str, got: str | None = None) -> NoReturn:

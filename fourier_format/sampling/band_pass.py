@@ -53,7 +53,7 @@ def _probability(cells: Array, shape: tuple[int, int], centre: float, width: flo
     squared = u.astype(np.float64) * u + v.astype(np.float64) * v
     difference = squared - centre * centre
     scale = squared * (width * width)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         exponent = difference * difference / scale
     exponent[squared == 0] = 0.0 if centre == 0 else np.inf
     return _exp_minus(exponent)

@@ -1,0 +1,111 @@
+"""The map file: what the user knows better than any evidence (docs/map.md has its description)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fourier_format import strict_json
+from fourier_format.atomic import os_errors
+from fourier_format.errors import UsageError, Violation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapEntry:
+    """What the map says of one target or replacement.
+
+    Attributes:
+        weight: The name of a tensor in a safetensors base.
+        initializer: The name of an ONNX initializer; all its uses are meant.
+        node: The name of an ONNX node; its use alone is meant.
+        layout: "out_in" or "in_out", as the base stores it.
+        skip: Leave it out of the result.
+    """
+
+    weight: str | None = None
+    initializer: str | None = None
+    node: str | None = None
+    layout: str | None = None
+    skip: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map:
+    """A map file's content.
+
+    Attributes:
+        targets: By target name.
+        replacements: By replacement name.
+        layout: How the base stores every weight without a layout of its own.
+    """
+
+    targets: Mapping[str, MapEntry] = field(default_factory=dict)
+    replacements: Mapping[str, MapEntry] = field(default_factory=dict)
+    layout: str | None = None
+
+    def target(self, name: str) -> MapEntry:
+        """Returns what the map says of the target `name`; an empty entry for silence."""
+        return self.targets.get(name, MapEntry())
+
+    def replacement(self, name: str) -> MapEntry:
+        """Returns what the map says of the replacement `name`."""
+        return self.replacements.get(name, MapEntry())
+
+    def check_names(self, targets: set[str], replacements: set[str], path: str) -> None:
+        """Refuse names that the adapter does not have: they are spelling mistakes.
+
+        Raises:
+            UsageError: E-MAP.
+        """
+        unknown = [
+            *(f"targets.{name}" for name in self.targets if name not in targets),
+            *(f"replacements.{name}" for name in self.replacements if name not in replacements),
+        ]
+        if unknown:
+            problem = "the adapter has nothing of this name"
+            advice = "fourier-format inspect shows the names"
+            raise UsageError(
+                [Violation("E-MAP", f"{path}, {name}", problem, advice=advice) for name in unknown]
+            )
+
+
+def read_map(path: Path) -> Map:
+    """Returns the map in the file at `path`, checked by schema/map-1.0.schema.json.
+
+    Raises:
+        UsageError: It is not a valid map; all problems are listed.
+        FileAccessError: It cannot be read.
+    """
+    with os_errors(path, "read"):
+        text = path.read_text("utf-8", "replace")
+    value = strict_json.loads(text, str(path))
+    _check(value, path)
+    return Map(
+        targets={name: MapEntry(**entry) for name, entry in value.get("targets", {}).items()},
+        replacements={
+            name: MapEntry(**entry) for name, entry in value.get("replacements", {}).items()
+        },
+        layout=value.get("layout"),
+    )
+
+
+def map_schema() -> dict[str, Any]:
+    """Returns the JSON Schema of map files."""
+    text = resources.files(__package__).joinpath("schema/map-1.0.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _check(value: Any, path: Path) -> None:
+    import jsonschema
+
+    errors = jsonschema.Draft202012Validator(map_schema()).iter_errors(value)
+    found = [
+        Violation("E-MAP", f"{path}, {error.json_path}", error.message[:200]) for error in errors
+    ]
+    if found:
+        raise UsageError(found)

@@ -1,0 +1,80 @@
+"""Checks that the base's weights are those the adapter was trained on, beyond the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from fourier_converters.onnx.matching import Candidates, Match
+from fourier_converters.onnx.uses import Use
+from fourier_format.adapter import Adapter, Fingerprints
+from fourier_format.errors import BaseMismatchError, Violation
+from fourier_format.fingerprint import frobenius_norm, sha256_of
+
+_NORM_TOLERANCE: Final = 1e-9
+"""Sums in another order differ by rounding in float64; a changed weight differs by far more."""
+
+
+def check_norms(adapter: Adapter, matches: Sequence[Match], candidates: Candidates) -> None:
+    """Compare Frobenius norms where the graph holds the fingerprint's own dtype.
+
+    Raises:
+        BaseMismatchError: E-BASE-MISMATCH.
+    """
+    found = []
+    for match, prints, use in _weights(adapter, matches):
+        if prints.dtype == use.dtype:
+            norm = float(prints.norm[match.target.row])
+            got = frobenius_norm(candidates.matrix(use))
+            if not math.isclose(got, norm, rel_tol=_NORM_TOLERANCE):
+                found.append(_mismatch(match, use, "norm", f"{got:.9g}", f"{norm:.9g}"))
+    if found:
+        raise BaseMismatchError(found)
+
+
+def check_full(adapter: Adapter, matches: Sequence[Match], candidates: Candidates) -> list[str]:
+    """Compare SHA-256; returns notes on weights where that is not possible.
+
+    Raises:
+        BaseMismatchError: E-BASE-MISMATCH.
+    """
+    found, notes = [], []
+    seen = set()
+    for match, prints, use in _weights(adapter, matches):
+        seen.add(match.target.name)
+        if prints.dtype != use.dtype:
+            text = f"the graph holds {use.dtype} and the fingerprint is of {prints.dtype}"
+            notes.append(f"{match.target.name}: SHA-256 not comparable, {text}")
+            continue
+        expected = prints.sha256[match.target.row].tobytes().hex()
+        got = sha256_of(candidates.matrix(use)).tobytes().hex()
+        if got != expected:
+            found.append(_mismatch(match, use, "SHA-256", got, expected))
+    if found:
+        raise BaseMismatchError(found)
+    without = [m.target.name for m in matches if m.target.name not in seen]
+    return notes + [f"{name}: the adapter has no fingerprint to verify" for name in without]
+
+
+def _weights(
+    adapter: Adapter, matches: Sequence[Match]
+) -> Iterator[tuple[Match, Fingerprints, Use]]:
+    """Yields each distinct stored weight that a fingerprinted target means."""
+    for match in matches:
+        prints = adapter.entry_set(match.target).fingerprints
+        if prints is not None:
+            uses = {c.use.initializer: c.use for c in match.uses}
+            for use in uses.values():
+                yield match, prints, use
+
+
+def _mismatch(match: Match, use: Use, what: str, got: str, expected: str) -> Violation:
+    return Violation(
+        "E-BASE-MISMATCH",
+        match.target.name,
+        f"{use.initializer} has another {what} than the weight that was trained on",
+        got,
+        expected,
+        "use the base that the adapter was trained on, not a fine-tune of it",
+    )

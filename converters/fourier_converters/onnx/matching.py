@@ -1,0 +1,280 @@
+"""Matching: which uses of which weights each target means (design: a use, never a name pattern).
+
+Evidence narrows the candidates: the map file; the fingerprint; then the names, most trusted
+source first. An empty set, evidence that disagrees, or a use claimed twice is an error that lists
+what was considered, so that an adapter is never merged in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fourier_converters.mapping import Map, MapEntry
+from fourier_converters.naming import same_module
+from fourier_converters.onnx import evidence
+from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.tensors import TensorReader
+from fourier_converters.onnx.uses import LINEAR, Use, find_uses
+from fourier_format.adapter import Adapter, Array, Target
+from fourier_format.errors import (
+    BaseMismatchError,
+    FourierFormatError,
+    TargetNotFoundError,
+    Violation,
+)
+from fourier_format.fingerprint import agrees, samples_of
+from fourier_format.kinds import canonical_matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A use with the module paths that its sources state."""
+
+    use: Use
+    paths: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """The use in words, for errors and reports."""
+        said = next(iter(self.paths.values()), "no module path")
+        return f"{self.use.initializer} ({said})"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The uses that one target means, and the evidence that says so."""
+
+    target: Target
+    uses: tuple[Candidate, ...]
+    evidence: tuple[str, ...]
+
+
+class Candidates:
+    """The uses of one model with their names; samples of weights are read once, when needed."""
+
+    def __init__(self, model: Model, reader: TensorReader) -> None:
+        """List the model's uses."""
+        self.model = model
+        self.reader = reader
+        self.all = [Candidate(u, evidence.module_paths(model, u)) for u in find_uses(model)]
+        self._samples: dict[tuple[str, str], Array] = {}
+
+    def linear(self, shape: tuple[int, int] | None = None) -> list[Candidate]:
+        """Returns the weights of linear operators, of the canonical `shape` if one is given."""
+        return [
+            c
+            for c in self.all
+            if c.use.operator in LINEAR
+            and c.use.layout is not None
+            and (shape is None or c.use.canonical_shape == shape)
+        ]
+
+    def matrix(self, use: Use) -> Array:
+        """Returns the canonical matrix that `use` reads, in its stored dtype."""
+        stored = self.reader.read(self.model.initializers[use.initializer])
+        return canonical_matrix(stored, "linear", use.layout)
+
+    def samples(self, use: Use) -> Array:
+        """Returns the fingerprint's samples of the weight that `use` reads."""
+        key = (use.initializer, use.layout or "")
+        if key not in self._samples:
+            self._samples[key] = samples_of(self.matrix(use))
+        return self._samples[key]
+
+
+def match_targets(adapter: Adapter, candidates: Candidates, mapping: Map) -> list[Match]:
+    """Returns the match of every target that the map does not skip.
+
+    Raises:
+        TargetNotFoundError: E-TARGET-NOT-FOUND or -AMBIGUOUS, E-EVIDENCE-DISAGREES,
+            E-USE-CLAIMED; all targets are tried first.
+        BaseMismatchError: A weight is not the one that the adapter was trained on.
+    """
+    matches: list[Match] = []
+    failures: list[FourierFormatError] = []
+    for target in adapter.targets:
+        entry = mapping.target(target.name)
+        if entry.skip:
+            continue
+        try:
+            matches.append(_match(adapter, target, candidates, entry))
+        except FourierFormatError as error:
+            failures.append(error)
+    _raise_all(failures)
+    _refuse_claimed(matches)
+    return matches
+
+
+def by_name(name: str, candidates: Iterable[Candidate]) -> tuple[list[Candidate], str | None]:
+    """Returns the candidates that the most trusted source with an answer gives, and the source."""
+    pool = list(candidates)
+    for source in evidence.SOURCES:
+        stated = [c.paths[source] for c in pool if source in c.paths]
+        found = same_module(name, stated)
+        if found:
+            return [c for c in pool if c.paths.get(source) in found], source
+    return [], None
+
+
+def by_map(entry: MapEntry, candidates: Iterable[Candidate], model: Model) -> list[Candidate]:
+    """Returns the candidates that a map entry names by initializer or node."""
+    return [
+        c
+        for c in candidates
+        if (entry.initializer is None or c.use.initializer == entry.initializer)
+        and (entry.node is None or model.nodes[c.use.read.node].name == entry.node)
+    ]
+
+
+def _match(adapter: Adapter, target: Target, candidates: Candidates, entry: MapEntry) -> Match:
+    pool = candidates.linear(target.shape)
+    marked = _by_fingerprint(adapter, target, candidates, pool)
+    if entry.initializer is not None or entry.node is not None:
+        return _mapped(target, by_map(entry, pool, candidates.model), marked)
+    named, source = by_name(target.name, pool)
+    if marked is None:
+        if source is None:
+            raise _not_found(target, candidates)
+        return _checked_equal(target, named, (source,), candidates)
+    if not named or source is None:
+        return _by_fingerprint_alone(target, marked, candidates)
+    if not marked:
+        raise _mismatch(target, named)
+    if any(c not in marked for c in named):
+        raise _disagrees(target, source, named, marked)
+    return Match(target, tuple(named), ("fingerprint", source))
+
+
+def _by_fingerprint(
+    adapter: Adapter, target: Target, candidates: Candidates, pool: Sequence[Candidate]
+) -> list[Candidate] | None:
+    """Returns the candidates with the target's fingerprint; None where the adapter has none."""
+    prints = adapter.entry_set(target).fingerprints
+    if prints is None:
+        return None
+    expected = prints.samples[target.row]  # (32,)
+    return [c for c in pool if agrees(expected, candidates.samples(c.use), c.use.dtype)]
+
+
+def _mapped(target: Target, chosen: list[Candidate], marked: list[Candidate] | None) -> Match:
+    if not chosen:
+        problem = "the map names nothing in the graph that reads a weight of this shape"
+        shape = f"{target.shape[0]}x{target.shape[1]}"
+        raise TargetNotFoundError(
+            Violation("E-TARGET-NOT-FOUND", target.name, problem, expected=f"(out, in) {shape}")
+        )
+    if marked is not None and any(c not in marked for c in chosen):
+        raise _mismatch(target, chosen)
+    found = ("map",) if marked is None else ("map", "fingerprint")
+    return Match(target, tuple(chosen), found)
+
+
+def _by_fingerprint_alone(target: Target, marked: list[Candidate], candidates: Candidates) -> Match:
+    """One use, or several of one tensor that nothing else distinguishes, is no riddle."""
+    if not marked:
+        raise _not_found(target, candidates)
+    if len(marked) > 1:
+        raise TargetNotFoundError(
+            Violation(
+                "E-TARGET-AMBIGUOUS",
+                target.name,
+                "several uses have its weight, and no name says which are meant",
+                got=_listed(marked),
+                advice="say which with --map",
+            )
+        )
+    return Match(target, tuple(marked), ("fingerprint",))
+
+
+def _checked_equal(
+    target: Target, named: list[Candidate], found: tuple[str, ...], candidates: Candidates
+) -> Match:
+    """Several uses under one name are one weight only if they hold the same values."""
+    first = candidates.samples(named[0].use)
+    equal = all(np.array_equal(first, candidates.samples(c.use)) for c in named)
+    if len({c.use.initializer for c in named}) > 1 and not equal:
+        raise TargetNotFoundError(
+            Violation(
+                "E-TARGET-AMBIGUOUS",
+                target.name,
+                "several different weights have its name",
+                got=_listed(named),
+                advice="say which with --map",
+            )
+        )
+    return Match(target, tuple(named), found)
+
+
+def _refuse_claimed(matches: Sequence[Match]) -> None:
+    owners: dict[object, str] = {}
+    found = []
+    for match in matches:
+        for candidate in match.uses:
+            owner = owners.setdefault(candidate.use.read, match.target.name)
+            if owner != match.target.name:
+                problem = f"the use {candidate} is claimed by {owner} too"
+                advice = "say which target means which node with --map"
+                found.append(Violation("E-USE-CLAIMED", match.target.name, problem, advice=advice))
+    if found:
+        raise TargetNotFoundError(found)
+
+
+def _not_found(target: Target, candidates: Candidates) -> TargetNotFoundError:
+    shape = f"{target.shape[0]}x{target.shape[1]}"
+    same_shape = candidates.linear(target.shape)
+    anywhere, _ = by_name(target.name, candidates.linear())
+    if anywhere:
+        use = anywhere[0].use.canonical_shape or (0, 0)
+        problem = "the graph's weight of this name has another shape"
+        got, expected = f"(out, in) {use[0]}x{use[1]}", shape
+        advice = "is this the base that the adapter was trained on?"
+    else:
+        problem = "no weight of the graph is this target's, by fingerprint or by name"
+        got = f"{len(same_shape)} weights of shape (out, in) {shape}"
+        expected = None
+        if same_shape:
+            got += f": {_listed(same_shape)}"
+        advice = "is this the right base, exported with every output? Else say where with --map"
+    return TargetNotFoundError(
+        Violation("E-TARGET-NOT-FOUND", target.name, problem, got, expected, advice)
+    )
+
+
+def _mismatch(target: Target, named: Sequence[Candidate]) -> BaseMismatchError:
+    return BaseMismatchError(
+        Violation(
+            "E-BASE-MISMATCH",
+            target.name,
+            "the weight found does not have the fingerprint of the one that was trained on",
+            got=_listed(named),
+            advice="use the base that the adapter was trained on, not a fine-tune of it",
+        )
+    )
+
+
+def _disagrees(
+    target: Target, source: str, named: Sequence[Candidate], marked: Sequence[Candidate]
+) -> TargetNotFoundError:
+    return TargetNotFoundError(
+        Violation(
+            "E-EVIDENCE-DISAGREES",
+            target.name,
+            f"the {source} and the fingerprint point to different weights",
+            got=f"{source}: {_listed(named)}; fingerprint: {_listed(marked)}",
+            advice="is this the right base? Else say which with --map",
+        )
+    )
+
+
+def _listed(candidates: Sequence[Candidate]) -> str:
+    shown = ", ".join(str(c) for c in candidates[:4])
+    return shown if len(candidates) <= 4 else f"{shown} and {len(candidates) - 4} more"
+
+
+def _raise_all(failures: Sequence[FourierFormatError]) -> None:
+    """Raise one error with every violation; its type is the first one's."""
+    if failures:
+        kind: Callable[[list[Violation]], FourierFormatError] = type(failures[0])
+        raise kind([v for failure in failures for v in failure.violations])

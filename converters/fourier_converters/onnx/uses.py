@@ -1,0 +1,182 @@
+"""Uses: a place where a node reads a weight, and the weight that it reads.
+
+A weight may hide behind Identity, Transpose and Cast. The operator says how it reads its operand;
+together with the transposes on the way that gives the layout in which the initializer is stored.
+Values are never asked: for a square or symmetric weight they could not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fourier_converters.onnx.model import Model, Read
+from fourier_converters.onnx.tensors import ELEMENT_TYPES, FLOATS, dtype_of
+
+_PASSED: Final = frozenset({"Identity", "Transpose", "Cast"})
+_SLOTS: Final[dict[tuple[str, int], str]] = {
+    ("MatMul", 1): "weight",
+    ("Gemm", 1): "weight",
+    ("Gemm", 2): "bias",
+    ("Conv", 1): "weight",
+    ("Conv", 2): "bias",
+    ("Gather", 0): "weight",
+    ("Add", 0): "bias",
+    ("Add", 1): "bias",
+    ("Mul", 0): "weight",
+    ("Mul", 1): "weight",
+    ("LayerNormalization", 1): "weight",
+    ("LayerNormalization", 2): "bias",
+    ("RMSNormalization", 1): "weight",
+    ("SimplifiedLayerNormalization", 1): "weight",
+    ("SkipLayerNormalization", 2): "weight",
+    ("SkipLayerNormalization", 3): "bias",
+}
+"""(operator, input) -> which parameter of a module it is."""
+
+LINEAR: Final = frozenset({"MatMul", "Gemm"})
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of one weight.
+
+    Attributes:
+        read: The input of the node that computes with the weight.
+        operator: The node's operator.
+        role: Which parameter of its module this is: "weight" or "bias".
+        initializer: The stored tensor.
+        shape: The stored tensor's shape.
+        dtype: The stored dtype.
+        operand_dtype: The dtype in which the node reads it, after Casts.
+        layout: For the weight of a linear operator: "out_in" or "in_out", as it is stored.
+        operand_layout: The same, as the node reads it.
+        direct: Whether the node reads the initializer itself.
+    """
+
+    read: Read
+    operator: str
+    role: str
+    initializer: str
+    shape: tuple[int, ...]
+    dtype: str
+    operand_dtype: str
+    layout: str | None
+    operand_layout: str | None
+    direct: bool
+
+    @property
+    def canonical_shape(self) -> tuple[int, int] | None:
+        """(out, in) of a linear operator's weight, else None."""
+        if self.layout is None:
+            return None
+        first, second = self.shape
+        return (first, second) if self.layout == "out_in" else (second, first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """The way from a node's input back to an initializer."""
+
+    initializer: str
+    transposed: bool = False
+    dtype: str | None = None
+    steps: list[str] = field(default_factory=list)
+
+
+def find_uses(model: Model) -> list[Use]:
+    """Returns every use of every floating-point initializer in the main graph, in node order."""
+    return list(_uses(model))
+
+
+def terminal_reads(model: Model, value: str) -> set[Read] | None:
+    """Returns where `value` is finally read, through Identity, Transpose and Cast.
+
+    None where it also shows as a graph output or is read inside a subgraph.
+    """
+    if model.is_visible(value):
+        return None
+    found: set[Read] = set()
+    for read in model.reads(value):
+        node = model.nodes[read.node]
+        if node.op_type in _PASSED:
+            further = terminal_reads(model, node.output[0])
+            if further is None:
+                return None
+            found |= further
+        else:
+            found.add(read)
+    return found
+
+
+def _uses(model: Model) -> Iterator[Use]:
+    for index, node in enumerate(model.nodes):
+        if node.op_type in _PASSED:
+            continue
+        for slot, value in enumerate(node.input):
+            role = _SLOTS.get((node.op_type, slot))
+            path = _trace(model, value) if role else None
+            if role is None or path is None:
+                continue
+            tensor = model.initializers[path.initializer]
+            dtype = dtype_of(tensor)
+            if dtype in FLOATS and dtype is not None:
+                yield _use(node, Read(index, slot), role, path, tensor, dtype)
+
+
+def _use(node: Any, read: Read, role: str, path: _Path, tensor: Any, dtype: str) -> Use:
+    operand = _operand_layout(node) if role == "weight" and len(tensor.dims) == 2 else None
+    return Use(
+        read=read,
+        operator=node.op_type,
+        role=role,
+        initializer=path.initializer,
+        shape=tuple(tensor.dims),
+        dtype=dtype,
+        operand_dtype=path.dtype or dtype,
+        layout=_flipped(operand) if path.transposed else operand,
+        operand_layout=operand,
+        direct=not path.steps,
+    )
+
+
+def _trace(model: Model, value: str) -> _Path | None:
+    """Returns the way back from `value` to an initializer, None where something computes it."""
+    transposed, dtype, steps = False, None, list[str]()
+    while value not in model.initializers:
+        node = model.producer(value)
+        if node is None or node.op_type not in _PASSED or len(steps) > len(model.nodes):
+            return None
+        if node.op_type == "Transpose":
+            order = _attribute(node, "perm", [])
+            if order and list(order) not in ([0, 1], [1, 0]):
+                return None
+            transposed ^= list(order) != [0, 1]
+        if node.op_type == "Cast" and dtype is None:
+            dtype = ELEMENT_TYPES.get(_attribute(node, "to", 0))
+            if dtype not in FLOATS:
+                return None
+        steps.append(node.op_type)
+        value = node.input[0]
+    return _Path(value, transposed, dtype, steps)
+
+
+def _operand_layout(node: Any) -> str | None:
+    """MatMul, x @ B, reads B as (in, out); Gemm with transB reads it as (out, in)."""
+    if node.op_type == "MatMul":
+        return "in_out"
+    if node.op_type == "Gemm":
+        return "out_in" if _attribute(node, "transB", 0) else "in_out"
+    return None
+
+
+def _flipped(layout: str | None) -> str | None:
+    return {"in_out": "out_in", "out_in": "in_out", None: None}[layout]
+
+
+def _attribute(node: Any, name: str, default: Any) -> Any:
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return attribute.i if isinstance(default, int) else list(attribute.ints)
+    return default

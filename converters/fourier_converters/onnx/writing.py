@@ -1,0 +1,254 @@
+"""Writes a merged model: the base's data is copied as files, and only changed ranges are written.
+
+Data files take unique names first and are synced; the .onnx is renamed last, and is the commit.
+What a killed run leaves is locked by nobody and named by no model, and the next run removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from fourier_converters.onnx.merging import Change, Merged
+from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.tensors import (
+    External,
+    TensorReader,
+    element_type,
+    is_external,
+    set_external,
+    set_values,
+)
+from fourier_format.adapter import Array
+from fourier_format.atomic import lock, os_errors, refuse_existing, remove_orphans, staged
+from fourier_format.dtypes import little_endian_bytes
+from fourier_format.errors import UnsupportedError, Violation
+
+_ALIGNMENT: Final = 2**16  # what older ONNX Runtimes need to map a tensor, on any system
+_INLINE_LIMIT: Final = 1024
+
+
+def write_merged(
+    model: Model,
+    reader: TensorReader,
+    changes: Iterator[tuple[Change, Merged]],
+    output: Path,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the model with `changes`, each taken and written before the next is computed.
+
+    Raises:
+        OutputExistsError: `output` exists and `overwrite` is false.
+        FileAccessError: Writing failed; nothing is left behind.
+        UnsupportedError: The external data breaks a rule, or the graph exceeds 2 GB.
+    """
+    refuse_existing(output, overwrite)
+    with contextlib.ExitStack() as stack, os_errors(output, "write"):
+        data = _DataFiles(model, reader, output, stack)
+        for change, merged in changes:
+            _apply(model, data, change, merged.values)
+        data.point()
+        _drop_unread(model)
+        content = _serialized(model)
+        data.sync()
+        with staged(output, overwrite) as file:
+            file.write(content)
+        data.keep()
+    _remove_old_data(output, data.names)
+
+
+class _DataFiles:
+    """The copies of the base's external data files that belong to the new model."""
+
+    def __init__(
+        self, model: Model, reader: TensorReader, output: Path, stack: contextlib.ExitStack
+    ) -> None:
+        self._external = [t for t in _all_tensors(model.proto) if is_external(t)]
+        self._places = {id(t): reader.external(t) for t in self._external}
+        self._ranges = sorted(
+            (p.location, p.offset, p.offset + p.length) for p in self._places.values()
+        )
+        self._kept = False
+        run = secrets.token_hex(6)
+        locations = sorted({place.location for place in self._places.values()})
+        self._files: dict[str, IO[bytes]] = {}
+        self.names = {
+            location: f"{output.name}.{run}.{number}.data"
+            for number, location in enumerate(locations)
+        }
+        for location, name in self.names.items():
+            copy = output.with_name(name)
+            stack.callback(self._discard, copy)
+            tensor = next(t for t in self._external if self._places[id(t)].location == location)
+            source = reader.external_path(tensor, location)
+            self._files[location] = stack.enter_context(copy.open("xb+"))
+            lock(self._files[location])
+            _copy(source, self._files[location])
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def replace(self, tensor: Any, values: Array) -> None:
+        """Write new values over the tensor's old ones, or at the end where others share them."""
+        place = self._places[id(tensor)]
+        span = (place.location, place.offset, place.offset + place.length)
+        if sum(_overlaps(span, other) for other in self._ranges) > 1:
+            self.append(tensor, values)
+            return
+        file = self._files[place.location]
+        file.seek(place.offset)
+        file.write(little_endian_bytes(values))
+
+    def append(self, tensor: Any, values: Array) -> None:
+        """Write values at the end of the first file and point the tensor at them."""
+        location, file = next(iter(self._files.items()))
+        offset = -(-file.seek(0, os.SEEK_END) // _ALIGNMENT) * _ALIGNMENT
+        file.truncate(offset)
+        file.seek(offset)
+        data = little_endian_bytes(values)
+        file.write(data)
+        self._places[id(tensor)] = External(location, offset, len(data))
+        if all(tensor is not t for t in self._external):
+            self._external.append(tensor)
+
+    def point(self) -> None:
+        """Point every external tensor at the new files."""
+        for tensor in self._external:
+            place = self._places[id(tensor)]
+            name = self.names[place.location]
+            set_external(tensor, External(name, place.offset, place.length))
+
+    def sync(self) -> None:
+        """Make the data durable."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep(self) -> None:
+        """The model is written: the files stay."""
+        self._kept = True
+
+    def _discard(self, copy: Path) -> None:
+        if not self._kept:
+            copy.unlink(missing_ok=True)
+
+
+def _apply(model: Model, data: _DataFiles, change: Change, values: Array) -> None:
+    graph = model.proto.graph
+    if change.in_place:
+        tensor = model.initializers[change.use.initializer]
+        if is_external(tensor):
+            data.replace(tensor, values)
+        else:
+            set_values(tensor, values)
+        return
+    tensor = graph.initializer.add()
+    tensor.name = model.fresh_name(f"{change.use.initializer}.merged")
+    tensor.data_type = element_type(change.dtype)
+    tensor.dims.extend(values.shape)
+    if data and values.nbytes > _INLINE_LIMIT:
+        data.append(tensor, values)
+    else:
+        set_values(tensor, values)
+    for read in change.reads:
+        graph.node[read.node].input[read.slot] = tensor.name
+
+
+def _drop_unread(model: Model) -> None:
+    """Remove initializers, and the nodes that only passed them on, that nothing reads any more."""
+    graph = model.proto.graph
+    while True:
+        read = {name for node in graph.node for name in node.input}
+        idle = [
+            index
+            for index, node in enumerate(graph.node)
+            if node.op_type in {"Identity", "Transpose", "Cast"}
+            and not any(name in read or model.is_visible(name) for name in node.output)
+        ]
+        if not idle:
+            break
+        for index in reversed(idle):
+            del graph.node[index]
+    inputs = {value.name for value in graph.input}
+    unread = [
+        index
+        for index, tensor in enumerate(graph.initializer)
+        if tensor.name not in read
+        and tensor.name not in inputs
+        and not model.is_visible(tensor.name)
+        and model.reads(tensor.name)
+    ]
+    for index in reversed(unread):
+        del graph.initializer[index]
+
+
+def _all_tensors(proto: Any) -> Iterator[Any]:
+    """Yields every TensorProto of a model: initializers and attributes, at any depth."""
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        for node in function.node:
+            yield from _node_tensors(node)
+
+
+def _graph_tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        if attribute.HasField("g"):
+            yield from _graph_tensors(attribute.g)
+        for graph in attribute.graphs:
+            yield from _graph_tensors(graph)
+
+
+def _overlaps(a: tuple[str, int, int], b: tuple[str, int, int]) -> bool:
+    return a[0] == b[0] and a[1] < b[2] and b[1] < a[2]
+
+
+def _serialized(model: Model) -> bytes:
+    from google.protobuf.message import EncodeError
+
+    try:
+        content: bytes = model.proto.SerializeToString()
+    except (EncodeError, ValueError) as error:  # ValueError: over 2 GB
+        problem = f"the merged graph cannot be written as one file: {error}"
+        advice = "save the base with external data (onnx.save_model, save_as_external_data=True)"
+        raise UnsupportedError(
+            Violation("E-BASE-UNSUPPORTED", str(model.path), problem, advice=advice)
+        ) from None
+    return content
+
+
+def _copy(source: Path, target: IO[bytes]) -> None:
+    """Copy a file's bytes, inside the kernel where it can."""
+    with os_errors(source, "read"), source.open("rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        try:
+            while left > 0:
+                done = os.copy_file_range(file.fileno(), target.fileno(), left)
+                if done == 0:
+                    break
+                left -= done
+        except (OSError, AttributeError):
+            file.seek(0)
+            target.seek(0)
+            shutil.copyfileobj(file, target, 2**24)
+
+
+def _remove_old_data(output: Path, names: dict[str, str]) -> None:
+    """Remove data files of an overwritten model or of killed runs with this output."""
+    remove_orphans(output.parent, f"{output.name}.", ".data", frozenset(names.values()))

@@ -1,0 +1,138 @@
+"""A PEFT checkpoint as it lies on disk: adapter_config.json and adapter_model.safetensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from fourier_converters.base.safetensors_file import SafetensorsFile
+from fourier_format import strict_json
+from fourier_format.adapter import Array
+from fourier_format.atomic import os_errors
+from fourier_format.errors import InvalidAdapterError, UsageError, Violation
+
+CONFIG_FILE: Final = "adapter_config.json"
+MODEL_FILE: Final = "adapter_model.safetensors"
+PEFT_TYPE: Final = "FOURIERFT"
+KEY_PREFIX: Final = "base_model.model."
+SPECTRUM_SUFFIX: Final = ".fourierft_spectrum"
+BASE_LAYER: Final = ".base_layer."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeftCheckpoint:
+    """What one adapter's directory holds.
+
+    Attributes:
+        path: The directory.
+        config_text: adapter_config.json, verbatim.
+        config: The same, parsed.
+        spectra: Module path -> (n,) coefficients.
+        replacements: Parameter name -> tensor, of modules_to_save and of trained biases.
+    """
+
+    path: Path
+    config_text: str
+    config: Mapping[str, Any]
+    spectra: Mapping[str, Array]
+    replacements: Mapping[str, Array]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` is a directory that could hold PEFT adapters."""
+    return path.is_dir()
+
+
+def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
+    """Returns the checkpoint in the directory `path`, or in its subfolder `adapter`.
+
+    Raises:
+        InvalidAdapterError: E-PEFT-CONFIG: it is not a FourierFT checkpoint of PEFT.
+        UsageError: There are several adapters and `adapter` chooses none of them.
+        FileAccessError: A file cannot be read.
+    """
+    directory = _adapter_directory(path, adapter)
+    with os_errors(directory / CONFIG_FILE, "read"):
+        text = (directory / CONFIG_FILE).read_text("utf-8")
+    config = strict_json.loads(text, str(directory / CONFIG_FILE))
+    if not isinstance(config, dict):
+        _fail(directory / CONFIG_FILE, "not a JSON object")
+    if config.get("peft_type") != PEFT_TYPE:
+        got = repr(config.get("peft_type"))
+        _fail(directory / CONFIG_FILE, "not a FourierFT adapter", got, repr(PEFT_TYPE))
+    spectra, replacements = _read_tensors(directory)
+    return PeftCheckpoint(directory, text, config, spectra, replacements)
+
+
+def frequencies_of(module: str, config: Mapping[str, Any]) -> Any:
+    """Returns the n that the config gives to `module`, as PEFT 0.21 resolves it."""
+    pattern = config.get("n_frequency_pattern") or {}
+    for key, value in pattern.items():
+        try:
+            if re.match(rf".*\.{key}$", module):
+                return value
+        except re.error as error:
+            _fail(Path(CONFIG_FILE), f"n_frequency_pattern has a bad expression: {error}", key)
+    return pattern.get(module, config.get("n_frequency", 1000))
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Returns a sort key that puts layer 10 after layer 9."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
+def _adapter_directory(path: Path, adapter: str | None) -> Path:
+    folders = sorted(_named_adapters(path))
+    if adapter is not None:
+        if adapter in folders:
+            return path / adapter
+        listed = ", ".join(folders) or "none"
+        problem = f"there is no adapter {adapter!r} in this checkpoint"
+        raise UsageError(Violation("E-USAGE", str(path), problem, expected=f"one of: {listed}"))
+    if (path / CONFIG_FILE).is_file():
+        return path
+    if folders:
+        advice = f"choose one of them with --adapter: {', '.join(folders)}"
+        raise UsageError(Violation("E-USAGE", str(path), "several named adapters", advice=advice))
+    return _fail(path, f"the directory has no {CONFIG_FILE}")
+
+
+def _named_adapters(path: Path) -> Iterator[str]:
+    with os_errors(path, "read"):
+        yield from (child.parent.name for child in path.glob(f"*/{CONFIG_FILE}"))
+
+
+def _read_tensors(directory: Path) -> tuple[dict[str, Array], dict[str, Array]]:
+    path = directory / MODEL_FILE
+    if not path.exists() and (directory / "adapter_model.bin").exists():
+        advice = "load it in PEFT and save it again with save_pretrained"
+        problem = "adapter_model.bin is a pickle, which is not read because it can run code"
+        raise InvalidAdapterError(
+            Violation("E-PEFT-CONFIG", str(directory), problem, advice=advice)
+        )
+    file = SafetensorsFile(path)
+    spectra: dict[str, Array] = {}
+    replacements: dict[str, Array] = {}
+    for key in sorted(file.names, key=natural_order):
+        if not key.startswith(KEY_PREFIX):
+            _fail(path, "a tensor that PEFT's FourierFT does not write", repr(key))
+        name = key.removeprefix(KEY_PREFIX)
+        if name.endswith(SPECTRUM_SUFFIX):
+            spectra[name.removesuffix(SPECTRUM_SUFFIX)] = file.tensor(key)
+        else:
+            plain = name.replace(BASE_LAYER, ".")
+            if plain in replacements:
+                _fail(path, "two tensors for one parameter", repr(plain))
+            replacements[plain] = file.tensor(key)
+    if not spectra:
+        _fail(path, "no tensor ends in .fourierft_spectrum", ", ".join(file.names[:3]))
+    return spectra, replacements
+
+
+def _fail(
+    path: Path, problem: str, got: str | None = None, expected: str | None = None
+) -> NoReturn:
+    raise InvalidAdapterError(Violation("E-PEFT-CONFIG", str(path), problem, got, expected))

@@ -1,0 +1,178 @@
+"""PEFT checkpoint + base -> Adapter.
+
+PEFT stores neither the entries nor the shapes: the shapes come from the base, the entries from
+the seed by torch's own draw, re-implemented in fourier_format.sampling. The formula and the
+orientation are PEFT's, which are the format's (peft 0.21.2, tuners/fourierft/layer.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fourier_converters.base import Base, BaseWeight
+from fourier_converters.peft.checkpoint import PeftCheckpoint, frequencies_of
+from fourier_format import __version__, limits, sampling
+from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
+from fourier_format.dtypes import COEFFICIENT_DTYPES, dtype_name
+from fourier_format.errors import FourierFormatError, InvalidAdapterError, Violation
+from fourier_format.fingerprint import Fingerprint, fingerprint, stack
+
+Progress = Callable[[str], None]
+"""Told the name of each target when work on it begins."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """One adapted layer: its name, coefficients and base weight."""
+
+    module: str
+    coefficients: Array
+    shape: tuple[int, int]
+    fingerprint: Fingerprint
+
+    @property
+    def group(self) -> tuple[tuple[int, int], int, str, str]:
+        """What must be equal within one entry set: shape, n, coefficient and base dtype."""
+        dtype = dtype_name(self.coefficients.dtype) or ""
+        return self.shape, self.coefficients.size, dtype, self.fingerprint.dtype
+
+
+def from_peft(checkpoint: PeftCheckpoint, base: Base, progress: Progress | None = None) -> Adapter:
+    """Returns the adapter that `checkpoint` stands for on `base`, with fingerprints of the base.
+
+    Args:
+        checkpoint: From `read_checkpoint`.
+        base: From `open_base`; must be the model that the adapter was trained on.
+        progress: Called with each target's name.
+
+    Raises:
+        InvalidAdapterError: The config and the tensors contradict each other.
+        TargetNotFoundError: The base lacks a weight, or has several that could be meant.
+        UnsupportedError: Nothing says how the base stores a weight.
+    """
+    config = checkpoint.config
+    seed, alpha = _seed(checkpoint), _alpha(checkpoint)
+    layers, found = [], list[Violation]()
+    for module, coefficients in checkpoint.spectra.items():
+        if progress is not None:
+            progress(module)
+        try:
+            layers.append(_layer(module, coefficients, base.weight(module), checkpoint))
+        except FourierFormatError as error:
+            found.extend(error.violations)
+            kind = type(error)
+    if found:
+        raise kind(found)
+    sets = _grouped(layers)
+    modules = config.get("target_modules")
+    return Adapter(
+        alpha=alpha,
+        seed=seed,
+        target_modules=tuple(modules) if isinstance(modules, list) else modules,
+        base_model=_base_model(config, base),
+        producer={"name": "fourier-format", "version": __version__},
+        entry_sets=tuple(_entry_set(id_, members, seed) for id_, members in sets.items()),
+        targets=_targets(layers, sets),
+        replacements=dict(checkpoint.replacements),
+        origin={"format": "peft", "text": checkpoint.config_text},
+    )
+
+
+def _layer(
+    module: str, coefficients: Array, weight: BaseWeight, checkpoint: PeftCheckpoint
+) -> _Layer:
+    where = f"{checkpoint.path}, {module}"
+    dtype = dtype_name(coefficients.dtype)
+    if coefficients.ndim != 1 or dtype not in COEFFICIENT_DTYPES:
+        got = f"{dtype} {coefficients.shape}"
+        raise _bad(where, "not a list of coefficients", got, "(n,) of F32, F16 or BF16")
+    n = frequencies_of(module, checkpoint.config)
+    if coefficients.size != n:
+        problem = "the number of coefficients is not the config's n_frequency for this module"
+        raise _bad(where, problem, str(coefficients.size), str(n))
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    if coefficients.size > shape[0] * shape[1]:
+        problem = f"more coefficients than the base's weight {weight.source} has values"
+        raise _bad(where, problem, str(coefficients.size), f"at most {shape[0] * shape[1]}")
+    return _Layer(module, coefficients, shape, fingerprint(weight.matrix, weight.source))
+
+
+def _seed(checkpoint: PeftCheckpoint) -> int:
+    seed = checkpoint.config.get("random_loc_seed", 777)
+    if type(seed) is not int or not 0 <= seed <= limits.MAX_SEED:
+        raise _bad(f"{checkpoint.path}", "random_loc_seed is not a seed", repr(seed), "an integer")
+    return seed
+
+
+def _alpha(checkpoint: PeftCheckpoint) -> float:
+    scaling = checkpoint.config.get("scaling", 150.0)
+    if isinstance(scaling, bool) or not isinstance(scaling, int | float):
+        raise _bad(f"{checkpoint.path}", "scaling is not a number", repr(scaling))
+    return scaling
+
+
+def _base_model(config: Mapping[str, Any], base: Base) -> dict[str, str] | None:
+    stated = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
+    known = {key: value for key, value in stated.items() if isinstance(value, str) and value}
+    return base.description | known or None
+
+
+def _grouped(layers: list[_Layer]) -> dict[str, list[_Layer]]:
+    """Returns the entry sets' members by id; ids say no more than is needed to tell them apart."""
+    groups: dict[Any, list[_Layer]] = {}
+    for layer in layers:
+        groups.setdefault(layer.group, []).append(layer)
+    named: dict[str, list[_Layer]] = {}
+    for (shape, n, dtype, base_dtype), members in groups.items():
+        same_shape = [key for key in groups if key[0] == shape]
+        id_ = f"{shape[0]}x{shape[1]}"
+        if len({key[1] for key in same_shape}) > 1:
+            id_ += f"-n{n}"
+        if len({key[2] for key in same_shape}) > 1:
+            id_ += f"-{dtype.lower()}"
+        if len({key[3] for key in same_shape}) > 1:
+            id_ += f"-of-{base_dtype.lower()}"
+        named[id_] = members
+    return named
+
+
+def _entry_set(id_: str, members: list[_Layer], seed: int) -> EntrySet:
+    shape = members[0].shape
+    recipe = Sampling(method="torch-randperm", generator=sampling.torch_generator(shape))
+    coefficients = np.stack([layer.coefficients for layer in members])  # (L, n)
+    return EntrySet(
+        id=id_,
+        shape=shape,
+        entries=sampling.draw(shape, coefficients.shape[1], recipe, seed),
+        coefficients=coefficients,
+        sampling=recipe,
+        fingerprints=stack([layer.fingerprint for layer in members]),
+    )
+
+
+def _targets(layers: list[_Layer], sets: Mapping[str, list[_Layer]]) -> tuple[Target, ...]:
+    rows = {
+        layer.module: (id_, row)
+        for id_, members in sets.items()
+        for row, layer in enumerate(members)
+    }
+    return tuple(
+        Target(
+            name=layer.module,
+            kind="linear",
+            shape=layer.shape,
+            entries=rows[layer.module][0],
+            row=rows[layer.module][1],
+        )
+        for layer in layers
+    )
+
+
+def _bad(
+    where: str, problem: str, got: str | None = None, expected: str | None = None
+) -> InvalidAdapterError:
+    return InvalidAdapterError(Violation("E-PEFT-CONFIG", where, problem, got, expected))

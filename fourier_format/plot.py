@@ -1,0 +1,134 @@
+"""Draws an adapter: where its entries lie in the spectrum, and what the coefficients are.
+
+One row a set of entries. Frequencies are signed, so that frequency zero is in the middle and slow
+waves lie around it; the coefficients stand in the order of their entries' distance from it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from fourier_format import words
+from fourier_format.adapter import Adapter, Array, EntrySet, Target
+from fourier_format.atomic import refuse_existing, staged
+from fourier_format.errors import dependency_missing, one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+MAX_SETS: Final = 8
+_MAX_NAMES: Final = 24
+_NAME_WIDTH: Final = 36
+_WIDTH_INCHES: Final = 13.0
+_ROW_INCHES: Final = 4.6
+_DPI: Final = 120
+_SQUARE_UP_TO: Final = 4
+"""Ratio of widths up to which a spectrum is drawn to scale."""
+
+
+def plot(adapter: Adapter, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a PNG picture of `adapter` to `path`, whole or not at all; of at most 8 entry sets.
+
+    Raises:
+        DependencyMissingError: matplotlib is not installed.
+        OutputExistsError: `path` exists and `overwrite` is false.
+        FileAccessError: Writing failed.
+    """
+    refuse_existing(Path(path), overwrite)
+    picture = figure(adapter)
+    with staged(Path(path), overwrite) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        picture.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def figure(adapter: Adapter) -> Figure:
+    """Returns the picture as a matplotlib Figure, made without pyplot and its global state.
+
+    Raises:
+        DependencyMissingError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise dependency_missing("matplotlib", "plot", "drawing an adapter") from None
+    shown = adapter.entry_sets[:MAX_SETS]
+    size = (_WIDTH_INCHES, _ROW_INCHES * len(shown) + 0.6)
+    picture = Figure(figsize=size, layout="constrained")
+    rows = picture.subplots(len(shown), 2, squeeze=False, width_ratios=(1, 1.35))
+    for (left, right), entry_set in zip(rows, shown, strict=True):
+        dots = _draw_entries(left, entry_set)
+        picture.colorbar(dots, ax=left, label="mean |coefficient|", pad=0.02)
+        image = _draw_coefficients(right, entry_set, _names(adapter, entry_set))
+        picture.colorbar(image, ax=right, label="coefficient", pad=0.02)
+    picture.suptitle(_title(adapter), parse_math=False)
+    return picture
+
+
+def signed_frequencies(entry_set: EntrySet) -> Array:
+    """Returns (n, 2) signed (u, v): the upper half of each axis stands for negative ones."""
+    sizes = np.array(entry_set.shape, np.int64)
+    entries = entry_set.entries.astype(np.int64)
+    signed: Array = (entries + sizes // 2) % sizes - sizes // 2
+    return signed
+
+
+def _title(adapter: Adapter) -> str:
+    total = sum(s.coefficients.size for s in adapter.entry_sets)
+    text = f"{len(adapter.targets)} targets, {total:,} coefficients, alpha {adapter.alpha:g}"
+    base = (adapter.base_model or {}).get("name")
+    if base:
+        text = f"{words.shortened(one_line(base), 60)}: {text}"
+    if len(adapter.entry_sets) > MAX_SETS:
+        text += f" (the first {MAX_SETS} of {len(adapter.entry_sets)} entry sets)"
+    return text
+
+
+def _names(adapter: Adapter, entry_set: EntrySet) -> list[str]:
+    """Returns the names of the set's targets in the order of their rows, cut at the left."""
+    mine: list[Target] = [t for t in adapter.targets if t.entries == entry_set.id]
+    names = [one_line(t.name) for t in sorted(mine, key=lambda t: t.row)]
+    return [n if len(n) <= _NAME_WIDTH else "..." + n[3 - _NAME_WIDTH :] for n in names]
+
+
+def _draw_entries(axes: Axes, entry_set: EntrySet) -> ScalarMappable:
+    """A dot an entry, coloured by its coefficients' mean size over the targets."""
+    u, v = signed_frequencies(entry_set).T
+    mean = np.abs(entry_set.coefficients.astype(np.float64)).mean(axis=0)  # (n,)
+    out, in_ = entry_set.shape
+    dot = float(np.clip(6000 / entry_set.count, 2, 40))
+    dots = axes.scatter(v, u, c=mean, s=dot, cmap="viridis", vmin=0, linewidths=0)
+    axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xlim(-in_ / 2 - 1, in_ / 2 + 1)
+    axes.set_ylim(-out / 2 - 1, out / 2 + 1)
+    if max(out, in_) <= _SQUARE_UP_TO * min(out, in_):
+        axes.set_aspect("equal")
+    axes.set_title(f"{entry_set.id}: {entry_set.count} entries", parse_math=False)
+    axes.set_xlabel(f"v, along the input ({in_})")
+    axes.set_ylabel(f"u, along the output ({out})")
+    return dots
+
+
+def _draw_coefficients(axes: Axes, entry_set: EntrySet, names: list[str]) -> ScalarMappable:
+    """A row a target, a column an entry, low frequencies first."""
+    relative = signed_frequencies(entry_set) / np.array(entry_set.shape)
+    order = np.argsort(np.square(relative).sum(axis=1), kind="stable")
+    values = entry_set.coefficients.astype(np.float64)[:, order]  # (L, n)
+    limit = float(np.abs(values).max()) or 1.0
+    image = axes.imshow(
+        values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+    )
+    axes.set_title(f"{entry_set.id}: coefficients", parse_math=False)
+    axes.set_xlabel("entries, from low to high frequency")
+    if len(names) <= _MAX_NAMES:
+        axes.set_yticks(range(len(names)), names, fontsize="small", parse_math=False)
+    else:
+        axes.set_ylabel("row of the target")
+    return image
