@@ -35,7 +35,8 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise FileAccessError(Violation("E-IO", str(path), "this names no file"))
     with os_errors(path, "write"):
         is_there = path.exists() or path.is_symlink()
-    if not path.parent.is_dir():
+        has_parent = path.parent.is_dir()
+    if not has_parent:
         problem = "the directory of the output does not exist"
         raise FileAccessError(Violation("E-IO", str(path.parent), problem, advice="create it"))
     if is_there and not overwrite:

@@ -109,27 +109,38 @@ def _print_report(outcome: Report) -> None:
     for violation in outcome.violations:
         print(f"{name}: {violation}")
     if outcome.adapter is not None and outcome.digest is not None and outcome.valid:
-        sets = outcome.adapter.entry_sets
-        counts = ", ".join(str(n) for n in sorted({s.count for s in sets}))
-        dtypes = ", ".join(sorted({str(s.coefficients.dtype) for s in sets}))
-        content = f"{len(outcome.adapter.targets)} targets, n = {counts}, {dtypes}"
+        counts = ", ".join(str(n) for n in _counts(outcome))
+        content = (
+            f"{len(outcome.adapter.targets)} targets, n = {counts}, {', '.join(_dtypes(outcome))}"
+        )
         print(f"{name}: valid ({content}, SHA-256 {outcome.digest[:_DIGEST_DIGITS]})")
     for note in outcome.notes:
         print(f"{name}: note: {one_line(note)}")
 
 
 def _report_json(outcome: Report) -> dict[str, Any]:
-    sets = () if outcome.adapter is None else outcome.adapter.entry_sets
     return {
         "file": _utf8(str(outcome.path)),
         "valid": outcome.valid,
         "violations": [v.as_json() for v in outcome.violations],
         "notes": outcome.notes,
         "targets": None if outcome.adapter is None else len(outcome.adapter.targets),
-        "n": sorted({s.count for s in sets}),
-        "dtypes": sorted({str(s.coefficients.dtype) for s in sets}),
+        "n": _counts(outcome),
+        "dtypes": _dtypes(outcome),
         "sha256": outcome.digest,
     }
+
+
+def _counts(outcome: Report) -> list[int]:
+    sets = outcome.adapter.entry_sets if outcome.adapter else ()
+    return sorted({s.count for s in sets})
+
+
+def _dtypes(outcome: Report) -> list[str]:
+    from fourier_format.dtypes import dtype_name
+
+    sets = outcome.adapter.entry_sets if outcome.adapter else ()
+    return sorted({dtype_name(s.coefficients.dtype) or "" for s in sets})
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -145,7 +156,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
         _plot(adapter, file, Path(arguments.plot), force=arguments.force)
     found = inspection.summary(adapter, size)
     if arguments.json:
-        print_json({"ok": True, "file_name": _utf8(str(file)), **found})
+        print_json({"ok": True, "file": _utf8(str(file)), **found})
     else:
         print(inspection.as_text(found, str(file)))
     return GOOD

@@ -35,7 +35,7 @@ def summary(adapter: Adapter, file_bytes: int) -> dict[str, Any]:
         "entry_sets": [_entry_set(adapter, s) for s in adapter.entry_sets],
         "replacements": [_replacement(n, a) for n, a in adapter.replacements.items()],
         "coefficients": sum(s.coefficients.size for s in adapter.entry_sets),
-        "file": _file(adapter, file_bytes),
+        "size": _size(adapter, file_bytes),
         "lora": _lora(adapter, file_bytes),
     }
 
@@ -99,7 +99,7 @@ def _replacement(name: str, array: Array) -> dict[str, Any]:
     return {"name": name, "shape": array.shape, "dtype": dtype_name(array.dtype)}
 
 
-def _file(adapter: Adapter, file_bytes: int) -> dict[str, Any]:
+def _size(adapter: Adapter, file_bytes: int) -> dict[str, Any]:
     payload = sum(array.nbytes for array in to_document(adapter).tensors.values())
     share = payload / file_bytes
     return {"bytes": file_bytes, "payload_bytes": payload, "payload_share": round(share, 4)}
@@ -167,8 +167,8 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "extensions", ", ".join(found["extensions"])
     with_prints = sum(s["targets"] for s in found["entry_sets"] if s["fingerprints"])
     yield "fingerprints", f"of {with_prints} base weights" if with_prints else "none"
-    file = found["file"]
-    yield "file", f"{file['bytes']:,} bytes, {100 * file['payload_share']:.1f}% of them payload"
+    size = found["size"]
+    yield "file", f"{size['bytes']:,} bytes, {100 * size['payload_share']:.1f}% of them payload"
     lora = found["lora"]
     share, bytes_share = 100 * lora["parameter_share"], 100 * lora["byte_share"]
     text = f"{share:.3g}% of its {lora['parameters']:,} parameters, {bytes_share:.3g}% of its bytes"

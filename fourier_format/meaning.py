@@ -131,7 +131,7 @@ def _carriable(name: str, array: Array) -> Iterator[Violation]:
     if dtype_name(array.dtype) is None:
         yield Violation("E-CONTAINER-DTYPE", name, "no name in the format", str(array.dtype))
     if array.ndim > limits.MAX_TENSOR_RANK or 0 in array.shape:
-        expected = f"1 to {limits.MAX_TENSOR_RANK} axes, none empty"
+        expected = f"at most {limits.MAX_TENSOR_RANK} axes, none empty"
         yield Violation("E-LIMIT", name, "a shape beyond the limits", str(array.shape), expected)
     if any("\ud800" <= character <= "\udfff" for character in name):
         yield Violation("E-JSON-SURROGATE", name, "half of a surrogate pair")

@@ -29,8 +29,6 @@ _NAME_WIDTH: Final = 36
 _WIDTH_INCHES: Final = 13.0
 _ROW_INCHES: Final = 4.6
 _DPI: Final = 120
-_SQUARE_UP_TO: Final = 4
-"""Ratio of widths up to which a spectrum is drawn to scale."""
 
 
 def plot(adapter: Adapter, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -101,15 +99,14 @@ def _draw_entries(axes: Axes, entry_set: EntrySet) -> ScalarMappable:
     """A dot an entry, coloured by its coefficients' mean size over the targets."""
     u, v = signed_frequencies(entry_set).T
     mean = np.abs(entry_set.coefficients.astype(np.float64)).mean(axis=0)  # (n,)
+    limit = float(mean.max()) or 1.0
     out, in_ = entry_set.shape
     dot = float(np.clip(6000 / entry_set.count, 2, 40))
-    dots = axes.scatter(v, u, c=mean, s=dot, cmap="viridis", vmin=0, linewidths=0)
+    dots = axes.scatter(v, u, c=mean, s=dot, cmap="viridis", vmin=0, vmax=limit, linewidths=0)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlim(-in_ / 2 - 1, in_ / 2 + 1)
     axes.set_ylim(-out / 2 - 1, out / 2 + 1)
-    if max(out, in_) <= _SQUARE_UP_TO * min(out, in_):
-        axes.set_aspect("equal")
     axes.set_title(f"{entry_set.id}: {entry_set.count} entries", parse_math=False)
     axes.set_xlabel(f"v, along the input ({in_})")
     axes.set_ylabel(f"u, along the output ({out})")

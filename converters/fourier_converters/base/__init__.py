@@ -31,8 +31,12 @@ class Base(Protocol):
     def description(self) -> dict[str, str]:
         """Returns what is known of the base, for the manifest's `base_model`."""
 
-    def weight(self, module: str) -> BaseWeight:
+    def weight(self, module: str, saved: Array | None = None) -> BaseWeight:
         """Returns the weight of the linear layer `module`.
+
+        Args:
+            module: Its path.
+            saved: The weight as the adapter's checkpoint holds it: PEFT saves tied ones.
 
         Raises:
             TargetNotFoundError: It is not there, or not uniquely.
@@ -51,7 +55,7 @@ def open_base(path: Path, mapping: Map) -> Base:
         from fourier_converters.onnx.base import OnnxBase
 
         return OnnxBase(path, mapping)
-    if path.is_dir() or path.suffix == ".safetensors":
+    if path.is_dir() or path.name.endswith((".safetensors", ".safetensors.index.json")):
         from fourier_converters.base.checkpoint import CheckpointBase
 
         return CheckpointBase(path, mapping)

@@ -11,6 +11,7 @@ from fourier_converters.base.safetensors_file import SafetensorsFile
 from fourier_converters.mapping import Map
 from fourier_converters.naming import same_module
 from fourier_format import strict_json
+from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
 from fourier_format.errors import (
     FileAccessError,
@@ -31,6 +32,10 @@ Source: the modeling files of transformers 5.23 that use pytorch_utils.Conv1D.
 """
 
 
+_INDEX: Final = "model.safetensors.index.json"
+_ANY: Final = "*.safetensors"
+
+
 class CheckpointBase:
     """Weights of safetensors files; the layout comes from config.json beside them."""
 
@@ -49,13 +54,19 @@ class CheckpointBase:
         found = {key: self._config.get(field) for key, field in known.items()}
         return {key: value for key, value in found.items() if isinstance(value, str) and value}
 
-    def weight(self, module: str) -> BaseWeight:
-        """Returns the weight of `module`, by its name or the one that the map file gives."""
+    def weight(self, module: str, saved: Array | None = None) -> BaseWeight:
+        """Returns the weight of `module`, by its name or the one that the map file gives.
+
+        Tied weights are stored once, so a module may have none; then `saved` stands for it.
+        """
         mapped = self._mapping.target(module).weight
-        name = mapped if mapped is not None else self._find(module)
-        if name not in self._files:
+        name = mapped if mapped is not None else self._find(module, saved is None)
+        if name is None and saved is not None:
+            stored, name = saved, f"{module}.weight of the adapter's own checkpoint"
+        elif name in self._files:
+            stored = self._files[name].tensor(name)
+        else:
             raise self._not_found(module, f"the map names {name!r}, which is not in the base")
-        stored = self._files[name].tensor(name)
         if stored.ndim != 2:
             problem = f"{name!r} is not the weight of a linear layer"
             shape = str(stored.shape)
@@ -65,7 +76,7 @@ class CheckpointBase:
         layout = self._layout(module)
         return BaseWeight(canonical_matrix(stored, "linear", layout), f"{name} ({layout})")
 
-    def _find(self, module: str) -> str:
+    def _find(self, module: str, required: bool) -> str | None:
         suffix = ".weight"
         modules = (name.removesuffix(suffix) for name in self._files if name.endswith(suffix))
         found = same_module(module, modules)
@@ -77,7 +88,9 @@ class CheckpointBase:
             raise TargetNotFoundError(
                 Violation("E-TARGET-AMBIGUOUS", module, f"could be any of {listed}", advice=advice)
             )
-        raise self._not_found(module, "no weight of this module is in the base")
+        if required:
+            raise self._not_found(module, "no weight of this module is in the base")
+        return None
 
     def _not_found(self, module: str, problem: str) -> TargetNotFoundError:
         return TargetNotFoundError(
@@ -110,22 +123,22 @@ class CheckpointBase:
 
 
 def _open_files(path: Path) -> Iterator[SafetensorsFile]:
-    if not path.is_dir():
-        yield SafetensorsFile(path)
-        return
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        names = _shards(index)
-    elif (path / "model.safetensors").exists():
-        names = ["model.safetensors"]
+    if path.suffix == ".json":
+        names = _shards(path)
+    elif not path.is_dir():
+        names = [path.name]
+    elif (path / _INDEX).exists():
+        names = _shards(path / _INDEX)
     else:
-        names = sorted(p.name for p in path.glob("*.safetensors"))
+        whole = path / "model.safetensors"
+        names = [whole.name] if whole.exists() else sorted(p.name for p in path.glob(_ANY))
     if not names:
         raise UnsupportedError(
-            Violation("E-BASE-UNSUPPORTED", str(path), "the directory holds no *.safetensors")
+            Violation("E-BASE-UNSUPPORTED", str(path), f"the directory holds no {_ANY}")
         )
+    directory = path if path.is_dir() else path.parent
     for name in names:
-        yield SafetensorsFile(path / name)
+        yield SafetensorsFile(directory / name)
 
 
 def _shards(index: Path) -> list[str]:

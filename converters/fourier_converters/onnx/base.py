@@ -6,9 +6,10 @@ from pathlib import Path
 
 from fourier_converters.base import BaseWeight
 from fourier_converters.mapping import Map
-from fourier_converters.onnx.matching import Candidate, Candidates, by_map, by_name
+from fourier_converters.onnx.matching import Candidate, Candidates, by_map
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import TensorReader
+from fourier_format.adapter import Array
 from fourier_format.errors import TargetNotFoundError, Violation
 
 
@@ -27,7 +28,7 @@ class OnnxBase:
         """Nothing: an ONNX file does not name its model."""
         return {}
 
-    def weight(self, module: str) -> BaseWeight:
+    def weight(self, module: str, saved: Array | None = None) -> BaseWeight:  # noqa: ARG002 (a graph has every weight that it computes with)
         """Returns the weight that the linear operator of `module` reads."""
         entry = self._mapping.target(module)
         pool = self._candidates.linear()
@@ -35,7 +36,7 @@ class OnnxBase:
             found = by_map(entry, pool, self._candidates.model)
             source: str | None = "map"
         else:
-            found, source = by_name(module, pool)
+            found, source = self._candidates.named(module, pool)
         if not found or source is None:
             raise self._not_found(module)
         use = self._only(module, found).use

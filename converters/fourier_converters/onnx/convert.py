@@ -72,7 +72,8 @@ def to_onnx(
                 sizes[change.target.name] = merged.relative_change
             yield change, merged
 
-    write_merged(model, reader, computed(), output, overwrite=overwrite)
+    added = [r for r in replaced if r.added]
+    write_merged(model, reader, computed(), added, output, overwrite=overwrite)
     rows = [_row(match, adapter, sizes) for match in matches]
     rows += [_replaced_row(replacement) for replacement in replaced]
     skipped = [t.name for t in adapter.targets if mapping.target(t.name).skip]

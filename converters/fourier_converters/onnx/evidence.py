@@ -17,6 +17,7 @@ from fourier_converters.onnx.uses import Use
 
 SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"
 SOURCES: Final = ("name scopes", "node path", "initializer name", "neighbouring bias")
+_CALL: Final = re.compile(r"_\d+(?=\.|$)")
 _PARAMETER: Final = re.compile(r"\.(weight|bias)(_[A-Za-z0-9]+)?$")
 
 
@@ -49,6 +50,11 @@ def _node_path(name: str) -> str | None:
     """The TorchScript exporter names nodes "/encoder/layer.0/query/MatMul"."""
     parts = name.strip("/").split("/")
     return ".".join(parts[:-1]) if name.startswith("/") and len(parts) > 1 else None
+
+
+def path_of_first_call(path: str) -> str:
+    """Returns a TorchScript path without the counts that further calls of a module get."""
+    return _CALL.sub("", path)
 
 
 def _parameter_module(initializer: str) -> str | None:

@@ -83,6 +83,29 @@ class Candidates:
             self._samples[key] = samples_of(self.matrix(use))
         return self._samples[key]
 
+    def named(self, module: str, pool: Sequence[Candidate]) -> tuple[list[Candidate], str | None]:
+        """Returns those of `pool` that belong to `module`, and the source of names that says so.
+
+        The most trusted source that knows the module decides. TorchScript writes "query_1" for
+        the second call of "query"; a sibling may have such a name too, so the tensor must be equal.
+        """
+        for source in evidence.SOURCES:
+            paths = same_module(module, (c.paths[source] for c in pool if source in c.paths))
+            found = [c for c in pool if c.paths.get(source) in paths]
+            if found and source == "node path":
+                found += [c for c in pool if c not in found and self._called_again(found[0], c)]
+            if found:
+                return found, source
+        return [], None
+
+    def _called_again(self, first: Candidate, other: Candidate) -> bool:
+        first_path, path = first.paths["node path"], other.paths.get("node path", "")
+        if evidence.path_of_first_call(path) != evidence.path_of_first_call(first_path):
+            return False
+        names = first.use.initializer, other.use.initializer
+        one, two = (self.reader.read(self.model.initializers[name]) for name in names)
+        return names[0] == names[1] or np.array_equal(one, two)
+
 
 def match_targets(adapter: Adapter, candidates: Candidates, mapping: Map) -> list[Match]:
     """Returns the match of every target that the map does not skip.
@@ -107,17 +130,6 @@ def match_targets(adapter: Adapter, candidates: Candidates, mapping: Map) -> lis
     return matches
 
 
-def by_name(name: str, candidates: Iterable[Candidate]) -> tuple[list[Candidate], str | None]:
-    """Returns the candidates that the most trusted source with an answer gives, and the source."""
-    pool = list(candidates)
-    for source in evidence.SOURCES:
-        stated = [c.paths[source] for c in pool if source in c.paths]
-        found = same_module(name, stated)
-        if found:
-            return [c for c in pool if c.paths.get(source) in found], source
-    return [], None
-
-
 def by_map(entry: MapEntry, candidates: Iterable[Candidate], model: Model) -> list[Candidate]:
     """Returns the candidates that a map entry names by initializer or node."""
     return [
@@ -133,7 +145,7 @@ def _match(adapter: Adapter, target: Target, candidates: Candidates, entry: MapE
     marked = _by_fingerprint(adapter, target, candidates, pool)
     if entry.initializer is not None or entry.node is not None:
         return _mapped(target, by_map(entry, pool, candidates.model), marked)
-    named, source = by_name(target.name, pool)
+    named, source = candidates.named(target.name, pool)
     if marked is None:
         if source is None:
             raise _not_found(target, candidates)
@@ -224,7 +236,7 @@ def _refuse_claimed(matches: Sequence[Match]) -> None:
 def _not_found(target: Target, candidates: Candidates) -> TargetNotFoundError:
     shape = f"{target.shape[0]}x{target.shape[1]}"
     same_shape = candidates.linear(target.shape)
-    anywhere, _ = by_name(target.name, candidates.linear())
+    anywhere, _ = candidates.named(target.name, candidates.linear())
     if anywhere:
         use = anywhere[0].use.canonical_shape or (0, 0)
         problem = "the graph's weight of this name has another shape"

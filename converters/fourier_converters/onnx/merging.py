@@ -70,7 +70,7 @@ def plan_changes(
         TargetNotFoundError: E-USE-CLAIMED: two replacements claim one use.
     """
     owners: dict[Read, Member] = {}
-    for replacement in replaced:
+    for replacement in (r for r in replaced if not r.added):
         for candidate in replacement.uses:
             use = candidate.use
             if use.read in owners:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fourier_converters.mapping import Map
 from fourier_converters.naming import same_module
-from fourier_converters.onnx.matching import Candidate, Candidates, by_map, by_name
+from fourier_converters.onnx.matching import Candidate, Candidates, by_map
 from fourier_converters.onnx.tensors import FLOATS
 from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Array
@@ -17,12 +17,22 @@ from fourier_format.errors import FourierFormatError, TargetNotFoundError, Viola
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replaced:
-    """The uses that one replacement takes over, and its values as the framework stores them."""
+    """Where one replacement goes.
+
+    Attributes:
+        name: Its name in the adapter.
+        values: Its values as the framework stores them.
+        uses: The uses that it takes over.
+        evidence: What says so.
+        added: Whether it is a bias that the graph lacks: exporters drop biases of zeros. The uses
+            are then those of the weight.
+    """
 
     name: str
     values: Array
     uses: tuple[Candidate, ...]
     evidence: str
+    added: bool = False
 
 
 def match_replacements(adapter: Adapter, candidates: Candidates, mapping: Map) -> list[Replaced]:
@@ -72,18 +82,33 @@ def _match(name: str, values: Array, candidates: Candidates, mapping: Map) -> Re
     if entry.initializer is not None or entry.node is not None:
         uses, source = by_map(entry, pool, candidates.model), "map"
     else:
-        uses, source = _by_module(name, module, pool)
+        uses, source = _by_module(name, module, pool, candidates)
     fitting = [c for c in uses if stored_values(values, name, c.use) is not None]
     if not uses:
-        raise _not_found(name)
+        return _dropped_bias(name, values, module, role, candidates)
     if not fitting:
         raise _wrong_shape(name, values, uses)
     return Replaced(name, values, tuple(fitting), source)
 
 
-def _by_module(name: str, module: str, pool: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+def _dropped_bias(
+    name: str, values: Array, module: str, role: str, candidates: Candidates
+) -> Replaced:
+    """Returns the place of a bias that the exporter dropped because it was zero."""
+    uses, source = candidates.named(module, candidates.linear())
+    if role != "bias" or source is None:
+        raise _not_found(name)
+    shape = uses[0].use.canonical_shape
+    if shape is None or values.shape != shape[:1]:
+        raise _wrong_shape(name, values, uses)
+    return Replaced(name, values, tuple(uses), source, added=True)
+
+
+def _by_module(
+    name: str, module: str, pool: Sequence[Candidate], candidates: Candidates
+) -> tuple[list[Candidate], str]:
     """Nodes first: equal tensors share one initializer, whose name is then another module's."""
-    uses, source = by_name(module, pool)
+    uses, source = candidates.named(module, pool)
     if uses and source is not None:
         return uses, source
     initializers = {c.use.initializer for c in pool}

@@ -14,7 +14,8 @@ from typing import Any, Final
 from fourier_converters.onnx.model import Model, Read
 from fourier_converters.onnx.tensors import ELEMENT_TYPES, FLOATS, dtype_of
 
-_PASSED: Final = frozenset({"Identity", "Transpose", "Cast"})
+PASSED: Final = frozenset({"Identity", "Transpose", "Cast"})
+"""Operators through which a weight is followed."""
 _SLOTS: Final[dict[tuple[str, int], str]] = {
     ("MatMul", 1): "weight",
     ("Gemm", 1): "weight",
@@ -36,6 +37,7 @@ _SLOTS: Final[dict[tuple[str, int], str]] = {
 """(operator, input) -> which parameter of a module it is."""
 
 LINEAR: Final = frozenset({"MatMul", "Gemm"})
+"""The operators of linear layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def terminal_reads(model: Model, value: str) -> set[Read] | None:
     found: set[Read] = set()
     for read in model.reads(value):
         node = model.nodes[read.node]
-        if node.op_type in _PASSED:
+        if node.op_type in PASSED:
             further = terminal_reads(model, node.output[0])
             if further is None:
                 return None
@@ -112,7 +114,7 @@ def terminal_reads(model: Model, value: str) -> set[Read] | None:
 
 def _uses(model: Model) -> Iterator[Use]:
     for index, node in enumerate(model.nodes):
-        if node.op_type in _PASSED:
+        if node.op_type in PASSED:
             continue
         for slot, value in enumerate(node.input):
             role = _SLOTS.get((node.op_type, slot))
@@ -146,7 +148,7 @@ def _trace(model: Model, value: str) -> _Path | None:
     transposed, dtype, steps = False, None, list[str]()
     while value not in model.initializers:
         node = model.producer(value)
-        if node is None or node.op_type not in _PASSED or len(steps) > len(model.nodes):
+        if node is None or node.op_type not in PASSED or len(steps) > len(model.nodes):
             return None
         if node.op_type == "Transpose":
             order = _attribute(node, "perm", [])

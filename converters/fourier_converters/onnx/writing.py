@@ -10,16 +10,17 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from fourier_converters.onnx import surgery
 from fourier_converters.onnx.merging import Change, Merged
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.replacing import Replaced
 from fourier_converters.onnx.tensors import (
     External,
     TensorReader,
-    element_type,
     is_external,
     set_external,
     set_values,
@@ -37,11 +38,12 @@ def write_merged(
     model: Model,
     reader: TensorReader,
     changes: Iterator[tuple[Change, Merged]],
+    added: Sequence[Replaced],
     output: Path,
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write the model with `changes`, each taken and written before the next is computed.
+    """Write the model with `changes`, each written before the next is computed, and `added` biases.
 
     Raises:
         OutputExistsError: `output` exists and `overwrite` is false.
@@ -54,7 +56,9 @@ def write_merged(
         for change, merged in changes:
             _apply(model, data, change, merged.values)
         data.point()
-        _drop_unread(model)
+        for bias in added:
+            surgery.add_bias(model, bias)
+        surgery.drop_unread(model)
         content = _serialized(model)
         data.sync()
         with staged(output, overwrite) as file:
@@ -148,44 +152,14 @@ def _apply(model: Model, data: _DataFiles, change: Change, values: Array) -> Non
         else:
             set_values(tensor, values)
         return
-    tensor = graph.initializer.add()
-    tensor.name = model.fresh_name(f"{change.use.initializer}.merged")
-    tensor.data_type = element_type(change.dtype)
-    tensor.dims.extend(values.shape)
+    name = f"{change.use.initializer}.merged"
+    tensor = surgery.new_initializer(model, name, change.dtype, values.shape)
     if data and values.nbytes > _INLINE_LIMIT:
         data.append(tensor, values)
     else:
         set_values(tensor, values)
     for read in change.reads:
         graph.node[read.node].input[read.slot] = tensor.name
-
-
-def _drop_unread(model: Model) -> None:
-    """Remove initializers, and the nodes that only passed them on, that nothing reads any more."""
-    graph = model.proto.graph
-    while True:
-        read = {name for node in graph.node for name in node.input}
-        idle = [
-            index
-            for index, node in enumerate(graph.node)
-            if node.op_type in {"Identity", "Transpose", "Cast"}
-            and not any(name in read or model.is_visible(name) for name in node.output)
-        ]
-        if not idle:
-            break
-        for index in reversed(idle):
-            del graph.node[index]
-    inputs = {value.name for value in graph.input}
-    unread = [
-        index
-        for index, tensor in enumerate(graph.initializer)
-        if tensor.name not in read
-        and tensor.name not in inputs
-        and not model.is_visible(tensor.name)
-        and model.reads(tensor.name)
-    ]
-    for index in reversed(unread):
-        del graph.initializer[index]
 
 
 def _all_tensors(proto: Any) -> Iterator[Any]:

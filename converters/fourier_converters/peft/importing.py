@@ -61,7 +61,8 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, progress: Progress | None 
         if progress is not None:
             progress(module)
         try:
-            layers.append(_layer(module, coefficients, base.weight(module), checkpoint))
+            weight = base.weight(module, checkpoint.replacements.get(f"{module}.weight"))
+            layers.append(_layer(module, coefficients, weight, checkpoint))
         except FourierFormatError as error:
             found.extend(error.violations)
             kind = type(error)
