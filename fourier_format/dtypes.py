@@ -38,6 +38,22 @@ def dtype_name(dtype: np.dtype[Any]) -> str | None:
     return _NAMES.get(np.dtype(dtype).newbyteorder("<"))
 
 
+def round_once(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    """Returns float64 `values` in the dtype called `name`, rounded once, to nearest even.
+
+    ml_dtypes takes float64 to bfloat16 by way of float32, which rounds twice. Rounding to odd on
+    that way keeps the second rounding right (Boldo and Melquiond, "Emulation of FMA and correctly
+    rounded sums", IEEE Transactions on Computers 57(4), 2008).
+    """
+    if name != "BF16":
+        return values.astype(DTYPES[name], copy=False)
+    single = values.astype(np.float32)
+    bits = single.view(np.uint32)
+    bits -= np.abs(single) > np.abs(values)  # towards zero
+    bits |= single != values  # odd where something was cut off
+    return single.astype(BFLOAT16)
+
+
 def little_endian_bytes(array: np.ndarray[Any, Any]) -> memoryview:
     """Returns the bytes of `array`, row-major and little-endian, without a copy where it can."""
     ordered = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.transforms import dft2
 
 
-def delta_weight(adapter: Adapter, target: Target | str) -> Array:
-    """Returns the delta weight of one target: (out, in) float32, to add to the canonical matrix.
+def delta_weight(
+    adapter: Adapter, target: Target | str, dtype: npt.DTypeLike = np.float32
+) -> Array:
+    """Returns the delta weight of one target, (out, in), to add to the canonical matrix.
 
     Args:
         adapter: A valid adapter.
         target: The target or its name.
+        dtype: float32, or float64 for sums that are to be rounded to half precision once.
 
     Raises:
         KeyError: The adapter has no target of that name.
@@ -21,5 +27,5 @@ def delta_weight(adapter: Adapter, target: Target | str) -> Array:
     entry_set = adapter.entry_set(target)
     coefficients = entry_set.coefficients[target.row]  # (n,)
     return dft2.delta_weight(
-        entry_set.entries, coefficients, entry_set.shape, adapter.alpha_of(target)
+        entry_set.entries, coefficients, entry_set.shape, adapter.alpha_of(target), dtype
     )

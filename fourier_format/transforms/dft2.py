@@ -1,4 +1,4 @@
-"""The transform "dft2": delta = alpha * Re(IDFT2(S)), computed in float32.
+"""The transform "dft2": delta = alpha * Re(IDFT2(S)), computed in float32 (or float64).
 
     delta[p, q] = alpha / (out * in) * sum_k c_k * cos(2 pi (u_k p / out + v_k q / in))
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fourier_format.adapter import Array
 
@@ -22,31 +23,38 @@ _PARALLEL_SIZE: Final = 2**19
 
 
 def delta_weight(
-    entries: Array, coefficients: Array, shape: tuple[int, int], alpha: float
+    entries: Array,
+    coefficients: Array,
+    shape: tuple[int, int],
+    alpha: float,
+    dtype: npt.DTypeLike = np.float32,
 ) -> Array:
-    """Returns the delta weight, (out, in) float32.
+    """Returns the delta weight, (out, in).
 
     Args:
         entries: (n, 2) integers, (u, v) with u < out and v < in.
         coefficients: (n,) float32, float16 or bfloat16.
         shape: (out, in).
         alpha: The scale.
+        dtype: float32 or float64, of the arithmetic and of the result.
     """
     from scipy import fft  # here, so that a command line can speak before SciPy is loaded
 
     out, in_ = shape
     workers = -1 if out * in_ >= _PARALLEL_SIZE else 1
     scaled = coefficients.astype(np.float64) * (alpha / (out * in_))  # (n,)
+    complex_dtype = np.result_type(dtype, np.complex64)
     columns, spectrum = _folded(entries, scaled, shape)  # (m,), (out, m)
+    spectrum = spectrum.astype(complex_dtype)
     spectrum = fft.ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=workers)
-    half = np.zeros((out, in_ // 2 + 1), np.complex64)
+    half = np.zeros((out, in_ // 2 + 1), complex_dtype)
     half[:, columns] = spectrum  # (out, m) -> (out, in // 2 + 1)
     delta: Array = fft.irfft(half, n=in_, axis=1, norm="forward", overwrite_x=True, workers=workers)
     return delta  # (out, in)
 
 
 def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Returns the non-empty columns (m,) and the (out, m) complex64 Hermitian half spectrum.
+    """Returns the non-empty columns (m,) and the (out, m) float64 Hermitian half spectrum.
 
     Each entry stands at (u, v) and at its mirror (-u, -v) with half its value; of the two, the
     ones in columns 0 to in // 2 are kept. In columns 0 and in / 2 both are.
@@ -60,7 +68,7 @@ def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Arra
     columns, inverse = np.unique(cols[kept], return_inverse=True)  # (m,)
     cells = rows[kept] * columns.size + inverse
     folded = np.bincount(cells, halves[kept], minlength=out * columns.size)
-    return columns, folded.astype(np.complex64).reshape(out, columns.size)
+    return columns, folded.reshape(out, columns.size)
 
 
 class Factors(NamedTuple):

@@ -2,7 +2,7 @@
 
 An initializer whose every reader is meant is changed where it lies. One that others read too is
 left alone, and the meant nodes get a tensor of their own, in the layout and dtype that they read.
-Sums are in float32 (float64 for float64 weights) and rounded once, to nearest even.
+Sums for float32 weights are in float32, others in float64 and rounded once, to nearest even.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fourier_converters.onnx.model import Read
 from fourier_converters.onnx.replacing import Replaced, stored_values
 from fourier_converters.onnx.uses import Use, terminal_reads
 from fourier_format.adapter import Adapter, Array, Target
-from fourier_format.dtypes import DTYPES
+from fourier_format.dtypes import round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
 from fourier_format.transforms import delta_weight
 
@@ -129,12 +129,11 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
         UnsupportedError: The sum is not finite in the weight's dtype.
     """
     stored = _before(change, candidates)
-    dtype = DTYPES[change.dtype]
-    wide = np.float64 if change.dtype == "F64" else np.float32
+    wide = np.float32 if change.dtype == "F32" else np.float64
     values = stored.astype(wide)
     relative = None
     if change.target is not None:
-        delta = delta_weight(adapter, change.target)  # (out, in)
+        delta = delta_weight(adapter, change.target, wide)  # (out, in)
         placed = delta.T if change.use.layout == "in_out" else delta
         norm = float(np.linalg.norm(values))
         relative = float(np.linalg.norm(delta)) / norm if norm else float("inf")
@@ -142,7 +141,7 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
     if change.layout != change.use.layout:
         values = values.T
     with np.errstate(over="ignore"):
-        rounded = np.ascontiguousarray(values.astype(dtype, copy=False))
+        rounded = np.ascontiguousarray(round_once(values, change.dtype))
     if not np.isfinite(rounded).all():
         _refuse_overflow(change)
     return Merged(rounded, relative)
