@@ -60,6 +60,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-PEFT-INEXPRESSIBLE": CodeInfo("-", "PEFT's format cannot hold this adapter"),
     "E-ORIENTATION-UNKNOWN": CodeInfo("-", "nothing says how the base stores a weight"),
     "E-BASE-UNSUPPORTED": CodeInfo("-", "the base is of a sort that is not supported"),
+    "E-CONVERSION-UNSUPPORTED": CodeInfo("-", "sound, but this conversion does not do it"),
     "E-BASE-MISMATCH": CodeInfo("-", "the base is not the one that the adapter was trained on"),
     "E-TARGET-NOT-FOUND": CodeInfo("-", "a target's weight was not found in the base"),
     "E-TARGET-AMBIGUOUS": CodeInfo("-", "a target's weight could be any of several"),

@@ -15,7 +15,7 @@ Every error carries one or more `Violation`s, and speaks by them alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,13 @@ class FileAccessError(FourierFormatError, OSError):
 
 class OutputExistsError(FileAccessError, FileExistsError):
     """The output exists already and was not to be overwritten."""
+
+
+def raise_all(failures: Sequence[FourierFormatError]) -> None:
+    """Raise one error with the violations of all `failures`, if any; its type is the first's."""
+    if failures:
+        kind: Callable[[list[Violation]], FourierFormatError] = type(failures[0])
+        raise kind([v for failure in failures for v in failure.violations])
 
 
 def dependency_missing(package: str, extra: str, purpose: str) -> DependencyMissingError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -72,11 +73,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     output = arguments.output or _default_output(arguments)
     refuse_existing(output, arguments.force)
     mapping = _mapping(arguments)
-    adapter = _read_source(arguments, mapping)
-    mapping.check_names(
-        {t.name for t in adapter.targets}, set(adapter.replacements), str(arguments.map)
-    )
-    report = _write(arguments, adapter, output, mapping)
+    adapter, places = _read_source(arguments, mapping)
+    report = replace(_write(arguments, adapter, output, mapping, places), skipped=mapping.skipped)
     if arguments.json:
         print_json(report.as_json())
     elif not arguments.quiet:
@@ -136,22 +134,39 @@ def _mapping(arguments: argparse.Namespace) -> Map:
     return Map() if arguments.map is None else read_map(arguments.map)
 
 
-def _read_source(arguments: argparse.Namespace, mapping: Map) -> Adapter:
+def _read_source(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter, dict[str, str]]:
+    """Returns the adapter and, for a PEFT source, where its targets' weights are in the base."""
     import fourier_format
 
     if not arguments.source.is_dir():
-        return fourier_format.load(arguments.source)
+        adapter = fourier_format.load(arguments.source)
+        names = [t.name for t in adapter.targets]
+        mapping.check_names(names, adapter.replacements, str(arguments.map))
+        return adapter, {}
     from fourier_converters.base import open_base
     from fourier_converters.peft import from_peft
-    from fourier_converters.peft.checkpoint import read_checkpoint
+    from fourier_converters.peft.checkpoint import read_checkpoint, without
 
     checkpoint = read_checkpoint(arguments.source, arguments.adapter)
+    mapping.check_names(checkpoint.spectra, checkpoint.replacements, str(arguments.map))
     base = open_base(arguments.base, mapping)
+    places: dict[str, str] = {}
     step = _progress(arguments, "reading the base", len(checkpoint.spectra))
-    return from_peft(checkpoint, base, step)
+
+    def found(module: str, source: str) -> None:
+        places[module] = source
+        step(module)
+
+    return from_peft(without(checkpoint, set(mapping.skipped)), base, found), places
 
 
-def _write(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map) -> Report:
+def _write(
+    arguments: argparse.Namespace,
+    adapter: Adapter,
+    output: Path,
+    mapping: Map,
+    places: dict[str, str],
+) -> Report:
     if arguments.to == "onnx":
         from fourier_converters.onnx import to_onnx
 
@@ -174,13 +189,13 @@ def _write(arguments: argparse.Namespace, adapter: Adapter, output: Path, mappin
         from fourier_format.files import write
 
         write(adapter, output, arguments.to, overwrite=arguments.force)
-    return of_adapter(adapter, str(output))
+    return of_adapter(adapter, str(output), places)
 
 
-def _progress(arguments: argparse.Namespace, what: str, total: int) -> Callable[[str], None] | None:
-    """Returns a function that moves a progress bar, None where no one would see it."""
+def _progress(arguments: argparse.Namespace, what: str, total: int) -> Callable[[str], None]:
+    """Returns a function that moves a progress bar, where someone sees it."""
     if arguments.quiet or arguments.json or not sys.stderr.isatty():
-        return None
+        return lambda _: None
     from tqdm import tqdm
 
     bar = tqdm(total=total, desc=what, unit="weight", leave=False, delay=0.5)

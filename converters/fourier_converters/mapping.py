@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -55,7 +55,15 @@ class Map:
         """Returns what the map says of the replacement `name`."""
         return self.replacements.get(name, MapEntry())
 
-    def check_names(self, targets: set[str], replacements: set[str], path: str) -> None:
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The names of targets and replacements that are left out."""
+        entries = [*self.targets.items(), *self.replacements.items()]
+        return tuple(name for name, entry in entries if entry.skip)
+
+    def check_names(
+        self, targets: Collection[str], replacements: Collection[str], path: str
+    ) -> None:
         """Refuse names that the adapter does not have: they are spelling mistakes.
 
         Raises:

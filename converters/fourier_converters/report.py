@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,12 +76,12 @@ class Report:
         return "\n".join(lines)
 
 
-def of_adapter(adapter: Adapter, output: str) -> Report:
-    """Returns the report of a conversion that needs no search: each target with its shape and n."""
+def of_adapter(adapter: Adapter, output: str, places: Mapping[str, str]) -> Report:
+    """Returns the report of a conversion; `places` says where targets were found, if anywhere."""
     rows = [
         Row(
             target=target.name,
-            found="",
+            found=places.get(target.name, ""),
             evidence="",
             shape=f"{target.shape[0]}x{target.shape[1]}",
             n=adapter.entry_set(target).count,

@@ -76,9 +76,7 @@ def to_onnx(
     write_merged(model, reader, computed(), added, output, overwrite=overwrite)
     rows = [_row(match, adapter, sizes) for match in matches]
     rows += [_replaced_row(replacement) for replacement in replaced]
-    skipped = [t.name for t in adapter.targets if mapping.target(t.name).skip]
-    skipped += [name for name in adapter.replacements if mapping.replacement(name).skip]
-    return Report(str(output), tuple(rows), tuple(skipped), tuple(notes))
+    return Report(str(output), tuple(rows), mapping.skipped, tuple(notes))
 
 
 def _row(match: Match, adapter: Adapter, sizes: dict[str, float]) -> Row:

@@ -7,7 +7,7 @@ what was considered, so that an adapter is never merged in part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,9 @@ from fourier_format.errors import (
     BaseMismatchError,
     FourierFormatError,
     TargetNotFoundError,
+    UnsupportedError,
     Violation,
+    raise_all,
 )
 from fourier_format.fingerprint import agrees, samples_of
 from fourier_format.kinds import canonical_matrix
@@ -125,7 +127,7 @@ def match_targets(adapter: Adapter, candidates: Candidates, mapping: Map) -> lis
             matches.append(_match(adapter, target, candidates, entry))
         except FourierFormatError as error:
             failures.append(error)
-    _raise_all(failures)
+    raise_all(failures)
     _refuse_claimed(matches)
     return matches
 
@@ -141,6 +143,11 @@ def by_map(entry: MapEntry, candidates: Iterable[Candidate], model: Model) -> li
 
 
 def _match(adapter: Adapter, target: Target, candidates: Candidates, entry: MapEntry) -> Match:
+    if target.kind != "linear":
+        problem = "only linear targets are merged into ONNX graphs as yet"
+        raise UnsupportedError(
+            Violation("E-CONVERSION-UNSUPPORTED", target.name, problem, target.kind, "linear")
+        )
     pool = candidates.linear(target.shape)
     marked = _by_fingerprint(adapter, target, candidates, pool)
     if entry.initializer is not None or entry.node is not None:
@@ -283,10 +290,3 @@ def _disagrees(
 def _listed(candidates: Sequence[Candidate]) -> str:
     shown = ", ".join(str(c) for c in candidates[:4])
     return shown if len(candidates) <= 4 else f"{shown} and {len(candidates) - 4} more"
-
-
-def _raise_all(failures: Sequence[FourierFormatError]) -> None:
-    """Raise one error with every violation; its type is the first one's."""
-    if failures:
-        kind: Callable[[list[Violation]], FourierFormatError] = type(failures[0])
-        raise kind([v for failure in failures for v in failure.violations])

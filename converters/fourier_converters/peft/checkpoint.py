@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -65,6 +65,15 @@ def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
         _fail(directory / CONFIG_FILE, "not a FourierFT adapter", got, repr(PEFT_TYPE))
     spectra, replacements = _read_tensors(directory)
     return PeftCheckpoint(directory, text, config, spectra, replacements)
+
+
+def without(checkpoint: PeftCheckpoint, skipped: Set[str]) -> PeftCheckpoint:
+    """Returns the checkpoint without the modules and parameters of these names."""
+    return replace(
+        checkpoint,
+        spectra={k: v for k, v in checkpoint.spectra.items() if k not in skipped},
+        replacements={k: v for k, v in checkpoint.replacements.items() if k not in skipped},
+    )
 
 
 def frequencies_of(module: str, config: Mapping[str, Any]) -> Any:

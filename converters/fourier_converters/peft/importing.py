@@ -18,11 +18,11 @@ from fourier_converters.peft.checkpoint import PeftCheckpoint, frequencies_of
 from fourier_format import __version__, limits, sampling
 from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
 from fourier_format.dtypes import COEFFICIENT_DTYPES, dtype_name
-from fourier_format.errors import FourierFormatError, InvalidAdapterError, Violation
+from fourier_format.errors import FourierFormatError, InvalidAdapterError, Violation, raise_all
 from fourier_format.fingerprint import Fingerprint, fingerprint, stack
 
-Progress = Callable[[str], None]
-"""Told the name of each target when work on it begins."""
+Found = Callable[[str, str], None]
+"""Told the name of each target and where in the base its weight was found."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +41,13 @@ class _Layer:
         return self.shape, self.coefficients.size, dtype, self.fingerprint.dtype
 
 
-def from_peft(checkpoint: PeftCheckpoint, base: Base, progress: Progress | None = None) -> Adapter:
+def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None) -> Adapter:
     """Returns the adapter that `checkpoint` stands for on `base`, with fingerprints of the base.
 
     Args:
         checkpoint: From `read_checkpoint`.
         base: From `open_base`; must be the model that the adapter was trained on.
-        progress: Called with each target's name.
+        found: Called with each target's name and the place of its weight.
 
     Raises:
         InvalidAdapterError: The config and the tensors contradict each other.
@@ -56,18 +56,17 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, progress: Progress | None 
     """
     config = checkpoint.config
     seed, alpha = _seed(checkpoint), _alpha(checkpoint)
-    layers, found = [], list[Violation]()
+    layers, failures = list[_Layer](), list[FourierFormatError]()
     for module, coefficients in checkpoint.spectra.items():
-        if progress is not None:
-            progress(module)
         try:
             weight = base.weight(module, checkpoint.replacements.get(f"{module}.weight"))
             layers.append(_layer(module, coefficients, weight, checkpoint))
         except FourierFormatError as error:
-            found.extend(error.violations)
-            kind = type(error)
-    if found:
-        raise kind(found)
+            failures.append(error)
+            continue
+        if found is not None:
+            found(module, weight.source)
+    raise_all(failures)
     sets = _grouped(layers)
     modules = config.get("target_modules")
     return Adapter(
