@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -67,7 +68,7 @@ def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
     return PeftCheckpoint(directory, text, config, spectra, replacements)
 
 
-def without(checkpoint: PeftCheckpoint, skipped: Set[str]) -> PeftCheckpoint:
+def without(checkpoint: PeftCheckpoint, skipped: AbstractSet[str]) -> PeftCheckpoint:
     """Returns the checkpoint without the modules and parameters of these names."""
     return replace(
         checkpoint,
