@@ -1,0 +1,1 @@
+"""Acceptance tests of the main job: real PEFT adapters on real exported models."""

@@ -1,0 +1,16 @@
+"""How exact each result must be: one table, so that no test chooses its own bar.
+
+Every figure is relative to the largest value of what is compared.
+"""
+
+ONNX_OUTPUT_F32 = 5e-6
+"""Output of a merged float32 ONNX model against PEFT in torch; worst seen in trials 1.4e-6."""
+
+ONNX_EFFECT_F32 = 1e-4
+"""Output minus base output, the same two, relative to the effect's own largest value."""
+
+HALF_ERROR_RATIO = 1.5
+"""Error of a merged float16 model, as a multiple of the float16 base's own error."""
+
+DELTA_F32 = 1e-6
+"""A delta weight computed in float32, against float64."""
