@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fourier_format.errors import FourierFormatError, UsageError
+from fourier_format.errors import FourierFormatError, UsageError, one_line
 
 GOOD: Final = 0
 BAD: Final = 1
@@ -25,10 +26,11 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     The parser sets `command` to a function of the parsed arguments, and has the options of
     `add_common_options`. 0 is good; 1 invalid, different or refused; 2 usage or I/O; 130 Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that a terminal cannot show
     arguments = parser.parse_args(argv)
     try:
-        command: Command = arguments.command
-        return command(arguments)
+        return _flushed(arguments.command, arguments)
     except KeyboardInterrupt:
         if arguments.debug:
             raise
@@ -45,10 +47,17 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except Exception as error:
         if arguments.debug:
             raise
-        text = f"{type(error).__name__}: {error}"
+        text = one_line(f"{type(error).__name__}: {error}")
         message = "this is a bug; please report it with the output of the same command and --debug"
         print(f"{parser.prog}: unexpected {text}; {message}", file=sys.stderr)
         return TROUBLE
+
+
+def _flushed(command: Command, arguments: argparse.Namespace) -> int:
+    """Flush here, where a closed pipe can still be handled."""
+    code = command(arguments)
+    sys.stdout.flush()
+    return code
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +81,8 @@ def report(program: str, error: FourierFormatError, *, as_json: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as indented JSON on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print `value` as indented JSON in ASCII, which no terminal and no file name can break."""
+    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from fourier_format import words
-from fourier_format.adapter import Adapter, Array, EntrySet, Target
+from fourier_format.adapter import Adapter, Array, EntrySet, Fingerprints, Target
 from fourier_format.dtypes import FLOAT_DTYPES, dtype_name
 from fourier_format.errors import one_line
 
@@ -35,6 +35,7 @@ _FIELDS: Final = (
 """What the whole adapter states; `alpha` and `seed` count where targets and sets use them."""
 _NAMED_TARGETS: Final = 3
 _LONGEST: Final = 72
+_DIGEST_DIGITS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +138,21 @@ def _fingerprints(set_a: EntrySet, row_a: int, set_b: EntrySet, row_b: int) -> I
     if a is None or b is None:
         yield from _value("fingerprint", *("present" if p else ABSENT for p in (a, b)))
         return
-    yield from _value("fingerprint, dtype", a.dtype, b.dtype)
-    norms = (repr(float(p.norm[row])) for p, row in ((a, row_a), (b, row_b)))
-    yield from _value("fingerprint, norm", *norms)
-    digests = (p.sha256[row].tobytes().hex() for p, row in ((a, row_a), (b, row_b)))
-    yield from _value("fingerprint, SHA-256", *digests)
-    yield from _arrays("fingerprint, samples", a.samples[row_a], b.samples[row_b])
+    parts = [
+        part
+        for part in ("norm", "samples", "sha256")
+        if not np.array_equal(getattr(a, part)[row_a], getattr(b, part)[row_b])
+    ]
+    parts += ["dtype"] if a.dtype != b.dtype else []
+    if parts:
+        detail = f"another {', '.join(parts)}"
+        yield Difference("fingerprint", _print_words(a, row_a), _print_words(b, row_b), detail)
     yield from _json("fingerprint's extensions", a.extensions, b.extensions)
+
+
+def _print_words(prints: Fingerprints, row: int) -> str:
+    digest = prints.sha256[row].tobytes().hex()[:_DIGEST_DIGITS]
+    return f"{prints.dtype}, norm {float(prints.norm[row]):.6g}, SHA-256 {digest}"
 
 
 def _flat(entry_set: EntrySet) -> Array:
@@ -183,7 +192,8 @@ def _float_difference(where: str, a: Array, b: Array, how_many: str) -> Differen
         apart, norm_a, norm_b = (float(np.linalg.norm(x)) for x in (b - a, a, b))
         detail = f"{how_many}, by at most {np.abs(b - a).max():.3g}"
     if 0 < norm_a < np.inf:
-        detail += f", in norm by {100 * apart / norm_a:.3g}%"
+        share = apart / norm_a
+        detail += f", in norm by {share:.1%}" if share >= 0.01 else f", in norm by {share:.2g}"
     return Difference(where, f"norm {norm_a:.6g}", f"norm {norm_b:.6g}", detail)
 
 

@@ -130,7 +130,7 @@ def _carriable(name: str, array: Array) -> Iterator[Violation]:
     """Containers refuse the same when they read; here it keeps `save` from writing it."""
     if dtype_name(array.dtype) is None:
         yield Violation("E-CONTAINER-DTYPE", name, "no name in the format", str(array.dtype))
-    if array.ndim > limits.MAX_TENSOR_RANK or 0 in array.shape:
+    if not limits.allow_shape(array.shape):
         expected = f"at most {limits.MAX_TENSOR_RANK} axes, none empty"
         yield Violation("E-LIMIT", name, "a shape beyond the limits", str(array.shape), expected)
     if any("\ud800" <= character <= "\udfff" for character in name):

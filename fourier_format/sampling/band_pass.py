@@ -51,9 +51,9 @@ def _probability(cells: Array, shape: tuple[int, int], centre: float, width: flo
     u, v = cells // in_, cells % in_
     u, v = np.minimum(u, out - u), np.minimum(v, in_ - v)
     squared = u.astype(np.float64) * u + v.astype(np.float64) * v
-    difference = squared - centre * centre
-    scale = squared * (width * width)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        difference = squared - centre * centre
+        scale = squared * (width * width)  # 0 * infinity for a width of 1e200
         exponent = difference * difference / scale
     exponent[squared == 0] = 0.0 if centre == 0 else np.inf
     return _exp_minus(exponent)
