@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Final
 
 from fourier_format.errors import FileAccessError, OutputExistsError, Violation, io_violation
 
@@ -22,6 +22,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no flock; orphans then stay until someone removes them
     fcntl = None
+
+_TRIES: Final = 8
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -54,12 +56,11 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[IO[bytes]]:
         FileAccessError: Writing failed; the message names the file.
     """
     refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     with os_errors(path, "write"):
         remove_orphans(path.parent, f".{path.name}.", ".partial")
+        temporary, file = _create(path)
         try:
-            with temporary.open("xb") as file:
-                lock(file)
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -118,6 +119,21 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _create(path: Path) -> tuple[Path, IO[bytes]]:
+    """Returns a new partial file for `path` and its name, locked where there are locks.
+
+    In the moment before it is locked another run may take it for an orphan: then another is made.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+        file = temporary.open("xb")
+        if (lock(file) and os.fstat(file.fileno()).st_nlink) or not tries_left:
+            break
+        file.close()
+        temporary.unlink(missing_ok=True)
+    return temporary, file
 
 
 def _publish(temporary: Path, path: Path, overwrite: bool) -> None:

@@ -28,6 +28,9 @@ MAX_TARGETS: Final = 65_536
 MAX_ENTRY_SETS: Final = 4_096
 MAX_TENSOR_RANK: Final = 8
 
+MAX_VIOLATIONS: Final = 1_000
+"""How many broken rules are listed; a small file could else ask for gigabytes of them."""
+
 
 def allow_shape(shape: Sequence[int]) -> bool:
     """Whether a tensor may have this shape."""

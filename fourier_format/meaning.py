@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,14 +24,15 @@ SHA256_BYTES: Final = 32
 
 
 def violations(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> list[Violation]:
-    """Returns every broken rule of meaning, in the order of the manifest."""
-    return [
-        *_seeds(manifest),
-        *_duplicates(manifest),
-        *_pairing(manifest),
-        *_declared(manifest, tensors),
-        *_contents(manifest, tensors),
-    ]
+    """Returns the broken rules of meaning, in the order of the manifest."""
+    found = itertools.chain(
+        _seeds(manifest),
+        _duplicates(manifest),
+        _pairing(manifest),
+        _declared(manifest, tensors),
+        _contents(manifest, tensors),
+    )
+    return list(itertools.islice(found, limits.MAX_VIOLATIONS))
 
 
 def seed_value(seed: Any) -> int:

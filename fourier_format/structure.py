@@ -124,6 +124,8 @@ def _list(item: Check, low: int, high: int) -> Check:
             )
         else:
             for index, element in enumerate(value):
+                if len(found) >= limits.MAX_VIOLATIONS:
+                    break
                 item(element, f"{where}[{index}]", found)
 
     return check
@@ -137,6 +139,8 @@ def _map_of_numbers(value: Any, where: str, found: list[Violation]) -> None:
     _free(value, where, found)
     if isinstance(value, dict):
         for key, number in value.items():
+            if len(found) >= limits.MAX_VIOLATIONS:
+                break
             _number(number, f"{where}.{key}", found)
 
 
@@ -162,6 +166,8 @@ class Record:
         missing = [key for key in self._required if key not in value]
         found += [Violation("E-FIELD-MISSING", f"{prefix}{key}", "missing") for key in missing]
         for key, element in value.items():
+            if len(found) >= limits.MAX_VIOLATIONS:
+                break
             place = f"{prefix}{key}"
             if key in self._checks:
                 self._checks[key](element, place, found)

@@ -122,7 +122,7 @@ def _default_output(arguments: argparse.Namespace) -> Path:
     for suffix in (".h5", ".hdf5", ".fft"):
         name = name.removesuffix(suffix)
     if arguments.adapter is not None:
-        name = f"{name}-{arguments.adapter}"
+        name = f"{name}-{arguments.adapter.replace('/', '-')}"
     if arguments.to == "onnx":
         return source.with_name(f"{name}.{arguments.base.stem}.onnx")
     return source.with_name(name + _SUFFIXES[arguments.to])

@@ -164,8 +164,8 @@ def _read(h5py: Any, dataset: h5py.Dataset, size: int, where: str) -> Array:
     if properties.get_nfilters() or properties.get_layout() != h5py.h5d.CONTIGUOUS:
         _fail("E-HDF5-FEATURE", where, "filtered, chunked, compact or virtual storage")
     dtype, shape = dataset.dtype, dataset.shape
-    plain = dtype.kind in "iuf" and dtype.metadata is None and dtype.byteorder != ">"
-    if not plain or dtype not in DTYPES.values():
+    plain = dtype.kind in "iuf" and dtype.metadata is None and dtype in DTYPES.values()
+    if not plain or not dataset.id.get_type().equal(h5py.h5t.py_create(dtype)):
         _fail("E-CONTAINER-DTYPE", where, "not a plain little-endian number", str(dtype))
     if shape is None:
         _fail("E-HDF5-FEATURE", where, "a null dataspace")

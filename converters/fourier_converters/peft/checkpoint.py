@@ -56,8 +56,7 @@ def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
         FileAccessError: A file cannot be read.
     """
     directory = _adapter_directory(path, adapter)
-    with os_errors(directory / CONFIG_FILE, "read"):
-        text = (directory / CONFIG_FILE).read_text("utf-8")
+    text = _config_text(directory / CONFIG_FILE)
     config = strict_json.loads(text, str(directory / CONFIG_FILE))
     if not isinstance(config, dict):
         _fail(directory / CONFIG_FILE, "not a JSON object")
@@ -80,6 +79,8 @@ def without(checkpoint: PeftCheckpoint, skipped: AbstractSet[str]) -> PeftCheckp
 def frequencies_of(module: str, config: Mapping[str, Any]) -> Any:
     """Returns the n that the config gives to `module`, as PEFT 0.21 resolves it."""
     pattern = config.get("n_frequency_pattern") or {}
+    if not isinstance(pattern, dict):
+        _fail(Path(CONFIG_FILE), "n_frequency_pattern is not an object", repr(pattern))
     for key, value in pattern.items():
         try:
             if re.match(rf".*\.{key}$", module):
@@ -113,6 +114,16 @@ def _adapter_directory(path: Path, adapter: str | None) -> Path:
 def _named_adapters(path: Path) -> Iterator[str]:
     with os_errors(path, "read"):
         yield from (child.parent.name for child in path.glob(f"*/{CONFIG_FILE}"))
+
+
+def _config_text(path: Path) -> str:
+    """Returns the file's text as it is, line ends included."""
+    with os_errors(path, "read"):
+        data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return _fail(path, "not UTF-8")
 
 
 def _read_tensors(directory: Path) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -1,0 +1,91 @@
+"""Manifests of one wrong field each: clause 5.2."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from vectors.samples import REMOVE, Path
+
+_TARGET: Final[Path] = ("targets", 0)
+_SET: Final[Path] = ("entries", 0)
+
+EDITS: Final[tuple[tuple[str, str, str, Path, Any], ...]] = (
+    ("format-missing", "MISSING", "a required field", ("format",), REMOVE),
+    ("version-missing", "MISSING", "a required field", ("version",), REMOVE),
+    ("alpha-missing", "MISSING", "a required field", ("alpha",), REMOVE),
+    ("entries-missing", "MISSING", "a required field", ("entries",), REMOVE),
+    ("count-missing", "MISSING", "a required field", (*_SET, "count"), REMOVE),
+    ("row-missing", "MISSING", "a required field", (*_TARGET, "row"), REMOVE),
+    ("producer-empty", "MISSING", "a producer without name", ("producer",), {}),
+    ("sampling-empty", "MISSING", "a recipe without method", (*_SET, "sampling"), {}),
+    ("origin-textless", "MISSING", "an origin without text", ("origin",), {"format": "peft"}),
+    ("alpha-true", "TYPE", "true is no number", ("alpha",), True),
+    ("alpha-text", "TYPE", "text is no number", ("alpha",), "2.5"),
+    ("target-alpha-null", "TYPE", "null is no number", (*_TARGET, "alpha"), None),
+    ("seed-null", "TYPE", "null for an absent field", ("seed",), None),
+    ("seed-fraction", "TYPE", "1.5 is no integer", ("seed",), 1.5),
+    ("seed-true", "TYPE", "true is no integer", ("seed",), True),
+    ("count-fraction", "TYPE", "3.5 is no integer", (*_SET, "count"), 3.5),
+    ("count-text", "TYPE", "text is no integer", (*_SET, "count"), "3"),
+    ("row-false", "TYPE", "false is not 0", (*_TARGET, "row"), False),
+    ("shape-object", "TYPE", "an object for a list", (*_SET, "shape"), {"out": 4, "in": 6}),
+    ("targets-object", "TYPE", "an object for a list", ("targets",), {"encoder.query": {}}),
+    ("target-text", "TYPE", "text for a target", _TARGET, "encoder.query"),
+    ("version-number", "TYPE", "a number for the version", ("version",), 1.0),
+    ("transform-number", "TYPE", "a number for a name", ("transform",), 2),
+    ("labels-numbers", "TYPE", "labels that are no text", ("labels",), [0, 1]),
+    ("target-modules-number", "TYPE", "neither text nor a list", ("target_modules",), 1),
+    ("metadata-list", "TYPE", "a list for an object", ("metadata",), []),
+    (
+        "parameter-text",
+        "TYPE",
+        "a parameter that is no number",
+        (*_SET, "sampling"),
+        {"method": "m", "parameters": {"width": "1"}},
+    ),
+    (
+        "parameter-extension",
+        "TYPE",
+        "parameters have no extensions",
+        (*_SET, "sampling"),
+        {"method": "m", "parameters": {"x": {"must_understand": False}}},
+    ),
+    ("version-line-feed", "VALUE", "a line feed after the version", ("version",), "1.0\n"),
+    ("version-major-only", "VALUE", "no minor version", ("version",), "1"),
+    ("version-leading-zero", "VALUE", "a leading zero", ("version",), "1.00"),
+    ("version-10-digits", "VALUE", "a minor version of 10 digits", ("version",), "1.1000000000"),
+    ("version-padded", "VALUE", "a space before the version", ("version",), " 1.0"),
+    ("seed-negative", "VALUE", "a negative seed", ("seed",), -1),
+    ("seed-1e16", "VALUE", "an integer above 2^53 - 1 by exponent", ("seed",), 1e16),
+    ("seed-leading-zero", "VALUE", "a seed as text with a leading zero", ("seed",), "0777"),
+    ("seed-exponent-text", "VALUE", "a seed as text with an exponent", ("seed",), "1e3"),
+    ("seed-2-64", "VALUE", "2^64", ("seed",), "18446744073709551616"),
+    ("seed-arabic-digits", "VALUE", "digits of another script", ("seed",), "\u0667\u0667\u0667"),
+    (
+        "recipe-seed-2-64",
+        "VALUE",
+        "2^64 in a recipe",
+        (*_SET, "sampling"),
+        {"method": "m", "seed": "18446744073709551616"},
+    ),
+    ("entries-empty", "VALUE", "no entry set", ("entries",), []),
+    ("targets-empty", "VALUE", "no target", ("targets",), []),
+    ("count-zero", "VALUE", "no entries", (*_SET, "count"), 0),
+    ("row-negative", "VALUE", "a negative row", (*_TARGET, "row"), -1),
+    ("shape-zero", "VALUE", "a width of zero", (*_SET, "shape"), [4, 0]),
+    ("shape-2-31", "VALUE", "a width beyond the limit", (*_SET, "shape"), [4, 2**31]),
+    ("shape-three", "VALUE", "three axes", (*_SET, "shape"), [4, 3, 2]),
+    ("id-slash", "VALUE", "a slash in an id", (*_SET, "id"), "4/6"),
+    ("id-dot-first", "VALUE", "an id that begins with a point", (*_SET, "id"), "..46"),
+    ("id-65", "VALUE", "an id of 65 characters", (*_SET, "id"), "i" * 65),
+    ("id-line-feed", "VALUE", "a line feed after an id", (*_SET, "id"), "4x6\n"),
+    ("id-accent", "VALUE", "a letter beyond ASCII", (*_SET, "id"), "é"),
+    ("name-empty", "VALUE", "an empty name", (*_TARGET, "name"), ""),
+    ("name-1025", "VALUE", "a name of 1025 code points", (*_TARGET, "name"), "n" * 1025),
+    ("name-bell", "VALUE", "a control character", (*_TARGET, "name"), "query\x07"),
+    ("name-next-line", "VALUE", "a control character of Latin-1", (*_TARGET, "name"), "a\x85b"),
+    ("name-line-feed", "VALUE", "a line feed after a name", (*_TARGET, "name"), "query\n"),
+    ("replacement-tab", "VALUE", "a tab in a name", ("replacements",), ["a\tb"]),
+    ("print-dtype", "VALUE", "no dtype of weights", (*_SET, "fingerprints"), {"dtype": "I8"}),
+)
+"""Id, code without "E-FIELD-", what is wrong, the field in the smallest manifest, its value."""
