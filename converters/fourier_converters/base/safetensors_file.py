@@ -70,7 +70,7 @@ class SafetensorsFile:
             self._fail(f"{name!r} has the dtype {entry['dtype']!r}, which is not supported")
         size = math.prod(shape)
         inside = 0 <= begin <= end <= len(self._data) - self._start
-        if not inside or size * dtype.itemsize != end - begin:
+        if not inside or min(shape, default=0) < 0 or size * dtype.itemsize != end - begin:
             self._fail(f"the offsets of {name!r} do not fit")
         flat = np.frombuffer(self._data, np.uint8, end - begin, self._start + begin)
         return flat.view(dtype).reshape(shape)

@@ -39,7 +39,7 @@ def _scope(node: Any) -> str | None:
         if entry.key == SCOPES_KEY:
             try:
                 scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 return None
             if isinstance(scopes, list) and len(scopes) > 1 and isinstance(scopes[-2], str):
                 return scopes[-2]

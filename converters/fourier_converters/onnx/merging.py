@@ -20,6 +20,7 @@ from fourier_converters.onnx.uses import Use, terminal_reads
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.dtypes import round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
+from fourier_format.fingerprint import frobenius_norm
 from fourier_format.transforms import delta_weight
 
 Member = tuple[Use, Target | None, Replaced | None]
@@ -135,8 +136,8 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
     if change.target is not None:
         delta = delta_weight(adapter, change.target, wide)  # (out, in)
         placed = delta.T if change.use.layout == "in_out" else delta
-        norm = float(np.linalg.norm(values))
-        relative = float(np.linalg.norm(delta)) / norm if norm else float("inf")
+        norm = frobenius_norm(values)
+        relative = frobenius_norm(delta) / norm if norm else float("inf")
         values = np.add(values, placed, out=values)
     if change.layout != change.use.layout:
         values = values.T

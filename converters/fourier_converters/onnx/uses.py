@@ -124,7 +124,10 @@ def _uses(model: Model) -> Iterator[Use]:
             tensor = model.initializers[path.initializer]
             dtype = dtype_of(tensor)
             if dtype in FLOATS and dtype is not None:
-                yield _use(node, Read(index, slot), role, path, tensor, dtype)
+                use = _use(node, Read(index, slot), role, path, tensor, dtype)
+                turned = path.transposed and use.layout is None and len(use.shape) > 1
+                if not turned:  # a layout that has no name here
+                    yield use
 
 
 def _use(node: Any, read: Read, role: str, path: _Path, tensor: Any, dtype: str) -> Use:

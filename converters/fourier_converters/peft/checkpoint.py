@@ -21,6 +21,8 @@ PEFT_TYPE: Final = "FOURIERFT"
 KEY_PREFIX: Final = "base_model.model."
 SPECTRUM_SUFFIX: Final = ".fourierft_spectrum"
 BASE_LAYER: Final = ".base_layer."
+_WRAPPER: Final = re.compile(r"\.(modules_to_save|original_module)\.")
+"""With bias="all", PEFT writes the biases of a saved module's wrapper beside the module's own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,13 +139,14 @@ def _read_tensors(directory: Path) -> tuple[dict[str, Array], dict[str, Array]]:
     file = SafetensorsFile(path)
     spectra: dict[str, Array] = {}
     replacements: dict[str, Array] = {}
-    for key in sorted(file.names, key=natural_order):
+    keys = frozenset(file.names)
+    for key in sorted(keys, key=natural_order):
         if not key.startswith(KEY_PREFIX):
             _fail(path, "a tensor that PEFT's FourierFT does not write", repr(key))
         name = key.removeprefix(KEY_PREFIX)
         if name.endswith(SPECTRUM_SUFFIX):
             spectra[name.removesuffix(SPECTRUM_SUFFIX)] = file.tensor(key)
-        else:
+        elif not _is_second_copy(key, keys):
             plain = name.replace(BASE_LAYER, ".")
             if plain in replacements:
                 _fail(path, "two tensors for one parameter", repr(plain))
@@ -151,6 +154,11 @@ def _read_tensors(directory: Path) -> tuple[dict[str, Array], dict[str, Array]]:
     if not spectra:
         _fail(path, "no tensor ends in .fourierft_spectrum", ", ".join(file.names[:3]))
     return spectra, replacements
+
+
+def _is_second_copy(key: str, keys: frozenset[str]) -> bool:
+    plain = _WRAPPER.sub(".", key)
+    return plain != key and plain in keys
 
 
 def _fail(

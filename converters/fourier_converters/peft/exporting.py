@@ -25,9 +25,9 @@ from fourier_converters.peft.checkpoint import (
 )
 from fourier_format import sampling, strict_json
 from fourier_format.adapter import Adapter, Array, Sampling
-from fourier_format.atomic import os_errors, refuse_existing, write_bytes
+from fourier_format.atomic import os_errors, refuse_existing, staged
 from fourier_format.containers.safetensors import encode_plain
-from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.errors import InvalidAdapterError, UnsupportedError, Violation
 
 _METADATA: Final = {"format": "pt"}
 
@@ -52,8 +52,11 @@ def to_peft(adapter: Adapter, directory: Path, *, overwrite: bool = False) -> No
     try:
         with os_errors(directory, "write"):
             directory.mkdir(exist_ok=True)
-        write_bytes(directory / MODEL_FILE, tensors, overwrite=True)
-        write_bytes(directory / CONFIG_FILE, config.encode(), overwrite=True)
+        with staged(directory / CONFIG_FILE, overwrite=True) as config_file:
+            config_file.write(config.encode())
+            config_file.flush()  # a full disk shows before the tensors take their name
+            with staged(directory / MODEL_FILE, overwrite=True) as model_file:
+                model_file.write(tensors)
     except BaseException:
         if created:
             _remove(directory)
@@ -94,14 +97,23 @@ def _config_text(adapter: Adapter) -> str:
     """Returns adapter_config.json: the origin's text, or a new one where it no longer holds."""
     origin = adapter.origin or {}
     text = str(origin.get("text")) if origin.get("format") == "peft" else None
-    config: dict[str, Any] = strict_json.loads(text, "origin") if text is not None else {}
+    config = {} if text is None else _parsed(text)
     if text is not None and _holds(config, adapter):
         return text
-    config |= _settings(adapter)
+    saved = {key: config[key] for key in ("modules_to_save",) if key in config}
+    config |= _settings(adapter) | saved
     if not _holds(config, adapter):
         problem = "PEFT's n_frequency_pattern cannot give each module its number of entries"
         raise UnsupportedError(_reason("targets", problem))
     return _pretty(config)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Returns the origin's config; empty where it is another kind of adapter's."""
+    config = strict_json.loads(text, "origin")
+    if not isinstance(config, dict):
+        raise InvalidAdapterError(Violation("E-PEFT-CONFIG", "origin", "not a JSON object"))
+    return config if config.get("peft_type") == PEFT_TYPE else {}
 
 
 def _holds(config: dict[str, Any], adapter: Adapter) -> bool:
@@ -136,10 +148,15 @@ def _settings(adapter: Adapter) -> dict[str, Any]:
 
 
 def _saved_modules(adapter: Adapter) -> list[str]:
-    """Returns the modules of the replacements that are not part of a target."""
+    """Returns the modules outside the targets that were replaced whole, weight and bias.
+
+    PEFT fails to load a saved module that lacks a parameter. Of other modules it loads what is
+    there, as it does with the biases that it trains.
+    """
     targets = {t.name for t in adapter.targets}
-    modules = (name.rpartition(".")[0] for name in adapter.replacements)
-    return sorted({module for module in modules if module and module not in targets})
+    names = set(adapter.replacements)
+    modules = {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
+    return sorted(m for m in modules - targets if f"{m}.bias" in names)
 
 
 def _tensors(adapter: Adapter) -> dict[str, Array]:

@@ -1,0 +1,137 @@
+"""Small files that ask for much: each is refused at the price of its own size."""
+
+from __future__ import annotations
+
+import struct
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import fourier_format
+from fourier_format import strict_json
+from fourier_format.containers import safetensors
+from fourier_format.document import Document
+from fourier_format.errors import InvalidAdapterError
+from fourier_format.limits import MAX_VIOLATIONS
+from tests.fourier_format import minimal
+from tests.fourier_format.minimal import set_in
+
+SECONDS = 20.0
+"""Hundreds of times what each bomb takes when it does not go off, for slow machines."""
+
+
+def header(text: str, stated: int | None = None, data: bytes = b"") -> bytes:
+    """Return a file with this header."""
+    encoded = text.encode()
+    return struct.pack("<Q", len(encoded) if stated is None else stated) + encoded + data
+
+
+def with_tensor(shape: list[int], end: int) -> bytes:
+    metadata = '{"fourier_format":"{}","fourier_format_sha256":""}'
+    entry = f'{{"dtype":"F64","shape":{shape},"data_offsets":[0,{end}]}}'
+    return header(f'{{"__metadata__":{metadata},"entries/a":{entry}}}', data=b"\0" * 64)
+
+
+def with_manifest(text: str) -> bytes:
+    return safetensors.encode(Document(text, minimal.tensors()))
+
+
+def declared(place: str, value: object) -> bytes:
+    """Return a sound container whose manifest claims more than its tensors hold."""
+    return minimal.fft(set_in(place, value))
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a header of terabytes": lambda: header("{}", 2**42),
+    "a header of 2^64 - 1 bytes": lambda: header("{}", 2**64 - 1),
+    "a header just below the limit": lambda: header("{}", 99_999_999),
+    "a tensor of terabytes": lambda: with_tensor([2**20, 2**20], 2**43),
+    "a tensor whose size overflows 64 bits": lambda: with_tensor([2**31 - 1] * 8, 64),
+    "a tensor whose size is a multiple of 2^64": lambda: with_tensor([2**30, 2**30, 16], 64),
+    "an open string of a million escaped quotes": lambda: header('"' + '\\"' * 1_000_000),
+    "a million open strings in the manifest": lambda: with_manifest('"\\' * 1_000_000),
+    "a million brackets": lambda: header("[" * 1_000_000),
+    "a million brackets in the manifest": lambda: with_manifest('{"a":' * 1_000_000),
+    "a number of a million digits": lambda: with_manifest('{"alpha":' + "9" * 1_000_000 + "}"),
+    "a fraction of a million digits": lambda: with_manifest("1." + "1" * 1_000_000),
+    "an exponent of a million digits": lambda: with_manifest("1e" + "9" * 1_000_000),
+    "a seed of a million digits": lambda: declared("seed", "9" * 1_000_000),
+    "a name of a million characters": lambda: declared("targets.0.name", "x" * 1_000_000),
+    "a version of a million digits": lambda: declared("version", "1." + "9" * 1_000_000),
+    "a hundred thousand targets": lambda: declared("targets", [{}] * 100_000),
+    "sixty thousand empty targets": lambda: declared("targets", [{}] * 60_000),
+    "three hundred thousand unknown fields": lambda: with_manifest(
+        strict_json.dumps(minimal.FIELDS | {str(i): 1 for i in range(300_000)})
+    ),
+    "fifty thousand targets of a set that is not there": lambda: declared(
+        "targets", [minimal.FIELDS["targets"][0] | {"entries": "b"}] * 50_000
+    ),
+    "a count of two billion": lambda: declared("entries.0.count", 2**31 - 1),
+    "a shape of two billion squared": lambda: declared("entries.0.shape", [2**31 - 1] * 2),
+    "one key two hundred thousand times": lambda: with_manifest(
+        "{" + ",".join(['"a":1'] * 200_000) + "}"
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
+def test_a_bomb_costs_its_own_size(bomb: Callable[[], bytes]) -> None:
+    data = bomb()
+    start = time.perf_counter()
+
+    tracemalloc.start()
+    with pytest.raises(InvalidAdapterError) as caught:
+        fourier_format.from_bytes(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 5_000_000 + 50 * len(data)
+    assert len(caught.value.violations) <= MAX_VIOLATIONS
+    assert time.perf_counter() - start < SECONDS
+    assert len(str(caught.value.violations[0])) < 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"' + '\\"' * 500_000, "\\" * 500_000, '"\\' * 500_000, '"a"' * 300_000, "{" * 500_000],
+    ids=["open string", "backslashes", "quotes and backslashes", "strings", "braces"],
+)
+def test_strict_json_takes_time_in_proportion_to_its_text(text: str) -> None:
+    start = time.perf_counter()
+
+    with pytest.raises(InvalidAdapterError):
+        strict_json.loads(text, "bomb")
+
+    assert time.perf_counter() - start < SECONDS  # an open string once took hours
+
+
+def test_the_message_about_a_hostile_file_is_short_and_printable() -> None:
+    hostile = "\x1b[2J\u202e" + "x" * 100_000
+    broken = [
+        declared("targets.0.kind", hostile),
+        declared("targets.0.entries", hostile),
+        declared(hostile.replace(".", ""), 1),
+        with_manifest(f'{{"{hostile[2:]}":1,"{hostile[2:]}":2}}'),
+        header(strict_json.dumps({"__metadata__": {"fourier_format": ""}, hostile: 1})),
+    ]
+
+    for data in broken:
+        with pytest.raises(InvalidAdapterError) as caught:
+            fourier_format.from_bytes(data)
+        for violation in caught.value.violations:
+            assert str(violation).isprintable()
+
+
+def test_a_valid_file_whose_delta_weight_would_be_huge_is_loaded_without_computing_it() -> None:
+    side = 2**31 - 1
+
+    def edit(fields: minimal.Fields, tensors: minimal.Tensors) -> None:
+        fields["entries"][0]["shape"] = fields["targets"][0]["shape"] = [side, side]
+        tensors["entries/4x6"] = np.array([[side - 1, 0], [0, side - 1], [1, 1]], np.int32)
+
+    adapter = fourier_format.from_bytes(minimal.fft(edit))
+
+    assert adapter.targets[0].shape == (side, side)
