@@ -116,7 +116,8 @@ class Merged:
 
     Attributes:
         values: In the change's dtype, layout and shape.
-        relative_change: Frobenius norm of the delta weight over the weight's; None without one.
+        relative_change: Frobenius norm of the delta weight over the weight's; None without a
+            delta weight and for a weight of zeros.
     """
 
     values: Array
@@ -137,7 +138,7 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
         delta = delta_weight(adapter, change.target, wide)  # (out, in)
         placed = delta.T if change.use.layout == "in_out" else delta
         norm = frobenius_norm(values)
-        relative = frobenius_norm(delta) / norm if norm else float("inf")
+        relative = frobenius_norm(delta) / norm if norm else None
         values = np.add(values, placed, out=values)
     if change.layout != change.use.layout:
         values = values.T
