@@ -166,6 +166,13 @@ class Adapter:
     version: str = "1.0"
     extensions: Json = field(default_factory=dict)
     extension_tensors: Mapping[str, Array] = field(default_factory=dict)
+    _sets: dict[str, EntrySet] = field(init=False, repr=False)
+    _targets: dict[str, Target] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the entry sets and targets by name."""
+        object.__setattr__(self, "_sets", {s.id: s for s in self.entry_sets})
+        object.__setattr__(self, "_targets", {t.name: t for t in self.targets})
 
     def entry_set(self, target: Target) -> EntrySet:
         """Returns the entry set of `target`.
@@ -173,10 +180,7 @@ class Adapter:
         Raises:
             KeyError: The adapter has no such set; a loaded adapter always has.
         """
-        for entry_set in self.entry_sets:
-            if entry_set.id == target.entries:
-                return entry_set
-        raise KeyError(target.entries)
+        return self._sets[target.entries]
 
     def target(self, name: str) -> Target:
         """Returns the target called `name`.
@@ -184,10 +188,7 @@ class Adapter:
         Raises:
             KeyError: There is none.
         """
-        for target in self.targets:
-            if target.name == name:
-                return target
-        raise KeyError(name)
+        return self._targets[name]
 
     def coefficients(self, target: Target) -> Array:
         """Returns the (n,) coefficients of `target` in their stored dtype."""

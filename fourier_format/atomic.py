@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Final
@@ -57,7 +58,7 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """
     refuse_existing(path, overwrite)
     with os_errors(path, "write"):
-        remove_orphans(path.parent, f".{path.name}.", ".partial")
+        _remove_orphans(path)
         temporary, file = _create(path)
         try:
             with file:
@@ -98,17 +99,13 @@ def lock(file: IO[bytes]) -> bool:
     return True
 
 
-def remove_orphans(
-    directory: Path, prefix: str, suffix: str, keep: frozenset[str] = frozenset()
-) -> None:
-    """Remove files of killed runs: named so, not in `keep`, and locked by nobody."""
-    for path in directory.iterdir():
-        named = path.name.startswith(prefix) and path.name.endswith(suffix)
-        if not named or path.name in keep or not path.is_file() or path.is_symlink():
-            continue
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            if lock(file):
-                path.unlink()
+def remove_unlocked(path: Path, condition: Callable[[], bool]) -> None:
+    """Remove a file if no run holds its lock and, once this one does, `condition` is true."""
+    if path.is_symlink() or not path.is_file():
+        return
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if lock(file) and condition():
+            path.unlink()
 
 
 def sync_directory(directory: Path) -> None:
@@ -119,6 +116,14 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove what killed runs with this output left."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.partial")
+    for other in path.parent.iterdir():
+        if pattern.fullmatch(other.name):
+            remove_unlocked(other, lambda: True)
 
 
 def _create(path: Path) -> tuple[Path, IO[bytes]]:

@@ -18,6 +18,7 @@ from fourier_format import __version__
 from fourier_format.command_line import (
     BAD,
     GOOD,
+    Parser,
     add_common_options,
     exit_code,
     print_json,
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description="Check, show and compare FourierFT adapters (.fft and .fft.h5).",
         epilog=_EXAMPLES,

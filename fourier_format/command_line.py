@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
 
-from fourier_format.errors import FourierFormatError, UsageError, one_line
+from fourier_format.errors import FourierFormatError, UsageError, Violation, one_line
 
 GOOD: Final = 0
 BAD: Final = 1
@@ -18,6 +19,15 @@ TROUBLE: Final = 2
 INTERRUPTED: Final = 130
 
 Command = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are errors like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UsageError instead of ending the process."""
+        advice = f"{self.prog} --help shows what can be said"
+        raise UsageError(Violation("E-USAGE", "", message, advice=advice))
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
@@ -28,33 +38,39 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that a terminal cannot show
-    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if "--debug" in words:
+        return _flushed(parser, argv)
+    as_json = "--json" in words
     try:
-        return _flushed(arguments.command, arguments)
+        return _flushed(parser, argv)
     except KeyboardInterrupt:
-        if arguments.debug:
-            raise
-        print(f"{parser.prog}: interrupted; nothing was left half written", file=sys.stderr)
+        _say(parser.prog, "interrupted; nothing was left half written", as_json=as_json)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TROUBLE
     except FourierFormatError as error:
-        if arguments.debug:
-            raise
-        report(parser.prog, error, as_json=arguments.json)
+        report(parser.prog, error, as_json=as_json)
         return exit_code(error)
-    except Exception as error:
-        if arguments.debug:
-            raise
-        text = one_line(f"{type(error).__name__}: {error}")
-        message = "this is a bug; please report it with the output of the same command and --debug"
-        print(f"{parser.prog}: unexpected {text}; {message}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 -- a traceback helps nobody who did not ask for it
+        text = one_line(f"unexpected {type(error).__name__}: {error}")
+        advice = "this is a bug; please report it with the output of the same command and --debug"
+        _say(parser.prog, f"{text}; {advice}", as_json=as_json)
         return TROUBLE
 
 
-def _flushed(command: Command, arguments: argparse.Namespace) -> int:
-    """Flush here, where a closed pipe can still be handled."""
+def _say(program: str, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"ok": False, "errors": [{"problem": text}]})
+    else:
+        print(f"{program}: {text}", file=sys.stderr)
+
+
+def _flushed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Run the command, and flush here, where a closed pipe can still be handled."""
+    arguments = parser.parse_args(argv)
+    command: Command = arguments.command
     code = command(arguments)
     sys.stdout.flush()
     return code
@@ -81,8 +97,16 @@ def report(program: str, error: FourierFormatError, *, as_json: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as indented JSON in ASCII, which no terminal and no file name can break."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    """Print `value` as indented JSON in ASCII; what is not finite, which JSON has not, as null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

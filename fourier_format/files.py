@@ -45,15 +45,29 @@ def write(adapter: Adapter, path: Path, container: Container, overwrite: bool = 
     write_bytes(path, to_bytes(adapter, container), overwrite)
 
 
+def transcode(source: Path, path: Path, container: Container, overwrite: bool = False) -> None:
+    """Write the adapter in the file `source` to `path` in another container, without any loss.
+
+    The manifest's text stays as it is, so a .fft that goes to HDF5 and back is the same to the byte
+    whoever wrote it (spec, clause 4.4). Raises as `load` and `save`.
+    """
+    document = read_document(source)
+    manifest.check(document, str(source))
+    write_bytes(path, _encode(document, container), overwrite)
+
+
 def to_bytes(adapter: Adapter, container: Container = "fft") -> bytes:
     """Returns the file's bytes; the same adapter gives the same bytes; raises as `save`."""
-    document = manifest.to_document(adapter)
-    return hdf5.encode(document) if container == "h5" else safetensors.encode(document)
+    return _encode(manifest.to_document(adapter), container)
 
 
 def from_bytes(data: bytes, where: str = "bytes") -> Adapter:
     """Returns the adapter in a file's bytes; `where` names it in errors; raises as `load`."""
     return manifest.from_document(decode(data, where), where)
+
+
+def _encode(document: Document, container: Container) -> bytes:
+    return hdf5.encode(document) if container == "h5" else safetensors.encode(document)
 
 
 def decode(data: bytes, where: str) -> Document:

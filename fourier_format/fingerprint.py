@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from fourier_format.adapter import Array, Fingerprints
+from fourier_format.adapter import Adapter, Array, Fingerprints
 from fourier_format.dtypes import DTYPES, WEIGHT_DTYPES, dtype_name, little_endian_bytes
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.sampling import splitmix64
@@ -93,6 +94,12 @@ def stack(prints: Sequence[Fingerprint]) -> Fingerprints:
         norm=np.array([p.norm for p in prints], np.float64),  # (L,)
         sha256=np.stack([p.sha256 for p in prints]),  # (L, 32)
     )
+
+
+def without_fingerprints(adapter: Adapter) -> Adapter:
+    """Returns the adapter as if nothing were known of its base's weights."""
+    sets = tuple(replace(entry_set, fingerprints=None) for entry_set in adapter.entry_sets)
+    return replace(adapter, entry_sets=sets)
 
 
 def agrees(expected: Array, found: Array, dtype: str) -> bool:

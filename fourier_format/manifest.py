@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fourier_format import limits, meaning, strict_json, structure
@@ -30,6 +30,7 @@ def to_document(adapter: Adapter) -> Document:
     except (TypeError, ValueError, RecursionError) as error:
         problem = f"cannot be written as JSON: {error}"
         raise InvalidAdapterError(Violation("E-FIELD-TYPE", "manifest", problem)) from None
+    _refuse_clashes(adapter)
     document = Document(text, _tensors(adapter))
     check(document, "adapter")
     return document
@@ -61,6 +62,37 @@ def check(document: Document, where: str) -> dict[str, Any]:
     return manifest
 
 
+def _refuse_clashes(adapter: Adapter) -> None:
+    """Refuse extensions that would take the place of what the format defines.
+
+    Raises:
+        InvalidAdapterError: E-FIELD-VALUE.
+    """
+    prints = [s.fingerprints for s in adapter.entry_sets if s.fingerprints is not None]
+    recipes = [s.sampling for s in adapter.entry_sets if s.sampling is not None]
+    extended: list[tuple[structure.Record, Sequence[Any]]] = [
+        (structure.MANIFEST, [adapter]),
+        (structure.ENTRY_SET, adapter.entry_sets),
+        (structure.SAMPLING, recipes),
+        (structure.FINGERPRINTS, prints),
+        (structure.TARGET, adapter.targets),
+    ]
+    found = [
+        Violation("E-FIELD-VALUE", f"extensions.{key}", "an extension has the name of a field")
+        for record, owners in extended
+        for owner in owners
+        for key in owner.extensions
+        if key in record.fields
+    ]
+    found += [
+        Violation("E-FIELD-VALUE", name, 'an extension\'s tensor has a name outside "extensions/"')
+        for name in adapter.extension_tensors
+        if not name.startswith("extensions/")
+    ]
+    if found:
+        raise InvalidAdapterError(found)
+
+
 def _located(found: list[Violation], where: str) -> list[Violation]:
     return [
         Violation(v.code, f"{where}, {v.where}", v.problem, v.got, v.expected, v.advice)
@@ -69,9 +101,9 @@ def _located(found: list[Violation], where: str) -> list[Violation]:
 
 
 def _present(fields: Mapping[str, Any], extensions: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that are not None, then the extensions; known fields win."""
+    """Returns the fields that are not None, then the extensions."""
     known = {key: value for key, value in fields.items() if value is not None}
-    return known | {key: value for key, value in extensions.items() if key not in fields}
+    return known | dict(extensions)
 
 
 def _manifest(adapter: Adapter) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fourier_format.command_line import GOOD, add_common_options, print_json, run
-from fourier_format.errors import UsageError, Violation
+from fourier_format.command_line import GOOD, Parser, add_common_options, print_json, run
+from fourier_format.errors import UsageError, Violation, one_line
 
 if TYPE_CHECKING:
     from fourier_converters.mapping import Map
@@ -25,6 +25,10 @@ examples:
 
 exit codes: 0 good, 1 invalid or refused, 2 usage or I/O, 130 Ctrl-C
 """
+_UNVERIFIED: Final = (
+    "the base was not verified: a PEFT checkpoint does not know its base; a .fft that is made "
+    "from the checkpoint and its own base does"
+)
 _SUFFIXES: Final = {"fft": ".fft", "h5": ".fft.h5", "peft": ".peft"}
 
 
@@ -34,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fourier-convert",
         description="Convert a FourierFT adapter, or merge it into an ONNX model. "
         "The source and the base are only read.",
@@ -67,19 +71,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
+    from fourier_converters.outputs import refuse_input
     from fourier_format.atomic import refuse_existing
 
     _check_usage(arguments)
     output = arguments.output or _default_output(arguments)
+    refuse_input(output, arguments.source, *([arguments.base] if arguments.base else []))
     refuse_existing(output, arguments.force)
     mapping = _mapping(arguments)
+    if arguments.base is not None:
+        mapping.check_fields(arguments.base.suffix == ".onnx", str(arguments.map))
     adapter, places = _read_source(arguments, mapping)
     report = replace(_write(arguments, adapter, output, mapping, places), skipped=mapping.skipped)
     if arguments.json:
         print_json(report.as_json())
     elif not arguments.quiet:
         text = str(report)
-        print(f"{text}\n\nwrote {output}" if text else f"wrote {output}")
+        done = f"wrote {one_line(str(output))}"
+        print(f"{text}\n\n{done}" if text else done)
     return GOOD
 
 
@@ -105,6 +114,9 @@ def _check_usage(arguments: argparse.Namespace) -> None:
             raise _usage("--adapter", "only a PEFT directory has named adapters", "leave it out")
         if base is not None and arguments.to != "onnx":
             raise _usage("--base", f"--to {arguments.to} of a .fft needs no base", "leave it out")
+    if arguments.verify is not None and source.is_dir():
+        problem = "a PEFT checkpoint says nothing of its base that could be verified"
+        raise _usage("--verify", problem, "make a .fft from it and its own base first")
     if arguments.verify is not None and arguments.to != "onnx":
         raise _usage("--verify", "there is a base to verify with --to onnx only", "leave it out")
 
@@ -116,7 +128,7 @@ def _usage(where: str, problem: str, advice: str) -> UsageError:
 def _default_output(arguments: argparse.Namespace) -> Path:
     """Returns a name beside the source that says what the result is."""
     source: Path = (
-        arguments.source.resolve() if arguments.source.name in {"", "."} else arguments.source
+        arguments.source.resolve() if arguments.source.name in {"", ".", ".."} else arguments.source
     )
     name: str = source.name
     for suffix in (".h5", ".hdf5", ".fft"):
@@ -146,10 +158,11 @@ def _read_source(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter, 
     from fourier_converters.base import open_base
     from fourier_converters.peft import from_peft
     from fourier_converters.peft.checkpoint import read_checkpoint, without
+    from fourier_format.fingerprint import without_fingerprints
 
     checkpoint = read_checkpoint(arguments.source, arguments.adapter)
     mapping.check_names(checkpoint.spectra, checkpoint.replacements, str(arguments.map))
-    base = open_base(arguments.base, mapping)
+    base = open_base(arguments.base, mapping, checkpoint.spectra)
     places: dict[str, str] = {}
     step = _progress(arguments, "reading the base", len(checkpoint.spectra))
 
@@ -157,7 +170,8 @@ def _read_source(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter, 
         places[module] = source
         step(module)
 
-    return from_peft(without(checkpoint, set(mapping.skipped)), base, found), places
+    adapter = from_peft(without(checkpoint, set(mapping.skipped)), base, found)
+    return (without_fingerprints(adapter) if arguments.to == "onnx" else adapter), places
 
 
 def _write(
@@ -170,7 +184,7 @@ def _write(
     if arguments.to == "onnx":
         from fourier_converters.onnx import to_onnx
 
-        return to_onnx(
+        report = to_onnx(
             adapter,
             arguments.base,
             output,
@@ -179,16 +193,21 @@ def _write(
             overwrite=arguments.force,
             progress=_progress(arguments, "merging", len(adapter.targets)),
         )
+        return report.noting(_UNVERIFIED) if arguments.source.is_dir() else report
     from fourier_converters.report import of_adapter
 
     if arguments.to == "peft":
         from fourier_converters.peft import to_peft
 
         to_peft(adapter, output, overwrite=arguments.force)
-    else:
+    elif arguments.source.is_dir():
         from fourier_format.files import write
 
         write(adapter, output, arguments.to, overwrite=arguments.force)
+    else:
+        from fourier_format.files import transcode
+
+        transcode(arguments.source, output, arguments.to, overwrite=arguments.force)
     return of_adapter(adapter, str(output), places)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fourier_format import strict_json
 from fourier_format.atomic import os_errors
-from fourier_format.errors import UsageError, Violation
+from fourier_format.errors import InvalidAdapterError, UsageError, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,23 @@ class Map:
         entries = [*self.targets.items(), *self.replacements.items()]
         return tuple(name for name, entry in entries if entry.skip)
 
+    def check_fields(self, onnx: bool, path: str) -> None:
+        """Refuse fields that mean nothing for the base's kind.
+
+        Raises:
+            UsageError: E-MAP.
+        """
+        unusable = ("weight",) if onnx else ("initializer", "node")
+        kind = "an ONNX base" if onnx else "a safetensors base"
+        found = [
+            Violation("E-MAP", f"{path}, targets.{name}.{key}", f"means nothing for {kind}")
+            for name, entry in self.targets.items()
+            for key in unusable
+            if getattr(entry, key) is not None
+        ]
+        if found:
+            raise UsageError(found)
+
     def check_names(
         self, targets: Collection[str], replacements: Collection[str], path: str
     ) -> None:
@@ -90,7 +107,11 @@ def read_map(path: Path) -> Map:
     """
     with os_errors(path, "read"):
         text = path.read_text("utf-8", "replace")
-    value = strict_json.loads(text, str(path))
+    try:
+        value = strict_json.loads(text, str(path))
+    except InvalidAdapterError as error:
+        (violation,) = error.violations
+        raise UsageError(Violation("E-MAP", violation.where, violation.problem)) from None
     _check(value, path)
     return Map(
         targets={name: MapEntry(**entry) for name, entry in value.get("targets", {}).items()},

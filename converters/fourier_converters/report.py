@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fourier_format.adapter import Adapter
@@ -47,6 +47,10 @@ class Report:
     rows: tuple[Row, ...] = ()
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def noting(self, note: str) -> Report:
+        """Returns the report with one more note."""
+        return replace(self, notes=(*self.notes, note))
 
     def as_json(self) -> dict[str, Any]:
         """Returns the report for `--json`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,8 +45,13 @@ class Base(Protocol):
         """
 
 
-def open_base(path: Path, mapping: Map) -> Base:
+def open_base(path: Path, mapping: Map, names: Collection[str]) -> Base:
     """Returns the base at `path`: a .safetensors file, a checkpoint directory or an ONNX model.
+
+    Args:
+        path: The file or directory.
+        mapping: What the user says of where weights lie.
+        names: The modules that are going to be asked for; one renaming must suit them all.
 
     Raises:
         UnsupportedError: It is none of these.
@@ -54,11 +60,11 @@ def open_base(path: Path, mapping: Map) -> Base:
     if path.suffix == ".onnx":
         from fourier_converters.onnx.base import OnnxBase
 
-        return OnnxBase(path, mapping)
+        return OnnxBase(path, mapping, names)
     if path.is_dir() or path.name.endswith((".safetensors", ".safetensors.index.json")):
         from fourier_converters.base.checkpoint import CheckpointBase
 
-        return CheckpointBase(path, mapping)
+        return CheckpointBase(path, mapping, names)
     raise UnsupportedError(
         Violation(
             "E-BASE-UNSUPPORTED",

@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from fourier_converters.base import BaseWeight
 from fourier_converters.base.safetensors_file import SafetensorsFile
+from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map
-from fourier_converters.naming import same_module
-from fourier_format import strict_json
+from fourier_converters.naming import renamings
 from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
 from fourier_format.errors import (
-    FileAccessError,
     TargetNotFoundError,
     UnsupportedError,
     Violation,
 )
 from fourier_format.kinds import canonical_matrix
 
-CONV1D_MODULES: Final[dict[str, frozenset[str]]] = dict.fromkeys(
-    ("gpt2", "imagegpt", "decision_transformer", "openai-gpt", "clvp", "clvp_decoder"),
-    frozenset({"c_attn", "q_attn", "c_proj", "c_fc"}),
-)
-"""model_type -> modules that are transformers' Conv1D, whose weight is stored (in, out).
-
-Every other 2-D layer weight of a transformers model is an nn.Linear's, stored (out, in).
-Source: the modeling files of transformers 5.23 that use pytorch_utils.Conv1D.
-"""
-
-
 _INDEX: Final = "model.safetensors.index.json"
 _ANY: Final = "*.safetensors"
+_WEIGHT: Final = ".weight"
 
 
 class CheckpointBase:
     """Weights of safetensors files; the layout comes from config.json beside them."""
 
-    def __init__(self, path: Path, mapping: Map) -> None:
+    def __init__(self, path: Path, mapping: Map, names: Collection[str]) -> None:
         """Open the file or directory at `path`; raises as `open_base`."""
         self._path = path
         self._mapping = mapping
-        self._files = {name: file for file in _open_files(path) for name in file.names}
+        self._files = _tensors(path)
+        modules = [n.removesuffix(_WEIGHT) for n in self._files if n.endswith(_WEIGHT)]
+        self._modules = frozenset(modules)
+        self._renamings = renamings(names, modules)
         directory = path if path.is_dir() else path.parent
         self._config = _read_config(directory / "config.json")
 
@@ -51,7 +44,8 @@ class CheckpointBase:
     def description(self) -> dict[str, str]:
         """What config.json says of the base."""
         known = {"name": "_name_or_path", "model_type": "model_type"}
-        found = {key: self._config.get(field) for key, field in known.items()}
+        config = self._config if isinstance(self._config, dict) else {}
+        found = {key: config.get(field) for key, field in known.items()}
         return {key: value for key, value in found.items() if isinstance(value, str) and value}
 
     def weight(self, module: str, saved: Array | None = None) -> BaseWeight:
@@ -77,20 +71,16 @@ class CheckpointBase:
         return BaseWeight(canonical_matrix(stored, "linear", layout), f"{name} ({layout})")
 
     def _find(self, module: str, required: bool) -> str | None:
-        suffix = ".weight"
-        modules = (name.removesuffix(suffix) for name in self._files if name.endswith(suffix))
-        found = same_module(module, modules)
-        if len(found) == 1:
-            return found.pop() + suffix
-        if found:
-            listed = ", ".join(sorted(found)[:5])
+        found = {renaming(module) for renaming in self._renamings} & self._modules
+        if len(found) > 1:
+            listed = ", ".join(sorted(map(str, found))[:5])
             advice = "say which one with --map"
             raise TargetNotFoundError(
                 Violation("E-TARGET-AMBIGUOUS", module, f"could be any of {listed}", advice=advice)
             )
-        if required:
+        if not found and required:
             raise self._not_found(module, "no weight of this module is in the base")
-        return None
+        return f"{found.pop()}{_WEIGHT}" if found else None
 
     def _not_found(self, module: str, problem: str) -> TargetNotFoundError:
         return TargetNotFoundError(
@@ -107,19 +97,46 @@ class CheckpointBase:
         layout = self._mapping.target(module).layout or self._mapping.layout
         if layout is not None:
             return layout
-        model_type = self._config.get("model_type")
-        if not isinstance(model_type, str):
+        model_types = frozenset(_model_types(self._config))
+        layout = framework_layout(module, model_types) if model_types else None
+        if layout is None:
+            told = f"the model types {sorted(model_types)}" if model_types else "no model type"
             raise UnsupportedError(
                 Violation(
                     "E-ORIENTATION-UNKNOWN",
                     module,
                     "nothing says whether the base stores this weight as (out, in) or (in, out)",
-                    got=f"no config.json with a model_type beside {self._path}",
-                    advice='put it there, or pass --map with {"layout": "out_in"} for nn.Linear',
+                    got=f"{told} in config.json beside {self._path}",
+                    advice="put the model's config.json there, or say it with --map and "
+                    '{"layout": "out_in"} for nn.Linear, "in_out" for Conv1D',
                 )
             )
-        conv1d = CONV1D_MODULES.get(model_type, frozenset())
-        return "in_out" if module.rsplit(".", 1)[-1] in conv1d else "out_in"
+        return layout
+
+
+def _model_types(config: Any) -> Iterator[str]:
+    """Yields the model types of a config and of its parts, such as an encoder and a decoder."""
+    if isinstance(config, dict):
+        stated = config.get("model_type")
+        if isinstance(stated, str):
+            yield stated
+        for part in config.values():
+            yield from _model_types(part)
+
+
+def _tensors(path: Path) -> dict[str, SafetensorsFile]:
+    """Returns the file that holds each tensor; a name in two files could mean either."""
+    found: dict[str, SafetensorsFile] = {}
+    for file in _open_files(path):
+        for name in file.names:
+            if name in found:
+                problem = f"{name!r} is in {found[name].path.name} and in {file.path.name}"
+                advice = "give the one file that is the base"
+                raise UnsupportedError(
+                    Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice)
+                )
+            found[name] = file
+    return found
 
 
 def _open_files(path: Path) -> Iterator[SafetensorsFile]:
@@ -143,7 +160,8 @@ def _open_files(path: Path) -> Iterator[SafetensorsFile]:
 
 def _shards(index: Path) -> list[str]:
     """Returns the files that an index names; each must lie beside it."""
-    weight_map = _read_json(index).get("weight_map")
+    content = _read_config(index)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(index), "no weight_map"))
     names = sorted({str(name) for name in weight_map.values()})
@@ -154,15 +172,15 @@ def _shards(index: Path) -> list[str]:
     return names
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    return _read_json(path) if path.exists() else {}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> Any:
+    """Returns another project's JSON, whatever numbers it holds; None without the file."""
+    if not path.exists():
+        return None
     with os_errors(path, "read"):
         data = path.read_bytes()
     try:
-        value = strict_json.loads(data.decode("utf-8"), str(path))
-    except UnicodeDecodeError:
-        raise FileAccessError(Violation("E-IO", str(path), "not UTF-8")) from None
-    return value if isinstance(value, dict) else {}
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedError(
+            Violation("E-BASE-UNSUPPORTED", str(path), f"not JSON: {error}")
+        ) from None

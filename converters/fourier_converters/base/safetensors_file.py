@@ -18,7 +18,7 @@ from fourier_format.errors import UnsupportedError, Violation
 
 
 class SafetensorsFile:
-    """The tensors of one file by name; `metadata` is its free text."""
+    """The tensors of one file by name; `path` is the file."""
 
     def __init__(self, path: Path) -> None:
         """Map the file at `path` and read its header.
@@ -27,7 +27,7 @@ class SafetensorsFile:
             UnsupportedError: It is not a safetensors file.
             FileAccessError: It cannot be read.
         """
-        self._path = path
+        self.path = path
         with os_errors(path, "read"), path.open("rb") as file:
             size = file.seek(0, 2)
             if size < 8:
@@ -39,7 +39,7 @@ class SafetensorsFile:
         header = strict_json.loads(self._header_text(length), str(path), limits.MAX_HEADER_BYTES)
         if not isinstance(header, dict):
             self._fail("its header is not an object")
-        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        header.pop("__metadata__", None)
         self._entries: dict[str, Any] = header
         self._start = 8 + length
 
@@ -47,10 +47,6 @@ class SafetensorsFile:
     def names(self) -> list[str]:
         """The names of the tensors in file order."""
         return list(self._entries)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Returns the shape of the tensor `name`."""
-        return tuple(self._entries[name]["shape"])
 
     def tensor(self, name: str) -> Array:
         """Returns the tensor `name` as a read-only view of the file.
@@ -83,5 +79,5 @@ class SafetensorsFile:
 
     def _fail(self, problem: str) -> NoReturn:
         raise UnsupportedError(
-            Violation("E-BASE-UNSUPPORTED", str(self._path), f"not a safetensors file: {problem}")
+            Violation("E-BASE-UNSUPPORTED", str(self.path), f"not a safetensors file: {problem}")
         )

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fourier_converters.mapping import Map
+from fourier_converters.naming import Renaming
 from fourier_converters.onnx.checking import check_full, check_norms
-from fourier_converters.onnx.matching import Candidates, Match, match_targets
+from fourier_converters.onnx.matching import Candidates, Match, match_targets, module_names
 from fourier_converters.onnx.merging import Change, Merged, compute, plan_changes
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.replacing import Replaced, match_replacements
+from fourier_converters.onnx.sharing import refuse_unclear_readers
 from fourier_converters.onnx.tensors import TensorReader
 from fourier_converters.onnx.writing import write_merged
+from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, Row
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
@@ -50,16 +53,19 @@ def to_onnx(
         BaseMismatchError: The base is not the one that the adapter was trained on.
         UnsupportedError: The base is of a sort that is not supported.
         OutputExistsError: `output` exists and `overwrite` is false.
+        UsageError: `output` is one of the base's files.
         FileAccessError: Reading or writing failed.
     """
     mapping = mapping or Map()
+    refuse_input(output, base)
     refuse_existing(output, overwrite)
     model, reader = Model(base), TensorReader(base)
-    candidates = Candidates(model, reader)
+    candidates = Candidates(model, reader, module_names(adapter))
     matches = match_targets(adapter, candidates, mapping)
     replaced = match_replacements(adapter, candidates, mapping)
     check_norms(adapter, matches, candidates)
     notes = check_full(adapter, matches, candidates) if verify_full else []
+    refuse_unclear_readers(matches, replaced, candidates)
     changes = plan_changes(matches, replaced, candidates)
     sizes: dict[str, float] = {}
 
@@ -76,6 +82,7 @@ def to_onnx(
     write_merged(model, reader, computed(), added, output, overwrite=overwrite)
     rows = [_row(match, adapter, sizes) for match in matches]
     rows += [_replaced_row(replacement) for replacement in replaced]
+    notes += [str(r) for r in candidates.renamings if r != Renaming()]
     return Report(str(output), tuple(rows), mapping.skipped, tuple(notes))
 
 
@@ -87,7 +94,7 @@ def _row(match: Match, adapter: Adapter, sizes: dict[str, float]) -> Row:
         evidence=" + ".join(match.evidence),
         shape=f"{out}x{in_}",
         n=adapter.entry_set(match.target).count,
-        relative_change=sizes[match.target.name],
+        relative_change=sizes.get(match.target.name),
     )
 
 
@@ -95,7 +102,7 @@ def _replaced_row(replaced: Replaced) -> Row:
     return Row(
         target=replaced.name,
         found=_found([c.use.initializer for c in replaced.uses]),
-        evidence=f"replaced, by {replaced.evidence}",
+        evidence=replaced.evidence,
         shape="x".join(str(size) for size in replaced.values.shape),
         n=None,
         relative_change=None,

@@ -16,21 +16,33 @@ from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.uses import Use
 
 SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"
-SOURCES: Final = ("name scopes", "node path", "initializer name", "neighbouring bias")
-_CALL: Final = re.compile(r"_\d+(?=\.|$)")
+NAME_SCOPES: Final = "name scopes"
+NODE_PATH: Final = "node path"
+INITIALIZER_NAME: Final = "initializer name"
+NEIGHBOURING_BIAS: Final = "neighbouring bias"
 _PARAMETER: Final = re.compile(r"\.(weight|bias)(_[A-Za-z0-9]+)?$")
 
 
-def module_paths(model: Model, use: Use) -> dict[str, str]:
-    """Returns the module path that each source of `SOURCES` states for `use`, if it states one."""
+def module_of(model: Model, use: Use) -> tuple[str, str] | None:
+    """Returns the module path of `use` and the source that states it, or None."""
     node = model.nodes[use.read.node]
-    found = {
-        "name scopes": _scope(node),
-        "node path": _node_path(node.name),
-        "initializer name": _parameter_module(use.initializer),
-        "neighbouring bias": next(_bias_modules(model, node), None),
-    }
-    return {source: path for source, path in found.items() if path}
+    stated = (
+        module_of_node(node),
+        (INITIALIZER_NAME, _parameter_module(use.initializer)),
+        (NEIGHBOURING_BIAS, next(_bias_modules(model, node), None)),
+    )
+    for entry in stated:
+        if entry is not None and entry[1]:
+            return entry[1], entry[0]
+    return None
+
+
+def module_of_node(node: Any) -> tuple[str, str] | None:
+    """Returns the source and the module path that a node itself states, or None."""
+    for source, path in ((NAME_SCOPES, _scope(node)), (NODE_PATH, _node_path(node.name))):
+        if path:
+            return source, path
+    return None
 
 
 def _scope(node: Any) -> str | None:
@@ -52,9 +64,9 @@ def _node_path(name: str) -> str | None:
     return ".".join(parts[:-1]) if name.startswith("/") and len(parts) > 1 else None
 
 
-def path_of_first_call(path: str) -> str:
-    """Returns a TorchScript path without the counts that further calls of a module get."""
-    return _CALL.sub("", path)
+def is_further_call(path: str, first: str) -> bool:
+    """Whether TorchScript may have meant another call of the module `first`: "query_1"."""
+    return path.startswith(f"{first}_") and path.removeprefix(f"{first}_").isdecimal()
 
 
 def _parameter_module(initializer: str) -> str | None:

@@ -7,13 +7,13 @@ what was considered, so that an adapter is never merged in part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fourier_converters.mapping import Map, MapEntry
-from fourier_converters.naming import same_module
+from fourier_converters.naming import renamings
 from fourier_converters.onnx import evidence
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import TensorReader
@@ -33,15 +33,15 @@ from fourier_format.kinds import canonical_matrix
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A use with the module paths that its sources state."""
+    """A use, the module path that is stated for it, if any, and by which source."""
 
     use: Use
-    paths: Mapping[str, str]
+    module: str | None
+    source: str | None
 
     def __str__(self) -> str:
         """The use in words, for errors and reports."""
-        said = next(iter(self.paths.values()), "no module path")
-        return f"{self.use.initializer} ({said})"
+        return f"{self.use.initializer} ({self.module or 'no module path'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,22 @@ class Match:
 
 
 class Candidates:
-    """The uses of one model with their names; samples of weights are read once, when needed."""
+    """The uses of one model with their modules; values are read when they are needed.
 
-    def __init__(self, model: Model, reader: TensorReader) -> None:
-        """List the model's uses."""
+    Attributes:
+        model: The model.
+        reader: Reads its tensors.
+        all: Every use.
+        renamings: How the adapter's module names become the model's.
+    """
+
+    def __init__(self, model: Model, reader: TensorReader, names: Iterable[str]) -> None:
+        """List the uses of `model`, for an adapter with the module `names`."""
         self.model = model
         self.reader = reader
-        self.all = [Candidate(u, evidence.module_paths(model, u)) for u in find_uses(model)]
+        self.all = [_candidate(model, use) for use in find_uses(model)]
+        self.renamings = renamings(names, (c.module for c in self.all if c.module))
+        self._expected = {r(name) for name in names for r in self.renamings}
         self._samples: dict[tuple[str, str], Array] = {}
 
     def linear(self, shape: tuple[int, int] | None = None) -> list[Candidate]:
@@ -73,40 +82,53 @@ class Candidates:
             and (shape is None or c.use.canonical_shape == shape)
         ]
 
-    def matrix(self, use: Use) -> Array:
-        """Returns the canonical matrix that `use` reads, in its stored dtype."""
+    def values(self, use: Use) -> Array:
+        """Returns the tensor that `use` reads; a linear weight as its canonical matrix."""
         stored = self.reader.read(self.model.initializers[use.initializer])
-        return canonical_matrix(stored, "linear", use.layout)
+        return stored if use.layout is None else canonical_matrix(stored, "linear", use.layout)
 
     def samples(self, use: Use) -> Array:
         """Returns the fingerprint's samples of the weight that `use` reads."""
         key = (use.initializer, use.layout or "")
         if key not in self._samples:
-            self._samples[key] = samples_of(self.matrix(use))
+            self._samples[key] = samples_of(self.values(use))
         return self._samples[key]
 
-    def named(self, module: str, pool: Sequence[Candidate]) -> tuple[list[Candidate], str | None]:
-        """Returns those of `pool` that belong to `module`, and the source of names that says so.
+    def named(self, module: str, pool: Sequence[Candidate]) -> list[Candidate]:
+        """Returns those of `pool` that the names say are the adapter's `module`.
 
-        The most trusted source that knows the module decides. TorchScript writes "query_1" for
-        the second call of "query"; a sibling may have such a name too, so the tensor must be equal.
+        TorchScript calls the second call of "query" "query_1". A module may really have such a
+        name, so that is believed only where the tensor is equal and nothing else has the name.
         """
-        for source in evidence.SOURCES:
-            paths = same_module(module, (c.paths[source] for c in pool if source in c.paths))
-            found = [c for c in pool if c.paths.get(source) in paths]
-            if found and source == "node path":
-                found += [c for c in pool if c not in found and self._called_again(found[0], c)]
-            if found:
-                return found, source
-        return [], None
+        paths = {renaming(module) for renaming in self.renamings}
+        found = [c for c in pool if c.module in paths]
+        further = [
+            replace(c, module=first.module)
+            for c in pool
+            for first in found
+            if c.source == first.source == evidence.NODE_PATH and self._is_called_again(first, c)
+        ]
+        return found + list(dict.fromkeys(further))
 
-    def _called_again(self, first: Candidate, other: Candidate) -> bool:
-        first_path, path = first.paths["node path"], other.paths.get("node path", "")
-        if evidence.path_of_first_call(path) != evidence.path_of_first_call(first_path):
+    def equal(self, candidates: Sequence[Candidate]) -> bool:
+        """Whether the candidates all read the same values."""
+        uses = {(c.use.initializer, c.use.layout): c.use for c in candidates}
+        one, *others = (self.values(use) for use in uses.values())
+        return all(np.array_equal(one, other) for other in others)
+
+    def _is_called_again(self, first: Candidate, other: Candidate) -> bool:
+        path = other.module or ""
+        if not evidence.is_further_call(path, first.module or "") or path in self._expected:
             return False
-        names = first.use.initializer, other.use.initializer
-        one, two = (self.reader.read(self.model.initializers[name]) for name in names)
-        return names[0] == names[1] or np.array_equal(one, two)
+        own = (f"{path}.{parameter}" for parameter in ("weight", "bias"))
+        return not any(name in self.model.initializers for name in own) and self.equal(
+            [first, other]
+        )
+
+
+def _candidate(model: Model, use: Use) -> Candidate:
+    module, source = evidence.module_of(model, use) or (None, None)
+    return Candidate(use, module, source)
 
 
 def match_targets(adapter: Adapter, candidates: Candidates, mapping: Map) -> list[Match]:
@@ -132,6 +154,12 @@ def match_targets(adapter: Adapter, candidates: Candidates, mapping: Map) -> lis
     return matches
 
 
+def module_names(adapter: Adapter) -> set[str]:
+    """Returns the names of the modules that the adapter changes."""
+    replaced = {name.rpartition(".")[0] for name in adapter.replacements}
+    return {target.name for target in adapter.targets} | (replaced - {""})
+
+
 def by_map(entry: MapEntry, candidates: Iterable[Candidate], model: Model) -> list[Candidate]:
     """Returns the candidates that a map entry names by initializer or node."""
     return [
@@ -152,18 +180,37 @@ def _match(adapter: Adapter, target: Target, candidates: Candidates, entry: MapE
     marked = _by_fingerprint(adapter, target, candidates, pool)
     if entry.initializer is not None or entry.node is not None:
         return _mapped(target, by_map(entry, pool, candidates.model), marked)
-    named, source = candidates.named(target.name, pool)
+    named = candidates.named(target.name, pool)
     if marked is None:
-        if source is None:
+        if not named:
             raise _not_found(target, candidates)
-        return _checked_equal(target, named, (source,), candidates)
-    if not named or source is None:
+        return _only(target, named, (), candidates)
+    if not named:
         return _by_fingerprint_alone(target, marked, candidates)
     if not marked:
         raise _mismatch(target, named)
-    if any(c not in marked for c in named):
-        raise _disagrees(target, source, named, marked)
-    return Match(target, tuple(named), ("fingerprint", source))
+    marked_uses = {c.use for c in marked}
+    both = [c for c in named if c.use in marked_uses]
+    if not both:
+        raise _disagrees(target, named, marked)
+    return _only(target, both, ("fingerprint",), candidates)
+
+
+def _only(
+    target: Target, found: list[Candidate], proven: tuple[str, ...], candidates: Candidates
+) -> Match:
+    """Several uses are one target's only if one module has them all, with one weight."""
+    if len({c.module for c in found}) > 1 or not candidates.equal(found):
+        raise TargetNotFoundError(
+            Violation(
+                "E-TARGET-AMBIGUOUS",
+                target.name,
+                "several weights could be meant by this name",
+                got=_listed(found),
+                advice="say which with --map",
+            )
+        )
+    return Match(target, tuple(found), (*proven, str(found[0].source)))
 
 
 def _by_fingerprint(
@@ -184,7 +231,7 @@ def _mapped(target: Target, chosen: list[Candidate], marked: list[Candidate] | N
         raise TargetNotFoundError(
             Violation("E-TARGET-NOT-FOUND", target.name, problem, expected=f"(out, in) {shape}")
         )
-    if marked is not None and any(c not in marked for c in chosen):
+    if marked is not None and not {c.use for c in chosen} <= {c.use for c in marked}:
         raise _mismatch(target, chosen)
     found = ("map",) if marked is None else ("map", "fingerprint")
     return Match(target, tuple(chosen), found)
@@ -207,25 +254,6 @@ def _by_fingerprint_alone(target: Target, marked: list[Candidate], candidates: C
     return Match(target, tuple(marked), ("fingerprint",))
 
 
-def _checked_equal(
-    target: Target, named: list[Candidate], found: tuple[str, ...], candidates: Candidates
-) -> Match:
-    """Several uses under one name are one weight only if they hold the same values."""
-    first = candidates.samples(named[0].use)
-    equal = all(np.array_equal(first, candidates.samples(c.use)) for c in named)
-    if len({c.use.initializer for c in named}) > 1 and not equal:
-        raise TargetNotFoundError(
-            Violation(
-                "E-TARGET-AMBIGUOUS",
-                target.name,
-                "several different weights have its name",
-                got=_listed(named),
-                advice="say which with --map",
-            )
-        )
-    return Match(target, tuple(named), found)
-
-
 def _refuse_claimed(matches: Sequence[Match]) -> None:
     owners: dict[object, str] = {}
     found = []
@@ -243,7 +271,7 @@ def _refuse_claimed(matches: Sequence[Match]) -> None:
 def _not_found(target: Target, candidates: Candidates) -> TargetNotFoundError:
     shape = f"{target.shape[0]}x{target.shape[1]}"
     same_shape = candidates.linear(target.shape)
-    anywhere, _ = candidates.named(target.name, candidates.linear())
+    anywhere = candidates.named(target.name, candidates.linear())
     if anywhere:
         use = anywhere[0].use.canonical_shape or (0, 0)
         problem = "the graph's weight of this name has another shape"
@@ -274,8 +302,9 @@ def _mismatch(target: Target, named: Sequence[Candidate]) -> BaseMismatchError:
 
 
 def _disagrees(
-    target: Target, source: str, named: Sequence[Candidate], marked: Sequence[Candidate]
+    target: Target, named: Sequence[Candidate], marked: Sequence[Candidate]
 ) -> TargetNotFoundError:
+    source = named[0].source
     return TargetNotFoundError(
         Violation(
             "E-EVIDENCE-DISAGREES",

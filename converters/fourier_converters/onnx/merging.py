@@ -16,7 +16,7 @@ import numpy as np
 from fourier_converters.onnx.matching import Candidates, Match
 from fourier_converters.onnx.model import Read
 from fourier_converters.onnx.replacing import Replaced, stored_values
-from fourier_converters.onnx.uses import Use, terminal_reads
+from fourier_converters.onnx.uses import Use, readers
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.dtypes import round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
@@ -99,7 +99,8 @@ def _changes(members: Sequence[Member], candidates: Candidates) -> list[Change]:
     use, target, replaced = members[0]
     reads = tuple(member[0].read for member in members)
     layouts = {member[0].layout for member in members}
-    if terminal_reads(candidates.model, use.initializer) == set(reads) and len(layouts) == 1:
+    everyone = readers(candidates.model, use.initializer)
+    if everyone.reads == set(reads) and not everyone.shown and len(layouts) == 1:
         return [Change(use, reads, target, replaced, in_place=True)]
     forms: dict[tuple[str | None, str], list[Use]] = defaultdict(list)
     for member, _, _ in members:
@@ -152,7 +153,7 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
 def _before(change: Change, candidates: Candidates) -> Array:
     """Returns the values that the delta weight is added to, as the initializer stores them."""
     if change.replaced is not None:
-        values = stored_values(change.replaced.values, change.replaced.name, change.use)
+        values = stored_values(change.replaced, change.use)
         if values is not None:
             return values
     tensor = candidates.model.initializers[change.use.initializer]

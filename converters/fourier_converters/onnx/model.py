@@ -61,9 +61,13 @@ class Model:
         """Returns the node that writes `value`, or None for inputs and initializers."""
         return self._producers.get(value)
 
-    def is_visible(self, value: str) -> bool:
-        """Whether `value` is a graph output or is read inside a subgraph."""
-        return value in self._visible
+    def is_output(self, value: str) -> bool:
+        """Whether `value` is an output of the graph."""
+        return value in self._outputs
+
+    def is_read_inside(self, value: str) -> bool:
+        """Whether `value` is read inside a subgraph."""
+        return value in self._read_inside
 
     def fresh_name(self, stem: str) -> str:
         """Returns an unused value name that begins with `stem`, and takes it."""
@@ -78,7 +82,8 @@ class Model:
         self._reads: dict[str, list[Read]] = defaultdict(list)
         self._producers: dict[str, Any] = {}
         graph = self.proto.graph
-        self._visible = {output.name for output in graph.output}
+        self._outputs = {output.name for output in graph.output}
+        self._read_inside: set[str] = set()
         self._names = set(self.initializers) | {value.name for value in graph.input}
         for index, node in enumerate(self.nodes):
             for slot, name in enumerate(node.input):
@@ -88,7 +93,7 @@ class Model:
                 self._producers[name] = node
                 self._names.add(name)
             for subgraph in _subgraphs(node):
-                self._visible.update(_names_read(subgraph))
+                self._read_inside.update(_names_read(subgraph))
                 self._names.update(_names_read(subgraph))
 
 

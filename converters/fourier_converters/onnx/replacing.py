@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fourier_converters.mapping import Map
-from fourier_converters.naming import same_module
+from fourier_converters.layouts import framework_layout
+from fourier_converters.mapping import Map, MapEntry
 from fourier_converters.onnx.matching import Candidate, Candidates, by_map
+from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import FLOATS
 from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Array
@@ -23,7 +25,8 @@ class Replaced:
         name: Its name in the adapter.
         values: Its values as the framework stores them.
         uses: The uses that it takes over.
-        evidence: What says so.
+        evidence: What was done, and what says so.
+        layout: How the framework stores a linear operator's weight; None where the shape tells.
         added: Whether it is a bias that the graph lacks: exporters drop biases of zeros. The uses
             are then those of the weight.
     """
@@ -32,6 +35,7 @@ class Replaced:
     values: Array
     uses: tuple[Candidate, ...]
     evidence: str
+    layout: str | None = None
     added: bool = False
 
 
@@ -47,7 +51,8 @@ def match_replacements(adapter: Adapter, candidates: Candidates, mapping: Map) -
         if mapping.replacement(name).skip:
             continue
         try:
-            found.append(_match(name, values, candidates, mapping))
+            entry = mapping.replacement(name)
+            found.append(_match(name, values, adapter, candidates, entry))
         except FourierFormatError as error:
             violations.extend(error.violations)
     if violations:
@@ -55,73 +60,104 @@ def match_replacements(adapter: Adapter, candidates: Candidates, mapping: Map) -
     return found
 
 
-def stored_values(values: Array, name: str, use: Use) -> Array | None:
-    """Returns a replacement's `values` as the initializer of `use` stores them, None if unlike.
+def stored_values(replaced: Replaced, use: Use) -> Array | None:
+    """Returns a replacement's values as the initializer of `use` stores them, None if unlike."""
+    return _placed(replaced.values, replaced.layout, use)
 
-    A tensor that kept its name is stored as the framework stores it. A renamed one of a linear
-    operator is in the use's layout, and the framework's is (out, in).
-    """
-    same_storage = use.initializer == name or use.initializer.endswith(f".{name}")
-    swapped = use.layout == "in_out" and not same_storage and values.ndim == 2
-    placed = values.T if swapped else values
+
+def _placed(values: Array, layout: str | None, use: Use) -> Array | None:
+    turned = use.layout is not None and layout is not None and use.layout != layout
+    placed = values.T if turned else values
     if placed.shape == use.shape:
         return placed
-    one_off = values.T if not swapped and values.ndim == 2 else values
-    return one_off if use.layout is not None and one_off.shape == use.shape else None
+    if layout is None and use.layout is not None and values.T.shape == use.shape:
+        return values.T
+    return None
 
 
-def _match(name: str, values: Array, candidates: Candidates, mapping: Map) -> Replaced:
-    if dtype_name(values.dtype) not in FLOATS:
-        problem = "a replacement that is not of floating point"
-        raise TargetNotFoundError(
-            Violation("E-REPLACEMENT-NOT-FOUND", name, problem, str(values.dtype))
-        )
-    module, _, role = name.rpartition(".")
-    entry = mapping.replacement(name)
-    pool = [c for c in candidates.all if c.use.role == role]
-    if entry.initializer is not None or entry.node is not None:
-        uses, source = by_map(entry, pool, candidates.model), "map"
-    else:
-        uses, source = _by_module(name, module, pool, candidates)
-    fitting = [c for c in uses if stored_values(values, name, c.use) is not None]
-    if not uses:
-        return _dropped_bias(name, values, module, role, candidates)
-    if not fitting:
-        raise _wrong_shape(name, values, uses)
-    return Replaced(name, values, tuple(fitting), source)
-
-
-def _dropped_bias(
-    name: str, values: Array, module: str, role: str, candidates: Candidates
+def _match(
+    name: str, values: Array, adapter: Adapter, candidates: Candidates, entry: MapEntry
 ) -> Replaced:
-    """Returns the place of a bias that the exporter dropped because it was zero."""
-    uses, source = candidates.named(module, candidates.linear())
-    if role != "bias" or source is None:
-        raise _not_found(name)
+    if dtype_name(values.dtype) not in FLOATS:
+        raise _not_found(name, f"a replacement of {values.dtype}, and graphs keep only floats")
+    module, _, role = name.rpartition(".")
+    if entry.initializer is not None or entry.node is not None:
+        uses, source = by_map(entry, candidates.all, candidates.model), "map"
+        if not uses:
+            raise _not_found(name, "the map names nothing that reads a parameter")
+    else:
+        pool = [c for c in candidates.all if c.use.role == role and _could_hold(values, c.use)]
+        uses = candidates.named(module, pool)
+        if not uses:
+            return _dropped_bias(name, values, candidates)
+        source = str(uses[0].source)
+    layout = _framework_layout(name, values, adapter, entry, uses)
+    if any(_placed(values, layout, c.use) is None for c in uses):
+        raise _wrong_shape(name, values, uses)
+    if len({c.module for c in uses}) > 1 or not candidates.equal(uses):
+        problem = f"could be any of {', '.join(str(c) for c in uses[:4])}"
+        advice = "say which with --map"
+        raise TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, advice=advice))
+    return Replaced(name, values, tuple(uses), f"replaced, by {source}", layout)
+
+
+def _could_hold(values: Array, use: Use) -> bool:
+    """A scalar of the module's arithmetic, an epsilon or a scale, is no parameter."""
+    return math.prod(use.shape) > 1 or values.size == 1
+
+
+def _framework_layout(
+    name: str, values: Array, adapter: Adapter, entry: MapEntry, uses: Sequence[Candidate]
+) -> str | None:
+    """Returns how the framework stores a linear weight, None where only the shape can tell.
+
+    Raises:
+        TargetNotFoundError: E-ORIENTATION-UNKNOWN: the weight is square, and nothing tells.
+    """
+    if all(c.use.layout is None for c in uses):
+        return None
+    model_type = (adapter.base_model or {}).get("model_type")
+    layout = entry.layout or framework_layout(name.rpartition(".")[0], {str(model_type)})
+    if layout is None and values.shape[0] == values.shape[-1]:
+        problem = "a square weight, and nothing says how its framework stores it"
+        advice = 'add "layout": "out_in" (nn.Linear) or "in_out" (Conv1D) for it with --map'
+        raise TargetNotFoundError(Violation("E-ORIENTATION-UNKNOWN", name, problem, advice=advice))
+    return layout
+
+
+def _dropped_bias(name: str, values: Array, candidates: Candidates) -> Replaced:
+    """Returns the place of a bias that the exporter dropped because it was zero.
+
+    Raises:
+        TargetNotFoundError: It is no bias, or the layer's output has something added already.
+    """
+    module, _, role = name.rpartition(".")
+    uses = candidates.named(module, candidates.linear())
+    modules = {c.module for c in uses}
+    if role != "bias" or len(modules) != 1 or any(_has_bias(candidates.model, c) for c in uses):
+        raise _not_found(name, "nothing in the graph reads a tensor of this name")
     shape = uses[0].use.canonical_shape
     if shape is None or values.shape != shape[:1]:
         raise _wrong_shape(name, values, uses)
-    return Replaced(name, values, tuple(uses), source, added=True)
+    return Replaced(name, values, tuple(uses), f"added, by {uses[0].source}", None, added=True)
 
 
-def _by_module(
-    name: str, module: str, pool: Sequence[Candidate], candidates: Candidates
-) -> tuple[list[Candidate], str]:
-    """Nodes first: equal tensors share one initializer, whose name is then another module's."""
-    uses, source = candidates.named(module, pool)
-    if uses and source is not None:
-        return uses, source
-    initializers = {c.use.initializer for c in pool}
-    exact = same_module(name, initializers)
-    return [c for c in pool if c.use.initializer in exact], "initializer name"
+def _has_bias(model: Model, candidate: Candidate) -> bool:
+    """Whether a constant is added to what a linear node computes."""
+    node = model.nodes[candidate.use.read.node]
+    if any(node.input[2:]):
+        return True
+    following = (model.nodes[read.node] for read in model.reads(node.output[0]))
+    added = (name for other in following if other.op_type == "Add" for name in other.input)
+    return any(name in model.initializers for name in added)
 
 
-def _not_found(name: str) -> TargetNotFoundError:
+def _not_found(name: str, problem: str) -> TargetNotFoundError:
     return TargetNotFoundError(
         Violation(
             "E-REPLACEMENT-NOT-FOUND",
             name,
-            "nothing in the graph reads a tensor of this name",
+            problem,
             advice="export the base with the head that was trained, or leave this tensor out with "
             '--map and {"replacements": {"' + name + '": {"skip": true}}}',
         )
@@ -129,13 +165,14 @@ def _not_found(name: str) -> TargetNotFoundError:
 
 
 def _wrong_shape(name: str, values: Array, uses: Sequence[Candidate]) -> TargetNotFoundError:
+    unlike = next((c for c in uses if c.use.shape != values.shape), uses[0])
     return TargetNotFoundError(
         Violation(
             "E-REPLACEMENT-SHAPE",
             name,
-            f"the graph's tensor {uses[0].use.initializer} has another shape",
+            f"the graph's tensor {unlike.use.initializer} has another shape",
             got=f"{values.shape} in the adapter",
-            expected=f"{uses[0].use.shape} in the graph",
+            expected=f"{unlike.use.shape} in the graph",
             advice="export the base with as many labels as the head was trained for",
         )
     )

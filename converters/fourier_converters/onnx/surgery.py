@@ -30,6 +30,7 @@ def add_bias(model: Model, bias: Replaced) -> None:
         if node.op_type == "Gemm":
             del node.input[2:]
             node.input.append(tensor.name)
+            _drop_attribute(node, "beta")
         else:
             _add_after(model, node, tensor.name)
 
@@ -37,13 +38,17 @@ def add_bias(model: Model, bias: Replaced) -> None:
 def drop_unread(model: Model) -> None:
     """Remove initializers, and nodes that only passed them on, that nothing reads any more."""
     graph = model.proto.graph
+
+    def kept(name: str) -> bool:
+        return model.is_output(name) or model.is_read_inside(name)
+
     while True:
         read = {name for node in graph.node for name in node.input}
         idle = [
             index
             for index, node in enumerate(graph.node)
             if node.op_type in PASSED
-            and not any(name in read or model.is_visible(name) for name in node.output)
+            and not any(name in read or kept(name) for name in node.output)
         ]
         if not idle:
             break
@@ -54,11 +59,18 @@ def drop_unread(model: Model) -> None:
         index
         for index, tensor in enumerate(graph.initializer)
         if tensor.name not in read | inputs
-        and not model.is_visible(tensor.name)
+        and not kept(tensor.name)
         and model.reads(tensor.name)  # what nothing ever read is the base's own affair
     ]
     for index in reversed(unread):
         del graph.initializer[index]
+
+
+def _drop_attribute(node: Any, name: str) -> None:
+    """Give an attribute its default: a beta without a C may be anything."""
+    for index in reversed(range(len(node.attribute))):
+        if node.attribute[index].name == name:
+            del node.attribute[index]
 
 
 def _add_after(model: Model, node: Any, bias: str) -> None:

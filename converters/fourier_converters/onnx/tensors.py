@@ -64,10 +64,11 @@ def is_external(tensor: Any) -> bool:
     return bool(tensor.data_location == _EXTERNAL)
 
 
-def byte_size(tensor: Any) -> int:
-    """Returns how many bytes the tensor's values take."""
+def byte_size(tensor: Any) -> int | None:
+    """Returns how many bytes the tensor's values take, None for types that the format has not."""
+    name = dtype_of(tensor)
     count: int = math.prod(tensor.dims)
-    return count * DTYPES[ELEMENT_TYPES[tensor.data_type]].itemsize
+    return None if name is None else count * DTYPES[name].itemsize
 
 
 class TensorReader:
@@ -75,7 +76,7 @@ class TensorReader:
 
     def __init__(self, model_path: Path) -> None:
         """Takes the .onnx file that locations are relative to."""
-        self._directory = model_path.parent
+        self.directory = model_path.parent
         self._where = str(model_path)
         self._files: dict[str, Array] = {}
 
@@ -101,13 +102,18 @@ class TensorReader:
             return np.frombuffer(raw, dtype).reshape(shape)
         from onnx import numpy_helper  # the typed fields' many encodings
 
-        values: Array = np.asarray(numpy_helper.to_array(tensor))
+        try:
+            values: Array = np.asarray(numpy_helper.to_array(tensor))
+        except ValueError:
+            self._fail(tensor, "its values do not fill its shape")
         return values
 
     def external(self, tensor: Any) -> External:
         """Returns where the tensor's bytes lie, its file opened and the place checked."""
         fields = {entry.key: entry.value for entry in tensor.external_data}
         location = fields.get("location", "")
+        if not location:
+            self._fail(tensor, "its external data has no location")
         try:
             offset, length = int(fields.get("offset", 0)), int(fields.get("length", 0))
         except ValueError:
@@ -115,9 +121,11 @@ class TensorReader:
         if location not in self._files:
             self._files[location] = self._map(tensor, location)
         size = byte_size(tensor)
+        if size is None:  # a type that is only carried over
+            size = length or self._files[location].size - offset
         if length not in {0, size}:
             self._fail(tensor, f"its external length is {length}, its shape needs {size} bytes")
-        if offset < 0 or offset + size > self._files[location].size:
+        if offset < 0 or size < 0 or offset + size > self._files[location].size:
             self._fail(tensor, f"its external data lies outside the file {location}")
         return External(location, offset, size)
 
@@ -129,10 +137,11 @@ class TensorReader:
     def external_path(self, tensor: Any, location: str) -> Path:
         """Returns the file at `location`, refused where it leaves the model's directory."""
         relative = Path(location)
-        if not location or relative.is_absolute() or ".." in relative.parts:
+        broken = not location or "\0" in location
+        if broken or relative.is_absolute() or ".." in relative.parts:
             self._fail(tensor, f"its external data leaves the model's directory: {location!r}")
-        path = self._directory / relative
-        real, root = os.path.realpath(path), os.path.realpath(self._directory)
+        path = self.directory / relative
+        real, root = os.path.realpath(path), os.path.realpath(self.directory)
         if path.is_symlink() or os.path.commonpath([real, root]) != root:
             advice = "copy the model and its data to one directory (for a hub cache: cp -RL)"
             self._fail(tensor, f"its external data {location!r} is a symbolic link", advice)

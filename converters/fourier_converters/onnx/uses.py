@@ -36,6 +36,10 @@ _SLOTS: Final[dict[tuple[str, int], str]] = {
 }
 """(operator, input) -> which parameter of a module it is."""
 
+ONNX_DOMAIN: Final = frozenset({"", "ai.onnx"})
+_DOMAINS: Final = {"SkipLayerNormalization": frozenset({"com.microsoft"})}
+"""Where an operator of `_SLOTS` lives, if not in ONNX's own domain."""
+
 LINEAR: Final = frozenset({"MatMul", "Gemm"})
 """The operators of linear layers."""
 
@@ -92,24 +96,36 @@ def find_uses(model: Model) -> list[Use]:
     return list(_uses(model))
 
 
-def terminal_reads(model: Model, value: str) -> set[Read] | None:
-    """Returns where `value` is finally read, through Identity, Transpose and Cast.
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Who reads a value in the end, through Identity, Transpose and Cast.
 
-    None where it also shows as a graph output or is read inside a subgraph.
+    Attributes:
+        reads: The inputs of the main graph's nodes.
+        shown: Whether it is a graph output.
+        inside: Whether a subgraph reads it.
     """
-    if model.is_visible(value):
-        return None
-    found: set[Read] = set()
-    for read in model.reads(value):
-        node = model.nodes[read.node]
-        if node.op_type in PASSED:
-            further = terminal_reads(model, node.output[0])
-            if further is None:
-                return None
-            found |= further
-        else:
-            found.add(read)
-    return found
+
+    reads: frozenset[Read]
+    shown: bool
+    inside: bool
+
+
+def readers(model: Model, value: str) -> Readers:
+    """Returns who reads `value` in the end."""
+    reads: set[Read] = set()
+    values, shown, inside = [value], False, False
+    while values:
+        name = values.pop()
+        shown |= model.is_output(name)
+        inside |= model.is_read_inside(name)
+        for read in model.reads(name):
+            node = model.nodes[read.node]
+            if node.op_type in PASSED and node.domain in ONNX_DOMAIN:
+                values.append(node.output[0])
+            else:
+                reads.add(read)
+    return Readers(frozenset(reads), shown, inside)
 
 
 def _uses(model: Model) -> Iterator[Use]:
@@ -117,7 +133,7 @@ def _uses(model: Model) -> Iterator[Use]:
         if node.op_type in PASSED:
             continue
         for slot, value in enumerate(node.input):
-            role = _SLOTS.get((node.op_type, slot))
+            role = _role(node, slot)
             path = _trace(model, value) if role else None
             if role is None or path is None:
                 continue
@@ -128,6 +144,16 @@ def _uses(model: Model) -> Iterator[Use]:
                 turned = path.transposed and use.layout is None and len(use.shape) > 1
                 if not turned:  # a layout that has no name here
                     yield use
+
+
+def _role(node: Any, slot: int) -> str | None:
+    """Returns the role of an input; None where the node does not read a module's parameter."""
+    if node.domain not in _DOMAINS.get(node.op_type, ONNX_DOMAIN):
+        return None
+    scaled = _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "transA", 0)
+    if node.op_type == "Gemm" and scaled:
+        return None  # no exporter writes a linear layer so
+    return _SLOTS.get((node.op_type, slot))
 
 
 def _use(node: Any, read: Read, role: str, path: _Path, tensor: Any, dtype: str) -> Use:
@@ -181,7 +207,10 @@ def _flipped(layout: str | None) -> str | None:
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:
+    """Returns a node's attribute of the default's type."""
     for attribute in node.attribute:
         if attribute.name == name:
+            if isinstance(default, float):
+                return attribute.f
             return attribute.i if isinstance(default, int) else list(attribute.ints)
     return default

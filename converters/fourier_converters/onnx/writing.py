@@ -7,7 +7,11 @@ What a killed run leaves is locked by nobody and named by no model, and the next
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import mmap
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,10 +29,11 @@ from fourier_converters.onnx.tensors import (
     set_external,
     set_values,
 )
+from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Array
-from fourier_format.atomic import lock, os_errors, refuse_existing, remove_orphans, staged
+from fourier_format.atomic import lock, os_errors, refuse_existing, remove_unlocked, staged
 from fourier_format.dtypes import little_endian_bytes
-from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.errors import FileAccessError, UnsupportedError, Violation
 
 _ALIGNMENT: Final = 2**16  # what older ONNX Runtimes need to map a tensor, on any system
 _INLINE_LIMIT: Final = 1024
@@ -51,6 +56,7 @@ def write_merged(
         UnsupportedError: The external data breaks a rule, or the graph exceeds 2 GB.
     """
     refuse_existing(output, overwrite)
+    _remove_unreferenced_data(output)
     with contextlib.ExitStack() as stack, os_errors(output, "write"):
         data = _DataFiles(model, reader, output, stack)
         for change, merged in changes:
@@ -63,8 +69,9 @@ def write_merged(
         data.sync()
         with staged(output, overwrite) as file:
             file.write(content)
+            data.belong_to(file)
         data.keep()
-    _remove_old_data(output, data.names)
+    _remove_unreferenced_data(output)
 
 
 class _DataFiles:
@@ -78,6 +85,8 @@ class _DataFiles:
         self._ranges = sorted(
             (p.location, p.offset, p.offset + p.length) for p in self._places.values()
         )
+        self._output = output
+        self._model: os.stat_result | None = None
         self._kept = False
         run = secrets.token_hex(6)
         locations = sorted({place.location for place in self._places.values()})
@@ -86,6 +95,7 @@ class _DataFiles:
             location: f"{output.name}.{run}.{number}.data"
             for number, location in enumerate(locations)
         }
+        refuse_input(output, *(reader.directory / location for location in locations))
         for location, name in self.names.items():
             copy = output.with_name(name)
             stack.callback(self._discard, copy)
@@ -133,14 +143,28 @@ class _DataFiles:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
+            if not os.fstat(file.fileno()).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "another process removed its data file")
+
+    def belong_to(self, model: IO[bytes]) -> None:
+        """From now on the files stay if the open file `model` has got the output's name."""
+        self._model = os.fstat(model.fileno())
 
     def keep(self) -> None:
         """The model is written: the files stay."""
         self._kept = True
 
     def _discard(self, copy: Path) -> None:
-        if not self._kept:
+        if not self._kept and not self._is_committed():
             copy.unlink(missing_ok=True)
+
+    def _is_committed(self) -> bool:
+        """Whether the model has its name, though an interruption came before `keep`."""
+        try:
+            there = self._output.stat()
+        except OSError:
+            return False
+        return self._model is not None and os.path.samestat(self._model, there)
 
 
 def _apply(model: Model, data: _DataFiles, change: Change, values: Array) -> None:
@@ -209,20 +233,54 @@ def _serialized(model: Model) -> bytes:
 
 def _copy(source: Path, target: IO[bytes]) -> None:
     """Copy a file's bytes, inside the kernel where it can."""
-    with os_errors(source, "read"), source.open("rb") as file:
-        left = os.fstat(file.fileno()).st_size
-        try:
-            while left > 0:
-                done = os.copy_file_range(file.fileno(), target.fileno(), left)
-                if done == 0:
-                    break
-                left -= done
-        except (OSError, AttributeError):
+    with contextlib.ExitStack() as stack:
+        with os_errors(source, "read"):
+            file = stack.enter_context(source.open("rb"))
+            size = os.fstat(file.fileno()).st_size
+        if not _copied_by_kernel(file, target, size):
             file.seek(0)
             target.seek(0)
             shutil.copyfileobj(file, target, 2**24)
+        if target.seek(0, os.SEEK_END) != size:
+            problem = "the base's data changed or could not be read while it was copied"
+            raise FileAccessError(Violation("E-IO", str(source), problem))
 
 
-def _remove_old_data(output: Path, names: dict[str, str]) -> None:
-    """Remove data files of an overwritten model or of killed runs with this output."""
-    remove_orphans(output.parent, f"{output.name}.", ".data", frozenset(names.values()))
+def _copied_by_kernel(source: IO[bytes], target: IO[bytes], size: int) -> bool:
+    """Returns whether the whole file was copied; some file systems refuse, or stop early."""
+    left = size
+    try:
+        while left > 0:
+            done = os.copy_file_range(source.fileno(), target.fileno(), left)
+            if done == 0:
+                return False
+            left -= done
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _remove_unreferenced_data(output: Path) -> None:
+    """Remove data files of this output that no model names: a replaced model's, a killed run's.
+
+    A model that was renamed keeps its data under the old name, so every model beside it is asked.
+    A run holds the lock of its data until its model stands, so the model is read after the lock.
+    """
+    pattern = re.compile(rf"{re.escape(output.name)}\.[0-9a-f]{{12}}\.[0-9]+\.data")
+    for path in output.parent.iterdir():
+        if pattern.fullmatch(path.name):
+            remove_unlocked(path, functools.partial(_is_unreferenced, path))
+
+
+def _is_unreferenced(data: Path) -> bool:
+    """Whether no model in the directory of the data file names it."""
+    models = (path for path in data.parent.glob("*.onnx*") if path.suffix != ".data")
+    return not any(_names(model, data.name) for model in models if model.is_file())
+
+
+def _names(model: Path, data_name: str) -> bool:
+    with model.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(data_name.encode()) >= 0

@@ -35,6 +35,7 @@ class PeftCheckpoint:
         config: The same, parsed.
         spectra: Module path -> (n,) coefficients.
         replacements: Parameter name -> tensor, of modules_to_save and of trained biases.
+        whole: Whether all of the checkpoint is here, so that its config describes it.
     """
 
     path: Path
@@ -42,11 +43,7 @@ class PeftCheckpoint:
     config: Mapping[str, Any]
     spectra: Mapping[str, Array]
     replacements: Mapping[str, Array]
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether `path` is a directory that could hold PEFT adapters."""
-    return path.is_dir()
+    whole: bool = True
 
 
 def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
@@ -75,6 +72,7 @@ def without(checkpoint: PeftCheckpoint, skipped: AbstractSet[str]) -> PeftCheckp
         checkpoint,
         spectra={k: v for k, v in checkpoint.spectra.items() if k not in skipped},
         replacements={k: v for k, v in checkpoint.replacements.items() if k not in skipped},
+        whole=checkpoint.whole and not skipped,
     )
 
 

@@ -7,6 +7,7 @@ a checkpoint that loads as a different model would be worse than none.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +102,9 @@ def _config_text(adapter: Adapter) -> str:
     if text is not None and _holds(config, adapter):
         return text
     saved = {key: config[key] for key in ("modules_to_save",) if key in config}
-    config |= _settings(adapter) | saved
+    selected = {"layers_to_transform", "layers_pattern", "exclude_modules"}
+    kept = {key: value for key, value in config.items() if key not in selected}
+    config = kept | _settings(adapter) | saved
     if not _holds(config, adapter):
         problem = "PEFT's n_frequency_pattern cannot give each module its number of entries"
         raise UnsupportedError(_reason("targets", problem))
@@ -132,15 +135,13 @@ def _holds(config: dict[str, Any], adapter: Adapter) -> bool:
 def _settings(adapter: Adapter) -> dict[str, Any]:
     counts = {t.name: adapter.entry_set(t).count for t in adapter.targets}
     ((usual, _),) = Counter(counts.values()).most_common(1)
-    modules = adapter.target_modules
-    stated = list(modules) if isinstance(modules, tuple) else modules
     return {
         "peft_type": PEFT_TYPE,
         "n_frequency": usual,
         "n_frequency_pattern": {name: n for name, n in counts.items() if n != usual},
         "scaling": adapter.alpha,
         "random_loc_seed": _seed_of(adapter, adapter.entry_sets[0].sampling),
-        "target_modules": stated or list(counts),
+        "target_modules": "|".join(re.escape(name) for name in counts),  # a suffix could hit more
         "modules_to_save": _saved_modules(adapter) or None,
         "base_model_name_or_path": (adapter.base_model or {}).get("name"),
         "inference_mode": True,

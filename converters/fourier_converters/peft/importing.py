@@ -68,7 +68,7 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None
             found(module, weight.source)
     raise_all(failures)
     sets = _grouped(layers)
-    modules = config.get("target_modules")
+    modules = config.get("target_modules") if checkpoint.whole else [la.module for la in layers]
     return Adapter(
         alpha=alpha,
         seed=seed,
@@ -78,7 +78,7 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None
         entry_sets=tuple(_entry_set(id_, members, seed) for id_, members in sets.items()),
         targets=_targets(layers, sets),
         replacements=dict(checkpoint.replacements),
-        origin={"format": "peft", "text": checkpoint.config_text},
+        origin={"format": "peft", "text": checkpoint.config_text} if checkpoint.whole else None,
     )
 
 

@@ -1,0 +1,74 @@
+"""Shared weights: whether what else reads a weight may go on reading the old one.
+
+It may where it is plainly another module's: the embedding tied to a head, a layer of equal values.
+A reader that could be a part of the target, or that is not understood, is an error: an adapter is
+never merged in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fourier_converters.onnx.evidence import module_of_node
+from fourier_converters.onnx.matching import Candidate, Candidates, Match
+from fourier_converters.onnx.replacing import Replaced
+from fourier_converters.onnx.uses import readers
+from fourier_format.errors import UnsupportedError, Violation
+
+_NEVER_LINEAR: Final = frozenset({"Gather", "Shape"})
+"""Operators by which no linear layer reads its weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A name of the adapter with the uses that it means."""
+
+    name: str
+    uses: tuple[Candidate, ...]
+    stated: bool
+    """Whether the user's map says so, and thereby that other readers are not meant."""
+
+
+def refuse_unclear_readers(
+    matches: Sequence[Match], replaced: Sequence[Replaced], candidates: Candidates
+) -> None:
+    """Check everything that reads a weight which is about to change.
+
+    Raises:
+        UnsupportedError: E-CONVERSION-UNSUPPORTED: a reader may be a part of the target.
+    """
+    claims = [_Claim(m.target.name, m.uses, "map" in m.evidence) for m in matches]
+    claims += [_Claim(r.name, r.uses, "map" in r.evidence) for r in replaced if not r.added]
+    claimed = {c.use.read for claim in claims for c in claim.uses}
+    found = [v for claim in claims for v in _unclear(claim, claimed, candidates)]
+    if found:
+        raise UnsupportedError(found)
+
+
+def _unclear(claim: _Claim, claimed: set[Any], candidates: Candidates) -> Iterator[Violation]:
+    modules = {c.module for c in claim.uses}
+    linear = all(c.use.layout is not None for c in claim.uses)
+    for initializer in dict.fromkeys(c.use.initializer for c in claim.uses):
+        everyone = readers(candidates.model, initializer)
+        if everyone.inside:
+            yield _violation(claim, initializer, "is also read inside an If, Loop or Scan")
+        if claim.stated:
+            continue
+        for read in sorted(everyone.reads - claimed, key=lambda r: (r.node, r.slot)):
+            node = candidates.model.nodes[read.node]
+            stated = module_of_node(node)
+            elsewhere = stated is not None and stated[1] not in modules
+            if not elsewhere and not (linear and node.op_type in _NEVER_LINEAR):
+                reader = f"{node.op_type} {node.name!r}"
+                yield _violation(claim, initializer, f"is also read by {reader}")
+
+
+def _violation(claim: _Claim, initializer: str, problem: str) -> Violation:
+    return Violation(
+        "E-CONVERSION-UNSUPPORTED",
+        claim.name,
+        f"its weight {initializer} {problem}, which may be a part of it",
+        advice="say which nodes are meant with --map, or export the model without sharing",
+    )

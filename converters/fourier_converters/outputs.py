@@ -1,0 +1,24 @@
+"""Outputs: what is only read is never written, not even on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fourier_format.atomic import os_errors
+from fourier_format.errors import UsageError, Violation
+
+
+def refuse_input(output: Path, *inputs: Path) -> None:
+    """Check that `output` is none of the files and directories that are read, nor a file in one.
+
+    Raises:
+        UsageError: E-USAGE: it is one of `inputs`.
+    """
+    with os_errors(output, "write"):
+        there = [path for path in inputs if path.exists()] if output.exists() else []
+        same = any(output.samefile(path) for path in there)
+        among = any(path.is_dir() and output.parent.samefile(path) for path in there)
+    if same or (among and output.is_file()):
+        problem = "the output is an input of this conversion, which is only read"
+        advice = "choose another name with -o"
+        raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))
