@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,7 @@ def adapter(recipe: Sampling | None = UNIFORM) -> Adapter:
 
 def changed(record: Any, **fields: Any) -> Any:
     """Returns a frozen record with other values in some of its fields."""
-    names = record.__dataclass_fields__
-    return type(record)(**{name: getattr(record, name) for name in names} | fields)
+    return dataclasses.replace(record, **fields)
 
 
 def with_first_set(whole: Adapter, **fields: Any) -> Adapter:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fourier_format
-from fourier_format.atomic import refuse_existing, remove_orphans, staged, write_bytes
+from fourier_format.atomic import lock, refuse_existing, remove_unlocked, staged, write_bytes
 from fourier_format.errors import FileAccessError, OutputExistsError
 from tests.fourier_format import minimal
 
@@ -55,6 +55,17 @@ except FileAccessError as error:
     print(error.code)
 """
 
+OVERWRITE_OFTEN = """
+import sys
+from pathlib import Path
+from fourier_format.atomic import write_bytes
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(100):
+    write_bytes(Path(sys.argv[1]), sys.argv[2].encode() * 1000, overwrite=True)
+print("done")
+"""
+
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a Python that runs `code`; with pipes, in an environment that finds the package."""
@@ -75,6 +86,18 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
         assert process.stdout.readline() == "writing\n"
         process.send_signal(number)
         process.wait(timeout=30)
+
+
+def start_at_once(writers: list[subprocess.Popen[str]]) -> list[str]:
+    """Let processes go that wait for a line, when all are ready; return what each says."""
+    for writer in writers:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    return [writer.communicate(timeout=60)[0].strip() for writer in writers]
 
 
 def names(directory: Path) -> list[str]:
@@ -178,7 +201,12 @@ def test_the_unfinished_work_of_a_running_writer_is_left_alone(tmp_path: Path) -
 
 
 def test_orphans_of_other_outputs_links_and_other_files_are_left_alone(tmp_path: Path) -> None:
-    others = [".b.bin.0123456789ab.partial", "a.bin.partial", ".a.bin.0123456789ab.part"]
+    others = [
+        ".a.bin.0123456789ab.part",
+        ".a.bin.important.partial",
+        ".b.bin.0123456789ab.partial",
+        "a.bin.partial",
+    ]
     for name in others:
         (tmp_path / name).write_text("mine")
     (tmp_path / "elsewhere").write_text("mine")
@@ -190,13 +218,20 @@ def test_orphans_of_other_outputs_links_and_other_files_are_left_alone(tmp_path:
     assert set(names(tmp_path)) == {*others, "elsewhere", link.name, "a.bin"}
 
 
-def test_orphans_that_are_to_be_kept_are_kept(tmp_path: Path) -> None:
-    for name in ("x.1.data", "x.2.data"):
+def test_a_file_is_removed_only_if_nobody_holds_it_and_the_condition_is_true(
+    tmp_path: Path,
+) -> None:
+    for name in ("held", "wanted", "orphan"):
         (tmp_path / name).write_text("")
 
-    remove_orphans(tmp_path, "x.", ".data", keep=frozenset({"x.2.data"}))
+    with (tmp_path / "held").open("rb") as file:
+        assert lock(file)
+        remove_unlocked(tmp_path / "held", lambda: True)
+    remove_unlocked(tmp_path / "wanted", lambda: False)
+    remove_unlocked(tmp_path / "orphan", lambda: True)
+    remove_unlocked(tmp_path / "missing", lambda: True)
 
-    assert names(tmp_path) == ["x.2.data"]
+    assert names(tmp_path) == ["held", "wanted"]
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
@@ -212,19 +247,25 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
 def test_of_several_writers_at_once_one_wins_and_the_others_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     writers = [python(SAVE_AT_ONCE, str(path), letter) for letter in "abcd"]
-    for writer in writers:
-        assert writer.stdout is not None
-        writer.stdout.readline()
 
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    said = [writer.communicate(timeout=30)[0].strip() for writer in writers]
+    said = start_at_once(writers)
 
     assert said.count("won") == 1
     winner = "abcd"[said.index("won")].encode()
     assert path.read_bytes() == winner * 100_000
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_writers_that_overwrite_each_other_do_not_take_each_others_work_for_an_orphan(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.bin"
+    writers = [python(OVERWRITE_OFTEN, str(path), letter) for letter in "abcd"]
+
+    said = start_at_once(writers)
+
+    assert said == ["done"] * 4
+    assert len(set(path.read_bytes())) == 1
     assert names(tmp_path) == ["a.bin"]
 
 
@@ -234,6 +275,8 @@ def test_a_link_at_the_outputs_place_counts_as_existing_even_if_it_leads_nowhere
     path = tmp_path / "a.bin"
     path.symlink_to("nowhere")
 
+    with pytest.raises(OutputExistsError):
+        refuse_existing(path, overwrite=False)
     with pytest.raises(OutputExistsError):
         write_bytes(path, b"new")
 

@@ -199,10 +199,19 @@ class TestEveryCommand:
     def test_a_command_line_without_sense_is_exit_code_2(
         self, arguments: list[str], capsys: Captured
     ) -> None:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(arguments)
-        assert stopped.value.code == 2
-        assert not capsys.readouterr().out
+        assert cli.main(arguments) == 2
+
+        printed = capsys.readouterr()
+        assert not printed.out
+        assert "E-USAGE" in printed.err
+
+    def test_a_command_line_without_sense_is_json_where_that_was_asked_for(
+        self, capsys: Captured
+    ) -> None:
+        assert cli.main(["frobnicate", "--json"]) == 2
+
+        (error,) = json.loads(capsys.readouterr().out)["errors"]
+        assert error["code"] == "E-USAGE"
 
     def test_the_version_is_the_packages(self, capsys: Captured) -> None:
         with pytest.raises(SystemExit):

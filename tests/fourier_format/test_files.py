@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import tracemalloc
 from pathlib import Path
@@ -13,6 +14,8 @@ import safetensors.numpy
 import fourier_format
 from fourier_format import files
 from fourier_format.containers import hdf5
+from fourier_format.containers import safetensors as safetensors_container
+from fourier_format.document import Document
 from fourier_format.errors import FileAccessError, InvalidAdapterError, OutputExistsError
 from tests.fourier_format import minimal, samples
 from tests.fourier_format.equality import assert_same
@@ -49,6 +52,31 @@ def test_a_file_under_the_other_containers_name_is_read_all_the_same(
     path.write_bytes(fourier_format.to_bytes(samples.adapter(), container))
 
     assert_same(fourier_format.load(path), samples.adapter())
+
+
+def test_a_foreign_writers_file_goes_to_the_other_container_and_back_to_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    document = minimal.document()
+    spaced = json.dumps(json.loads(document.manifest), indent=2)
+    foreign, h5, back = (tmp_path / name for name in ("a.fft", "a.h5", "b.fft"))
+    foreign.write_bytes(safetensors_container.encode(Document(spaced, document.tensors)))
+
+    files.transcode(foreign, h5, "h5")
+    files.transcode(h5, back, "fft")
+
+    assert h5.read_bytes().startswith(hdf5.MAGIC)
+    assert back.read_bytes() == foreign.read_bytes()
+
+
+def test_an_adapter_that_breaks_a_rule_does_not_go_to_the_other_container(tmp_path: Path) -> None:
+    source = tmp_path / "a.fft"
+    source.write_bytes(minimal.fft(minimal.set_in("targets.0.row", 1)))
+
+    with pytest.raises(InvalidAdapterError):
+        files.transcode(source, tmp_path / "a.h5", "h5")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.fft"]
 
 
 def test_an_existing_file_is_not_overwritten_unasked(tmp_path: Path) -> None:

@@ -85,12 +85,25 @@ def test_unknown_optional_fields_are_kept_at_every_level_with_their_tensors() ->
     assert_same(fourier_format.from_bytes(fourier_format.to_bytes(adapter)), adapter)
 
 
-def test_an_extension_cannot_replace_a_known_field_when_written() -> None:
-    adapter = samples.changed(minimal.adapter(), extensions={"alpha": {"must_understand": False}})
+def test_an_extension_never_takes_the_place_of_a_field_of_the_format() -> None:
+    adapter = minimal.adapter()
+    clash = {"alpha": {"must_understand": False}}
+    target = samples.changed(adapter.targets[0], extensions=clash)
 
-    document = manifest.to_document(adapter)
+    for broken in ({"extensions": clash}, {"targets": (target,)}):
+        with pytest.raises(InvalidAdapterError, match=r"extensions\.alpha") as caught:
+            manifest.to_document(samples.changed(adapter, **broken))
+        assert caught.value.code == "E-FIELD-VALUE"
 
-    assert strict_json.loads(document.manifest, "test")["alpha"] == 2.5
+
+@pytest.mark.parametrize("name", ["entries/4x6", "coefficients/4x6", "other"])
+def test_an_extensions_tensor_never_takes_the_place_of_another(name: str) -> None:
+    adapter = samples.changed(minimal.adapter(), extension_tensors={name: np.ones(2)})
+
+    with pytest.raises(InvalidAdapterError) as caught:
+        manifest.to_document(adapter)
+
+    assert caught.value.code == "E-FIELD-VALUE"
 
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
