@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -60,9 +60,13 @@ def adapter(recipe: Sampling | None = UNIFORM) -> Adapter:
     )
 
 
-def changed(record: Any, **fields: Any) -> Any:
+Record = TypeVar("Record")
+
+
+def changed(record: Record, **fields: Any) -> Record:
     """Returns a frozen record with other values in some of its fields."""
-    return dataclasses.replace(record, **fields)
+    copy: Record = dataclasses.replace(record, **fields)  # type: ignore[type-var]
+    return copy
 
 
 def with_first_set(whole: Adapter, **fields: Any) -> Adapter:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from fourier_format import Adapter, Sampling
+from fourier_format import Adapter, Fingerprints, Sampling
 from fourier_format.diff import Difference, diff
 from tests.fourier_format.samples import UNIFORM, adapter, changed, with_first_set
 
@@ -17,13 +18,23 @@ Change = Callable[[Adapter], Adapter]
 
 def _reversed_rows(whole: Adapter) -> Adapter:
     first = whole.entry_sets[0]
+    stored = _prints(whole)
     prints = changed(
-        first.fingerprints,
-        **{part: getattr(first.fingerprints, part)[::-1] for part in ("samples", "norm", "sha256")},
+        stored, samples=stored.samples[::-1], norm=stored.norm[::-1], sha256=stored.sha256[::-1]
     )
     targets = [changed(t, row=2 - t.row) if t.entries == first.id else t for t in whole.targets]
     turned = with_first_set(whole, coefficients=first.coefficients[::-1], fingerprints=prints)
     return changed(turned, targets=tuple(targets))
+
+
+def _prints(whole: Adapter) -> Fingerprints:
+    prints = whole.entry_sets[0].fingerprints
+    assert prints is not None
+    return prints
+
+
+def _metadata(whole: Adapter) -> dict[str, Any]:
+    return dict(whole.metadata or {})
 
 
 def _permuted_entries(whole: Adapter) -> Adapter:
@@ -42,7 +53,7 @@ def _renamed_set(whole: Adapter) -> Adapter:
 
 def _split_set(whole: Adapter) -> Adapter:
     first, second = whole.entry_sets
-    prints = first.fingerprints
+    prints = _prints(whole)
     halves = [
         changed(
             first,
@@ -74,7 +85,7 @@ SAME: dict[str, Change] = {
     "name of a set": _renamed_set,
     "one set as two": _split_set,
     "order of replacements": lambda a: changed(
-        a, replacements=dict(reversed(a.replacements.items()))
+        a, replacements=dict(reversed(list(a.replacements.items())))
     ),
     "scale on each target": lambda a: changed(
         a, alpha=3.0, targets=tuple(changed(t, alpha=150.0) for t in a.targets)
@@ -84,8 +95,8 @@ SAME: dict[str, Change] = {
         seed=None,
         entry_sets=tuple(changed(s, sampling=changed(UNIFORM, seed=7)) for s in a.entry_sets),
     ),
-    "order of keys": lambda a: changed(a, metadata=dict(reversed(a.metadata.items()))),
-    "1 and 1.0": lambda a: changed(a, metadata=dict(a.metadata) | {"epochs": 3.0}),
+    "order of keys": lambda a: changed(a, metadata=dict(reversed(_metadata(a).items()))),
+    "1 and 1.0": lambda a: changed(a, metadata=_metadata(a) | {"epochs": 3.0}),
 }
 
 
@@ -123,12 +134,12 @@ DIFFERENT: dict[str, tuple[Change, str]] = {
     "producer": (lambda a: changed(a, producer=None), "producer"),
     "labels": (lambda a: changed(a, labels=("dog", "cat")), "labels"),
     "origin": (lambda a: changed(a, origin={"format": "peft", "text": "{}"}), "origin"),
-    "metadata": (lambda a: changed(a, metadata={**a.metadata, "epochs": 4}), "metadata.epochs"),
+    "metadata": (lambda a: changed(a, metadata={**_metadata(a), "epochs": 4}), "metadata.epochs"),
     "1 and true": (
-        lambda a: changed(a, metadata={**a.metadata, "again": True}),
+        lambda a: changed(a, metadata={**_metadata(a), "again": True}),
         "metadata.again",
     ),
-    "null": (lambda a: changed(a, metadata={**a.metadata, "new": None}), "metadata.new"),
+    "null": (lambda a: changed(a, metadata={**_metadata(a), "new": None}), "metadata.new"),
     "name": (lambda a: _edited_target(a, name="renamed"), "target"),
     "kind": (lambda a: _edited_target(a, kind="einsum_dense"), "kind"),
     "target's extension": (

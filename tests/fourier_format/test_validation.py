@@ -44,7 +44,8 @@ def test_a_valid_file_in_either_container_has_no_violations(tmp_path: Path, name
     fourier_format.save(adapter(), path)
     report = validate(path)
     assert report.valid
-    assert report.violations == report.notes == ()
+    assert not report.violations
+    assert not report.notes
     assert report.adapter is not None
     assert len(report.adapter.targets) == 5
 
