@@ -16,7 +16,9 @@ class CodeInfo(NamedTuple):
 CODES: Final[dict[str, CodeInfo]] = {
     "E-CONTAINER-TRUNCATED": CodeInfo("4.1", "the file ends before its header or data do"),
     "E-CONTAINER-HEADER": CodeInfo("4.1", "the safetensors header is not what clause 4.1 allows"),
-    "E-CONTAINER-OFFSETS": CodeInfo("4.1", "tensor data overlaps, has holes or leaves the file"),
+    "E-CONTAINER-OFFSETS": CodeInfo(
+        "4.1", "tensor data overlaps, has holes, or does not fit its shape or the file's end"
+    ),
     "E-CONTAINER-DTYPE": CodeInfo("4.1", "a dtype that the format does not know"),
     "E-CONTAINER-CANONICAL": CodeInfo("4.2", "the header is not in the one defined byte order"),
     "E-NOT-FOURIER-FORMAT": CodeInfo("4.1", "the file is something else"),

@@ -24,13 +24,22 @@ SHA256_BYTES: Final = 32
 
 
 def violations(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> list[Violation]:
-    """Returns the broken rules of meaning, in the order of the manifest."""
+    """Returns the broken rules of meaning, in the order of the manifest.
+
+    What only follows from a rule that is reported is left out (spec, clause 10): where an id names
+    no set, or two, nobody can say which rows and tensors are missing.
+    """
+    ids = Counter(s["id"] for s in manifest["entries"])
+    distinct = max(ids.values()) == 1
+    paired = distinct and all(t["entries"] in ids for t in manifest["targets"])
     found = itertools.chain(
         _seeds(manifest),
         _duplicates(manifest),
-        _pairing(manifest),
-        _declared(manifest, tensors),
-        _contents(manifest, tensors),
+        _target_sets(manifest) if distinct else (),
+        _rows(manifest) if paired else (),
+        _declared(manifest, tensors) if paired else (),
+        _entry_values(manifest, tensors) if distinct else (),
+        _finite_values(tensors),
     )
     return list(itertools.islice(found, limits.MAX_VIOLATIONS))
 
@@ -62,22 +71,26 @@ def _duplicates(manifest: Mapping[str, Any]) -> Iterator[Violation]:
                 yield Violation(code, where, f"{name!r} occurs {times} times")
 
 
-def _pairing(manifest: Mapping[str, Any]) -> Iterator[Violation]:
-    """Each row of each set belongs to one target of the set's shape."""
+def _target_sets(manifest: Mapping[str, Any]) -> Iterator[Violation]:
+    """Each target names an entry set of its own shape."""
     shapes = {s["id"]: s["shape"] for s in manifest["entries"]}
-    rows: dict[str, list[int]] = {id_: [] for id_ in shapes}
     for index, target in enumerate(manifest["targets"]):
         where = f"targets[{index}]"
         id_ = target["entries"]
         if id_ not in shapes:
             yield Violation("E-TARGET-ENTRIES", f"{where}.entries", "no such entry set", repr(id_))
-            continue
-        rows[id_].append(int(target["row"]))
-        if target["shape"] != shapes[id_]:
+        elif target["shape"] != shapes[id_]:
             got, expected = str(target["shape"]), str(shapes[id_])
             yield Violation(
                 "E-TARGET-SHAPE", f"{where}.shape", "not its set's shape", got, expected
             )
+
+
+def _rows(manifest: Mapping[str, Any]) -> Iterator[Violation]:
+    """Each row of each set belongs to one target."""
+    rows: dict[str, list[int]] = {s["id"]: [] for s in manifest["entries"]}
+    for target in manifest["targets"]:
+        rows[target["entries"]].append(int(target["row"]))
     for id_, used in rows.items():
         if sorted(used) != list(range(len(used))) or not used:
             yield Violation(
@@ -115,7 +128,7 @@ def _declared(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iter
         if dtype not in dtypes:
             wanted = " or ".join(dtypes)
             yield Violation("E-TENSOR-DTYPE", name, "wrong dtype", str(dtype), wanted)
-        if array.shape != shape:
+        if 0 not in shape and array.shape != shape:  # 0: a set without targets, which is reported
             got, wanted = str(array.shape), str(shape)
             yield Violation("E-TENSOR-SHAPE", name, "wrong shape", got, wanted)
     replacements = {f"replacements/{name}" for name in manifest.get("replacements", [])}
@@ -148,12 +161,15 @@ def _is_extension_tensor(name: str, manifest: Mapping[str, Any]) -> bool:
     return bool(named) and field not in MANIFEST.fields and is_extension(manifest.get(field))
 
 
-def _contents(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iterator[Violation]:
+def _entry_values(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iterator[Violation]:
     for entry_set in manifest["entries"]:
         name = f"entries/{entry_set['id']}"
         if name in tensors and tensors[name].ndim == 2 and tensors[name].shape[1] == 2:
             out, in_ = (int(size) for size in entry_set["shape"])
             yield from _entries(name, tensors[name], (out, in_))
+
+
+def _finite_values(tensors: Mapping[str, Array]) -> Iterator[Violation]:
     finite = [n for n in tensors if n.split("/", 1)[0] != "extensions"]
     for name in sorted(finite):
         yield from _finite(name, tensors[name])

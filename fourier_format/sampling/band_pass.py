@@ -35,14 +35,20 @@ def draw(shape: tuple[int, int], count: int, seed: int, centre: float, width: fl
     for start in range(0, MAX_CANDIDATES, _BATCH):
         words = splitmix64.words(seed, 2 * start, 2 * _BATCH)
         cells = splitmix64.bounded(words[0::2], shape[0] * shape[1]).astype(np.int64)
-        thresholds = np.floor(_probability(cells, shape, centre, width) * 2.0**32)
-        accepted = (words[1::2] >> np.uint64(32)).astype(np.float64) < thresholds
+        limits = thresholds(cells, shape, centre, width)
+        accepted = (words[1::2] >> np.uint64(32)).astype(np.float64) < limits
         for cell in cells[accepted].tolist():
             chosen.setdefault(cell)
             if len(chosen) == count:
                 return np.fromiter(chosen, np.int64, count)
     problem = f"the band gave {len(chosen)} of {count} entries in {MAX_CANDIDATES} tries"
     raise _refused(problem, f"centre {centre}, width {width}")
+
+
+def thresholds(cells: Array, shape: tuple[int, int], centre: float, width: float) -> Array:
+    """Returns what the 32-bit words of candidate `cells` must be below, float64; NaN takes none."""
+    threshold: Array = np.floor(_probability(cells, shape, centre, width) * 2.0**32)
+    return threshold
 
 
 def _probability(cells: Array, shape: tuple[int, int], centre: float, width: float) -> Array:

@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 from fourier_format.adapter import Array
 
+_BLOCK: Final = 128
+"""Output rows at a time: the half spectrum of so many stays in the cache."""
+
 _PARALLEL_SIZE: Final = 2**19
 """Cells from which the threads of SciPy's FFT repay their start."""
 
@@ -42,19 +45,23 @@ def delta_weight(
 
     out, in_ = shape
     workers = -1 if out * in_ >= _PARALLEL_SIZE else 1
-    scaled = coefficients.astype(np.float64) * (alpha / (out * in_))  # (n,)
     complex_dtype = np.result_type(dtype, np.complex64)
-    columns, spectrum = _folded(entries, scaled, shape)  # (m,), (out, m)
-    spectrum = spectrum.astype(complex_dtype)
-    spectrum = fft.ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=workers)
-    half = np.zeros((out, in_ // 2 + 1), complex_dtype)
-    half[:, columns] = spectrum  # (out, m) -> (out, in // 2 + 1)
-    delta: Array = fft.irfft(half, n=in_, axis=1, norm="forward", overwrite_x=True, workers=workers)
+    scaled = coefficients.astype(np.float64) * (alpha / (out * in_))  # (n,)
+    columns, folded = _folded(entries, scaled, shape)  # (m,), (m, out)
+    spectrum = folded.astype(complex_dtype)
+    spectrum = fft.ifft(spectrum, axis=1, norm="forward", overwrite_x=True, workers=workers)
+    delta = np.empty(shape, dtype)
+    half = np.zeros((min(out, _BLOCK), in_ // 2 + 1), complex_dtype)
+    for start in range(0, out, _BLOCK):
+        rows = delta[start : start + _BLOCK]  # (b, in)
+        block = half[: len(rows)]
+        block[:, columns] = spectrum[:, start : start + _BLOCK].T  # (m, b) -> (b, in // 2 + 1)
+        rows[:] = fft.irfft(block, n=in_, axis=1, norm="forward", workers=workers)
     return delta  # (out, in)
 
 
 def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Returns the non-empty columns (m,) and the (out, m) float64 Hermitian half spectrum.
+    """Returns the non-empty columns (m,) and, transposed, their (m, out) float64 half spectrum.
 
     Each entry stands at (u, v) and at its mirror (-u, -v) with half its value; of the two, the
     ones in columns 0 to in // 2 are kept. In columns 0 and in / 2 both are.
@@ -66,9 +73,9 @@ def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Arra
     halves = np.concatenate([values, values]) / 2
     kept = cols <= in_ // 2
     columns, inverse = np.unique(cols[kept], return_inverse=True)  # (m,)
-    cells = rows[kept] * columns.size + inverse
+    cells = inverse * out + rows[kept]
     folded = np.bincount(cells, halves[kept], minlength=out * columns.size)
-    return columns, folded.reshape(out, columns.size)
+    return columns, folded.reshape(columns.size, out)
 
 
 class Factors(NamedTuple):

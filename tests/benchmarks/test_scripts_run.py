@@ -1,0 +1,85 @@
+"""Every benchmark runs and prints what its README says; how fast is not asked here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_FOLDER = Path(__file__).parents[2] / "benchmarks"
+_ROW = re.compile(r"^\| `(\w+)\.py` \|.*\|([^|]*)\|$", re.MULTILINE)
+_ROOT = _FOLDER.parent
+
+
+def _keys() -> dict[str, set[str]]:
+    """Returns the keys that the README's table promises, by script."""
+    text = (_FOLDER / "README.md").read_text("utf-8")
+    return {name: set(re.findall(r"`(\w+)`", keys)) for name, keys in _ROW.findall(text)}
+
+
+def _run(name: str, *options: str) -> dict[str, Any]:
+    paths = [str(_ROOT), str(_ROOT / "converters"), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, str(_FOLDER / f"{name}.py"), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["benchmark"] == name
+    assert set(report) >= _keys()[name] | {"environment"}
+    return report
+
+
+def test_every_script_is_in_the_readme() -> None:
+    scripts = {
+        path.stem for path in _FOLDER.glob("*.py") if "\n    finish(" in path.read_text("utf-8")
+    }
+
+    assert scripts == set(_keys())
+
+
+def test_file_size() -> None:
+    report = _run("file_size", "--layers", "2", "--width", "64", "--n", "20")
+
+    assert report["layout"]["targets"] == 4
+
+
+@pytest.mark.slow
+def test_import_time() -> None:
+    report = _run("import_time", "--runs", "1", "--no-peers")
+
+    assert report["empty"]["seconds"]["runs"] == 1
+
+
+@pytest.mark.slow
+def test_entry_draw() -> None:
+    report = _run("entry_draw", "--runs", "1", "--shape", "24x16", "--n", "30")
+
+    assert report["shapes"]["24x16"]["equal"]
+
+
+@pytest.mark.slow
+def test_delta_weight() -> None:
+    report = _run("delta_weight", "--runs", "1", "--calls", "1", "--case", "24x16:30")
+
+    case = report["cases"]["24x16:30"]
+    assert case["ours"]["relative_error"] < 1e-6
+    assert case["peer"]["relative_error"] < 1e-6
+
+
+@pytest.mark.slow
+def test_conversion() -> None:
+    report = _run("conversion", "--runs", "1", "--tiny", "--n", "50")
+
+    checked = [entry for entry in report["difference"].values() if isinstance(entry, dict)]
+    assert len(checked) == 4
+    assert all(entry["aim_met"] for entry in checked)
