@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from fourier_converters.base import BaseWeight
+from fourier_converters.base.protocol import BaseWeight
 from fourier_converters.base.safetensors_file import SafetensorsFile
 from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map

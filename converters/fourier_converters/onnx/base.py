@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from fourier_converters.base import BaseWeight
+from fourier_converters.base.protocol import BaseWeight
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.matching import Candidates, by_map
 from fourier_converters.onnx.model import Model

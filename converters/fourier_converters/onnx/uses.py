@@ -177,7 +177,8 @@ def _trace(model: Model, value: str) -> _Path | None:
     transposed, dtype, steps = False, None, list[str]()
     while value not in model.initializers:
         node = model.producer(value)
-        if node is None or node.op_type not in PASSED or len(steps) > len(model.nodes):
+        passed = node is not None and node.op_type in PASSED and node.domain in ONNX_DOMAIN
+        if node is None or not passed or len(steps) > len(model.nodes):
             return None
         if node.op_type == "Transpose":
             order = _attribute(node, "perm", [])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fourier_converters.base import Base, BaseWeight
+from fourier_converters.base.protocol import Base, BaseWeight
 from fourier_converters.peft.checkpoint import PeftCheckpoint, frequencies_of
 from fourier_format import __version__, limits, sampling
 from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
