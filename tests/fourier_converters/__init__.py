@@ -1,0 +1,1 @@
+"""Tests of the converters: the tree mirrors converters/fourier_converters."""

@@ -1,0 +1,196 @@
+"""The command fourier-convert: command lines without sense, and where results go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fourier_format
+from tests.fourier_converters.adapters import adapter, save
+from tests.fourier_converters.checkpoints import DIGITS, spectrum, write_base, write_peft
+from tests.fourier_converters.command import (
+    Captured,
+    as_json,
+    converted,
+    refused,
+)
+from tests.fourier_converters.graphs import LINEAR, model, weight
+from tests.fourier_converters.graphs import save as save_model
+
+W = weight()
+PEFT, BASE = DIGITS / "peft_adapter", DIGITS / "base.onnx"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return save(adapter({"enc.q": W}), tmp_path)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    proto = model(LINEAR, {"val_1": W.T}, {"node_MatMul": "enc.q"})
+    return save_model(proto, tmp_path / "base.onnx")
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("to", "name"),
+        [("h5", "a.fft.h5"), ("peft", "a.peft"), ("onnx", "a.base.onnx")],
+    )
+    def test_the_default_output_lies_beside_the_source(
+        self, to: str, name: str, source: Path, base: Path
+    ) -> None:
+        more: list[str | Path] = ["--base", base] if to == "onnx" else []
+
+        converted(source, "--to", to, *more)
+
+        assert source.with_name(name).exists()
+
+    @pytest.mark.parametrize(
+        ("written", "there"),
+        [
+            ("checkpoint", "checkpoint.fft"),
+            ("checkpoint/", "checkpoint.fft"),
+            ("checkpoint/.", "checkpoint.fft"),
+            ("checkpoint/sub/..", "checkpoint.fft"),
+            (".", "here.fft"),
+        ],
+    )
+    def test_of_a_directory_too_however_it_is_written(
+        self, written: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "here"
+        base = write_base(tmp_path / "base", {"query.weight": np.zeros((6, 4), np.float32)})
+        write_peft(folder, spectrum("query"))
+        write_peft(folder / "checkpoint", spectrum("query"))
+        (folder / "checkpoint" / "sub").mkdir()
+        monkeypatch.chdir(folder)
+
+        converted(written, "--to", "fft", "--base", base)
+
+        place = tmp_path if written == "." else folder
+        assert (place / there).is_file()
+
+    def test_the_container_is_what_was_asked_for_whatever_the_name(
+        self, source: Path, tmp_path: Path
+    ) -> None:
+        converted(source, "--to", "h5", "-o", tmp_path / "x.fft")
+
+        assert (tmp_path / "x.fft").read_bytes().startswith(b"\x89HDF")
+        assert fourier_format.load(tmp_path / "x.fft").alpha == 10.0
+
+    @pytest.mark.parametrize("to", ["fft", "peft"])
+    def test_the_source_is_not_its_own_output(
+        self, to: str, source: Path, tmp_path: Path, capsys: Captured
+    ) -> None:
+        peft = write_peft(tmp_path / "peft", spectrum("query"))
+        base = write_base(tmp_path / "base", {"query.weight": np.zeros((6, 4), np.float32)})
+        arguments = [source] if to == "fft" else [peft, "--base", base, "-o", peft]
+
+        (line,) = refused(capsys, *arguments, "--to", to, "--force", exit_code=2)
+
+        assert "the output is an input of this conversion, which is only read" in line
+
+    def test_a_directory_that_is_not_there_is_not_made(
+        self, source: Path, tmp_path: Path, capsys: Captured
+    ) -> None:
+        arguments = (source, "--to", "h5", "-o", tmp_path / "no" / "a.h5")
+
+        (line,) = refused(capsys, *arguments, exit_code=2)
+
+        assert "the directory of the output does not exist; create it" in line
+
+
+class TestUsage:
+    def test_merging_needs_a_base(self, source: Path, capsys: Captured) -> None:
+        wrong: list[list[str | Path]] = [[], ["--base", source]]
+        for more in wrong:
+            (line,) = refused(capsys, source, "--to", "onnx", *more, exit_code=2)
+            assert "--to onnx needs the ONNX base" in line
+            assert line.endswith("[E-USAGE]")
+
+    @pytest.mark.parametrize("to", ["fft", "h5", "peft"])
+    def test_a_peft_checkpoint_needs_a_base(self, to: str, capsys: Captured) -> None:
+        (line,) = refused(capsys, PEFT, "--to", to, exit_code=2)
+
+        assert "a PEFT checkpoint holds neither shapes nor entries" in line
+        assert "add --base model.safetensors, its directory or model.onnx" in line
+
+    @pytest.mark.parametrize("to", ["fft", "onnx"])
+    def test_a_base_that_is_not_there(self, to: str, tmp_path: Path, capsys: Captured) -> None:
+        arguments = (PEFT, "--to", to, "--base", tmp_path / "no.onnx")
+
+        (line,) = refused(capsys, *arguments, exit_code=2)
+
+        assert f"no such file or directory: {tmp_path}/no.onnx" in line
+
+    def test_a_source_that_is_not_there(self, tmp_path: Path, capsys: Captured) -> None:
+        (line,) = refused(capsys, tmp_path / "no.fft", "--to", "h5", exit_code=2)
+
+        assert "no.fft: no such file or directory" in line
+
+    @pytest.mark.parametrize(
+        ("more", "problem"),
+        [
+            (["--adapter", "formal"], "only a PEFT directory has named adapters"),
+            (["--base", str(BASE)], "--to h5 of a .fft needs no base"),
+            (["--verify", "full"], "there is a base to verify with --to onnx only"),
+        ],
+    )
+    def test_an_option_that_means_nothing_here(
+        self, more: list[str], problem: str, source: Path, capsys: Captured
+    ) -> None:
+        (line,) = refused(capsys, source, "--to", "h5", *more, exit_code=2)
+
+        assert problem in line
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [[], ["a.fft"], ["a.fft", "--to", "pt"], ["a.fft", "--to", "h5", "--verify", "some"]],
+    )
+    def test_a_command_line_without_sense_is_exit_code_2(
+        self, arguments: list[str], capsys: Captured
+    ) -> None:
+        (line,) = refused(capsys, *arguments, exit_code=2)
+
+        assert "fourier-convert --help shows what can be said" in line
+        assert line.endswith("[E-USAGE]")
+
+    def test_a_command_line_without_sense_is_json_where_that_was_asked_for(
+        self, capsys: Captured
+    ) -> None:
+        code, found = as_json(capsys, "a.fft", "--to", "pt")
+
+        assert code == 2
+        assert found["errors"][0]["code"] == "E-USAGE"
+
+    def test_a_peft_checkpoint_cannot_verify_a_base(self, capsys: Captured) -> None:
+        arguments = (PEFT, "--to", "onnx", "--base", BASE, "--verify", "full")
+
+        (line,) = refused(capsys, *arguments, exit_code=2)
+
+        assert "make a .fft from it and its own base first" in line
+
+    @pytest.mark.parametrize("content", [b"", b"nothing", bytes(1000), b"\x89HDF\r\n\x1a\n"])
+    def test_a_source_that_is_no_adapter_is_refused(
+        self, content: bytes, tmp_path: Path, base: Path, capsys: Captured
+    ) -> None:
+        (tmp_path / "x.fft").write_bytes(content)
+
+        for to in ("h5", "peft", "onnx"):
+            more: list[str | Path] = ["--base", base] if to == "onnx" else []
+            (line,) = refused(capsys, tmp_path / "x.fft", "--to", to, *more)
+            assert "x.fft" in line
+
+    @pytest.mark.parametrize("content", [b"", b"nothing", bytes(1000)])
+    def test_a_base_that_is_no_model_is_refused(
+        self, content: bytes, source: Path, base: Path, capsys: Captured
+    ) -> None:
+        base.write_bytes(content)
+
+        (line,) = refused(capsys, source, "--to", "onnx", "--base", base)
+
+        assert "base.onnx: not an ONNX model" in line
+        assert line.endswith("[E-BASE-UNSUPPORTED]")
