@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fourier_converters.base.protocol import BaseWeight
 from fourier_converters.mapping import Map
-from fourier_converters.onnx.matching import Candidates, by_map
+from fourier_converters.onnx.candidates import Candidates, by_map
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import TensorReader
 from fourier_format.adapter import Array

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fourier_converters.onnx.matching import Candidates, Match
+from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.matching import Match
 from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Fingerprints
 from fourier_format.errors import BaseMismatchError, Violation

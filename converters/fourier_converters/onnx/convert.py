@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fourier_converters.mapping import Map
 from fourier_converters.naming import Renaming
+from fourier_converters.onnx.candidates import Candidates, module_names
 from fourier_converters.onnx.checking import check_full, check_norms
-from fourier_converters.onnx.matching import Candidates, Match, match_targets, module_names
+from fourier_converters.onnx.matching import Match, match_targets
 from fourier_converters.onnx.merging import Change, Merged, compute, plan_changes
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.replacing import Replaced, match_replacements

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fourier_converters.onnx.matching import Candidates, Match
+from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.matching import Match
 from fourier_converters.onnx.model import Read
 from fourier_converters.onnx.replacing import Replaced, stored_values
 from fourier_converters.onnx.uses import Use, readers

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map, MapEntry
-from fourier_converters.onnx.matching import Candidate, Candidates, by_map
+from fourier_converters.onnx.candidates import Candidate, Candidates, by_map
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import FLOATS
 from fourier_converters.onnx.uses import Use

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.evidence import module_of_node
-from fourier_converters.onnx.matching import Candidate, Candidates, Match
+from fourier_converters.onnx.matching import Match
 from fourier_converters.onnx.replacing import Replaced
 from fourier_converters.onnx.uses import readers
 from fourier_format.errors import UnsupportedError, Violation
