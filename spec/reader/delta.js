@@ -118,12 +118,16 @@ function rejection({ total, n, seed, out, into, parameters: { centre, width } })
     const t = Number(word(seed, 2 * j + 1) >> 32n);
     const u = f / into;
     const v = f % into;
-    const p = density(Number(u < out - u ? u : out - u), Number(v < into - v ? v : into - v),
-      centre, width);
-    if (t < Math.floor(p * 2 ** 32)) chosen.add(f);
+    const [near, far] = [u < out - u ? u : out - u, v < into - v ? v : into - v].map(Number);
+    if (t < threshold(near, far, centre, width)) chosen.add(f);
     if (chosen.size === Number(n)) return [...chosen];
   }
   return null;
+}
+
+/** What the word of a candidate must be below, for its distances u' and v'; NaN accepts none. */
+export function threshold(u, v, centre, width) {
+  return Math.floor(density(u, v, centre, width) * 2 ** 32);
 }
 
 function density(u, v, c, w) {

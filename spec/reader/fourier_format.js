@@ -111,9 +111,9 @@ function decodeHeader(bytes) {
 }
 
 function checkMetadata(metadata) {
-  if (metadata === undefined) fail("E-NOT-FOURIER-FORMAT", "__metadata__");
-  if (!(metadata instanceof Map)) fail("E-CONTAINER-HEADER", "__metadata__");
-  if (!metadata.has("fourier_format")) fail("E-NOT-FOURIER-FORMAT", "__metadata__");
+  if (!(metadata instanceof Map && metadata.has("fourier_format"))) {
+    fail("E-NOT-FOURIER-FORMAT", "__metadata__");
+  }
   const exact = metadata.size === 2 && metadata.has("fourier_format_sha256")
     && [...metadata.values()].every((value) => typeof value === "string");
   return exact ? metadata : fail("E-CONTAINER-HEADER", "__metadata__");

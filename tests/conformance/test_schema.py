@@ -156,16 +156,29 @@ def test_anything_else_is_judged_alike(value: Any) -> None:
     assert _VALIDATOR.is_valid(value) == (not structure.violations(value))
 
 
-def test_the_lists_end_at_the_same_lengths() -> None:
-    target = _BASE["targets"][0]
-    for field, item, limit in (
-        ("entries", _BASE["entries"][1], 4_096),
-        ("targets", target, 65_536),
-        ("labels", "a", 65_536),
-        ("target_modules", "a", 65_536),
-        ("replacements", "a", 65_536),
-    ):
-        for length in (limit, limit + 1):
-            manifest = _BASE | {field: [item] * length}
-            assert _VALIDATOR.is_valid(manifest) == (length == limit)
-            assert (not structure.violations(manifest)) == (length == limit)
+@pytest.mark.parametrize(
+    ("field", "limit"),
+    [
+        ("entries", 4_096),
+        ("targets", 65_536),
+        ("labels", 65_536),
+        ("target_modules", 65_536),
+        ("replacements", 65_536),
+    ],
+)
+def test_the_lists_end_at_the_same_lengths(field: str, limit: int) -> None:
+    """The schema's limit is read, since it judges each item of a list that is long."""
+    listed = _SCHEMA["properties"][field]
+    (stated,) = (s["maxItems"] for s in (listed, *listed.get("anyOf", ())) if "maxItems" in s)
+
+    assert stated == limit
+    assert structure.violations(_BASE | {field: [_BASE[field][-1]] * limit}) == []
+    assert [v.where for v in structure.violations(_BASE | {field: [None] * (limit + 1)})] == [field]
+
+
+@pytest.mark.parametrize("field", ["entries", "targets"])
+def test_the_lists_that_may_not_be_empty_begin_at_the_same_length(field: str) -> None:
+    manifest = _BASE | {field: []}
+
+    assert not _VALIDATOR.is_valid(manifest)
+    assert [v.where for v in structure.violations(manifest)] == [field]

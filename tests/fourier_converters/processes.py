@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 _LIMITED = """
@@ -16,7 +16,19 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFIN
 sys.exit(main(sys.argv[2:]))
 """
 
-_WAIT = 20.0
+_STOPPING = """
+import os, signal, sys
+from fourier_converters.cli import main
+name, real = sys.argv[1], getattr(os, sys.argv[1])
+def stopping(*arguments):
+    setattr(os, name, real)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return real(*arguments)
+setattr(os, name, stopping)
+sys.exit(main(sys.argv[2:]))
+"""
+
+_WAIT = 60.0
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -31,27 +43,38 @@ def run_on_a_full_disk(room: int, *arguments: str | Path) -> subprocess.Complete
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     """Start fourier-convert and return at once."""
-    command = [sys.executable, "-m", "fourier_converters.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return _start("-m", "fourier_converters.cli", *arguments)
 
 
-def start_until(seen: Callable[[], bool], *arguments: str | Path) -> subprocess.Popen[str]:
-    """Start fourier-convert and return when `seen` holds, while the command still runs."""
-    process = start(*arguments)
-    deadline = time.monotonic() + _WAIT
-    while not seen():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+def start_and_stop_at(function: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Start fourier-convert; return when it is about to call this function of `os`, and halted."""
+    process = _start("-c", _STOPPING, function, *arguments)
+    seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert seen is not None
+    assert seen.si_code == os.CLD_STOPPED, process.communicate()
     return process
+
+
+def go_on(process: subprocess.Popen[str], signal_first: signal.Signals) -> None:
+    """Let a halted process go on, to meet a signal first."""
+    process.send_signal(signal_first)
+    process.send_signal(signal.SIGCONT)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for the process; returns its exit code, stdout and stderr."""
     out, err = process.communicate(timeout=_WAIT)
     return process.returncode, out, err
+
+
+def _start(*command: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -266,11 +266,46 @@ def test_a_broken_rule_has_one_code_and_its_place(edits: list[Edit], code: str, 
     assert found(edits) == [(code, where)]
 
 
-def test_a_target_of_a_set_that_is_not_there_leaves_its_set_without_targets() -> None:
-    assert found([set_in("targets.0.entries", "other")]) == [
-        ("E-TARGET-ENTRIES", "targets[0].entries"),
-        ("E-TARGET-ROW", "entries/4x6"),
-        ("E-TENSOR-SHAPE", "coefficients/4x6"),
+FOLLOWED: dict[str, tuple[list[Edit], str, str]] = {
+    "rows and shapes, after a target of a set that is not there": (
+        [set_in("targets.0.entries", "other")],
+        "E-TARGET-ENTRIES",
+        "targets[0].entries",
+    ),
+    "tensors, after a set of another id": (
+        [set_in("entries.0.id", "other")],
+        "E-TARGET-ENTRIES",
+        "targets[0].entries",
+    ),
+    "shapes, rows and tensors, after two sets of one id": (
+        [set_in("entries", [SET, SET | {"shape": [3, 2], "count": 9}])],
+        "E-ENTRIES-DUPLICATE",
+        "entries",
+    ),
+    "shapes, after a set without targets": (
+        [
+            second_set,
+            set_in("targets.1", TARGET | {"name": "k", "row": 1}),
+            tensor("coefficients/4x6", np.ones((2, 3), np.float32)),
+        ],
+        "E-TARGET-ROW",
+        "entries/b",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "code", "where"), FOLLOWED.values(), ids=FOLLOWED.keys())
+def test_what_only_follows_is_not_reported(edits: list[Edit], code: str, where: str) -> None:
+    assert found(edits) == [(code, where)]
+
+
+def test_what_does_not_follow_is_reported_beside_a_set_that_is_not_there() -> None:
+    edits = [set_in("targets.0.entries", "other"), coefficients(1, np.nan, 3), entries((4, 0))]
+
+    assert [code for code, _ in found(edits)] == [
+        "E-TARGET-ENTRIES",
+        "E-ENTRY-RANGE",
+        "E-NUMBER-NONFINITE",
     ]
 
 

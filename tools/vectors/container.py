@@ -45,7 +45,12 @@ def tensor(dtype: str, shape: Sequence[int], values: Sequence[float]) -> Tensor:
 
 
 def values_of(array: Tensor) -> list[Any]:
-    """Returns the flat values for a JSON twin: 64-bit integers and non-finite numbers as text."""
+    """Returns the flat values for a JSON twin: 64-bit integers and non-finite numbers as text.
+
+    A byte of BOOL is false, true, or its number where it is above 1.
+    """
+    if array.dtype == "BOOL":
+        return [bool(byte) if byte < 2 else byte for byte in array.data]
     letter = CODES[array.dtype]
     count = len(array.data) // struct.calcsize(letter)
     values: list[Any] = list(struct.unpack(f"<{count}{letter}", array.data))

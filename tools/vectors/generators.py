@@ -41,22 +41,27 @@ def band_pass(
     chosen: dict[int, None] = {}
     for j in range(2**26):
         flat = below(word(seed, 2 * j), shape[0] * shape[1])
-        threshold = math.floor(_probability(flat, shape, centre, width) * 2.0**32)
-        if word(seed, 2 * j + 1) >> 32 < threshold:
+        u, v = divmod(flat, shape[1])
+        near = min(u, shape[0] - u), min(v, shape[1] - v)
+        if word(seed, 2 * j + 1) >> 32 < threshold(*near, centre, width):
             chosen[flat] = None
             if len(chosen) == count:
                 return list(chosen)
     raise ValueError("the band is too thin")
 
 
-def _probability(flat: int, shape: tuple[int, int], centre: float, width: float) -> float:
-    u, v = divmod(flat, shape[1])
-    u_far, v_far = float(min(u, shape[0] - u)), float(min(v, shape[1] - v))
-    squared = (u_far * u_far) + (v_far * v_far)
+def threshold(u: int, v: int, centre: float, width: float) -> int:
+    """Returns floor(p * 2^32) for the distances u' and v'; 0 where p is NaN."""
+    p = _probability(float(u), float(v), centre, width)
+    return 0 if math.isnan(p) else math.floor(p * 2.0**32)
+
+
+def _probability(u: float, v: float, centre: float, width: float) -> float:
+    squared = (u * u) + (v * v)
     if squared == 0:
         return 1.0 if centre == 0 else 0.0
     d = squared - (centre * centre)
-    x = (d * d) / (squared * (width * width))
+    x = _quotient(d * d, squared * (width * width))
     if x > 40:
         return 0.0
     y, e = x / 1024, 1.0
@@ -65,6 +70,13 @@ def _probability(flat: int, shape: tuple[int, int], centre: float, width: float)
     for _ in range(10):
         e = e * e
     return e
+
+
+def _quotient(a: float, b: float) -> float:
+    """Returns a / b for a, b >= 0 as IEEE 754 has it, where Python raises."""
+    if b == 0:
+        return math.inf if a > 0 else math.nan
+    return a / b
 
 
 def mt19937(seed: int) -> Iterator[int]:

@@ -24,6 +24,8 @@ _ANY_DAMAGE: Final = (
     "E-CONTAINER-CANONICAL",
     "E-JSON-SYNTAX",
 )
+_NOT_AN_INTEGER: Final = ("E-CONTAINER-CANONICAL", "E-CONTAINER-HEADER")
+"""Either code is right for a number of the header that has a fraction or an exponent."""
 
 
 def vectors() -> Iterator[Vector]:
@@ -82,6 +84,9 @@ def _texts() -> Iterator[Vector]:
     nested = '{"a":' * 33 + "1" + "}" * 33
     for id_, code, about, text in (
         ("header-not-json", "E-JSON-SYNTAX", "an unclosed header", good[:-1]),
+        ("header-empty", "E-JSON-SYNTAX", "a header of no bytes", ""),
+        ("header-spaces", "E-JSON-SYNTAX", "a header of spaces", " " * 8),
+        ("header-byte-order-mark", "E-JSON-SYNTAX", "a byte order mark", "\ufeff" + good),
         ("header-list", "E-CONTAINER-HEADER", "a list for a header", "[]"),
         ("header-nan", "E-JSON-NUMBER", "NaN in the header", good.replace("[0,12]", "[NaN,12]")),
         ("header-depth-33", "E-JSON-DEPTH", "a header nested too deep", nested),
@@ -117,7 +122,12 @@ def _members() -> Iterator[Vector]:
     data = ("__metadata__",)
     first, second = (_COEFFICIENTS,), (_ENTRIES,)
     header_, dtype, limit = "E-CONTAINER-HEADER", "E-CONTAINER-DTYPE", "E-LIMIT"
-    rows: tuple[tuple[str, str, str, Path, Any], ...] = (
+    other = "E-NOT-FOURIER-FORMAT"
+    rows: tuple[tuple[str, str | tuple[str, ...], str, Path, Any], ...] = (
+        ("metadata-null", other, "null for metadata", data, None),
+        ("metadata-list", other, "a list for metadata", data, ["fourier_format"]),
+        ("metadata-text", other, "text for metadata", data, "fourier_format"),
+        ("metadata-no-manifest", other, "a digest alone", (*data, "fourier_format"), REMOVE),
         ("metadata-extra", header_, "a third member", (*data, "format"), "pt"),
         ("metadata-no-digest", header_, "no digest", (*data, "fourier_format_sha256"), REMOVE),
         ("metadata-object", header_, "a manifest that is no text", (*data, "fourier_format"), {}),
@@ -125,14 +135,19 @@ def _members() -> Iterator[Vector]:
         ("tensor-no-shape", header_, "no shape", (*first, "shape"), REMOVE),
         ("tensor-list", header_, "a list for a tensor", first, []),
         ("shape-text", header_, "a shape that is no list", (*first, "shape"), "1,3"),
-        ("shape-float", header_, "1.0 in a header", (*first, "shape"), [1.0, 3]),
+        ("shape-float", _NOT_AN_INTEGER, "1.0 in a header", (*first, "shape"), [1.0, 3]),
+        ("offsets-float", _NOT_AN_INTEGER, "12.0", (*first, "data_offsets"), [0, 12.0]),
+        ("shape-fraction", header_, "1.5 in a header", (*first, "shape"), [1.5, 2]),
         ("shape-bool", header_, "true for 1", (*first, "shape"), [True, 3]),
         ("shape-negative", header_, "two negative dimensions", (*first, "shape"), [-1, -3]),
+        ("offsets-negative", header_, "a negative begin", (*first, "data_offsets"), [-12, 0]),
         ("offsets-triple", header_, "three offsets", (*first, "data_offsets"), [0, 12, 12]),
         ("offsets-null", header_, "no offsets", (*first, "data_offsets"), None),
         ("dtype-float8", dtype, "a dtype of safetensors only", (*first, "dtype"), "F8_E4M3"),
         ("dtype-lower-case", dtype, "a dtype in lower case", (*first, "dtype"), "f32"),
         ("dtype-number", dtype, "a dtype that is no text", (*first, "dtype"), 32),
+        ("dtype-list", dtype, "a dtype in a list", (*first, "dtype"), ["F32"]),
+        ("dtype-null", dtype, "null for a dtype", (*first, "dtype"), None),
         ("dimension-zero", limit, "an empty tensor", (*second, "shape"), [0, 2]),
         ("dimension-2-31", limit, "a dimension too large", (*second, "shape"), [2**31, 1]),
         ("rank-9", limit, "nine dimensions", (*second, "shape"), [3, 2, 1, 1, 1, 1, 1, 1, 1]),
@@ -167,6 +182,10 @@ def _offsets() -> Iterator[Vector]:
     about = "a product of dimensions that is 0 modulo 2^64"
     file = _file(bomb, data[:12])
     yield _vector("shape-overflow", "E-CONTAINER-OFFSETS", "4.1", about, file)
+    large = edited(_header(), (_ENTRIES, "shape"), [2**31 - 1, 2])
+    large = edited(large, second, [12, 12 + (2**31 - 1) * 8])
+    about = "the largest dimension: tensors that tile, but end beyond the file"
+    yield _vector("dimension-largest", "E-CONTAINER-TRUNCATED", "4.1", about, _file(large))
 
 
 def _reordered(head: Json, path: tuple[str, ...]) -> Json:

@@ -73,6 +73,13 @@ _TEXTS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("json-raw-tab", "SYNTAX", "a tab inside text", _GOOD.replace("query", "que\try")),
     ("json-bad-escape", "SYNTAX", "an escape that is none", _GOOD.replace("query", "\\q")),
     ("json-form-feed", "SYNTAX", "white space that is none", _GOOD + "\f"),
+    ("json-no-colon", "SYNTAX", "no colon", _GOOD.replace('"alpha":', '"alpha" ')),
+    ("json-no-comma", "SYNTAX", "no comma", _GOOD.replace(',"alpha"', ' "alpha"')),
+    ("json-bare-member", "SYNTAX", "a name without quotes", _GOOD.replace('"alpha"', "alpha")),
+    ("json-open-text", "SYNTAX", "a text without its end", _GOOD[: _GOOD.index("query")]),
+    ("json-open-escape", "SYNTAX", "a text that ends in a backslash", _GOOD[:-4] + '"\\'),
+    ("json-bare-exponent", "SYNTAX", "2.5e", spliced(("alpha",), "2.5e")),
+    ("json-word-case", "SYNTAX", "True", spliced(("metadata",), '{"a":True}')),
     ("json-nan", "NUMBER", "NaN", spliced(("alpha",), "NaN")),
     ("json-infinity", "NUMBER", "Infinity", spliced(("alpha",), "Infinity")),
     ("json-minus-infinity", "NUMBER", "-Infinity", spliced(("alpha",), "-Infinity")),
@@ -129,8 +136,11 @@ def _fields() -> Iterator[Vector]:
     rows: tuple[tuple[str, str, str, str, Path, Any], ...] = (
         ("format-other", "E-NOT-FOURIER-FORMAT", "5.2", "another format", ("format",), "gguf"),
         ("format-number", "E-NOT-FOURIER-FORMAT", "5.2", "format is no text", ("format",), 1),
+        ("format-null", "E-NOT-FOURIER-FORMAT", "5.2", "format is null", ("format",), None),
         ("version-2-0", "E-VERSION", "6.1", "a later major version", ("version",), "2.0"),
         ("version-0-9", "E-VERSION", "6.1", "an earlier major version", ("version",), "0.9"),
+        ("version-2-long", "E-VERSION", "6.1", "a long minor", ("version",), "2.1000000000"),
+        ("version-long", "E-VERSION", "6.1", "a long major", ("version",), "12345678901.0"),
         ("transform-dct2", "E-TRANSFORM-UNKNOWN", "3.2", "reserved", ("transform",), "dct2"),
         ("transform-case", "E-TRANSFORM-UNKNOWN", "3.2", "upper case", ("transform",), "DFT2"),
         ("kind-conv3d", "E-KIND-UNKNOWN", "3.3", "not registered", kind, "conv3d"),
@@ -158,6 +168,14 @@ def _unknown() -> Iterator[Vector]:
         yield _vector(f"unknown-{level}", "E-FIELD-UNKNOWN", "6.2", about, spoilt, arrays)
 
 
+_WITHOUT_ITS_SET: Final = (
+    "E-TARGET-ENTRIES",
+    "E-TARGET-ROW",
+    "E-TENSOR-MISSING",
+    "E-TENSOR-UNDECLARED",
+)
+
+
 def _pairing() -> Iterator[Vector]:
     base, target = minimal(), minimal()["targets"][0]
     two = edited(base, ("targets",), [target, target | {"name": "encoder.key", "row": 1}])
@@ -167,6 +185,7 @@ def _pairing() -> Iterator[Vector]:
         ("row-gap", "ROW", "rows 0 and 2", ("targets", 1, "row"), 2),
         ("row-twice", "ROW", "rows 0 and 0", ("targets", 1, "row"), 0),
         ("rows-from-one", "ROW", "rows 2 and 1", ("targets", 0, "row"), 2),
+        ("row-largest", "ROW", "the largest row", ("targets", 1, "row"), 2**31 - 1),
         ("target-twice", "DUPLICATE", "one name twice", ("targets", 1, "name"), "encoder.query"),
         ("target-other-shape", "SHAPE", "not its set's shape", ("targets", 1, "shape"), [6, 4]),
     ):
@@ -175,6 +194,9 @@ def _pairing() -> Iterator[Vector]:
     lost = edited(two, ("targets", 1, "entries"), "6x4")
     about = "a target of a set that is not there"
     yield _vector("target-without-set", "E-TARGET-ENTRIES", "5.3", about, lost)
+    renamed = edited(base, (*_SET, "id"), "4x7")
+    about = "a set under another id than its target and its tensors have"
+    yield _vector("set-renamed", _WITHOUT_ITS_SET, "5.3", about, renamed)
     twice = edited(base, ("entries",), [base["entries"][0]] * 2)
     yield _vector("set-twice", "E-ENTRIES-DUPLICATE", "5.3", "one id twice", twice)
     unused = edited(base, ("entries",), [*base["entries"], base["entries"][0] | {"id": "b"}])
@@ -215,6 +237,7 @@ def _tensors() -> Iterator[Vector]:
         ("whole", "DTYPE", "integer coefficients", base, tensors("I32", (1, 2, 3))),
         ("samples", "DTYPE", "half samples", manifest, arrays | {samples: _samples("F16", 32)}),
         ("count", "SHAPE", "count is 2", edited(base, (*_SET, "count"), 2), good),
+        ("most", "SHAPE", "the largest count", edited(base, (*_SET, "count"), 2**31 - 1), good),
         ("flat", "SHAPE", "one axis", base, good | {_ENTRIES: tensor("I32", (6,), range(6))}),
         ("columns", "SHAPE", "(n, 1)", base, good | {_ENTRIES: tensor("I32", (3, 1), range(3))}),
         ("turned", "SHAPE", "(n, L)", base, good | {_COEFFICIENTS: _turned()}),

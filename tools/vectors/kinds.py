@@ -22,13 +22,16 @@ def vectors() -> Iterator[Vector]:
         ("einsum-output", "einsum_dense", None, (2, 3, 4), (2,), (0, 1)),
         ("einsum-dense", "einsum_dense", None, (3, 4), (1,), (0,)),
         ("einsum-middle", "einsum_dense", None, (2, 3, 4), (0, 2), (1,)),
+        ("einsum-descending", "einsum_dense", None, (2, 3, 4), (2,), (1, 0)),
+        ("einsum-apart", "einsum_dense", None, (2, 3, 4, 2), (1, 3), (2, 0)),
     ):
         axes: dict[str, object] = {"contracted": list(in_axes)}
         if layout is not None:
             axes = {"layout": layout}
         shape = [math.prod(stored[axis] for axis in group) for group in (out_axes, in_axes)]
         content = {"kind": kind, **axes, "stored_shape": stored, "canonical_shape": shape}
-        content["canonical"] = _canonical(stored, (*out_axes, *in_axes))
+        order = in_axes if layout is not None else sorted(in_axes)
+        content["canonical"] = _canonical(stored, (*out_axes, *order))
         files = {".json": pretty(content)}
         about = f"{kind} stored as {layout or 'a kernel'}"
         yield Vector(id=id_, kind="kinds", clause="3.3", about=about, files=files)

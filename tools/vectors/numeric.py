@@ -78,6 +78,9 @@ def _sizes() -> Iterator[Case]:
         entries = _entries(shape, count)
         large = shape[0] * shape[1] > 2**14
         yield Case(f"{shape[0]}x{shape[1]}", about, shape, entries, positive=large)
+    largest = (2**31 - 1, 3)
+    about = "the largest width: u * p exceeds 2^53, the integers that float64 holds"
+    yield Case("2147483647x3", about, largest, _entries(largest, 24), positive=True)
     entries = [(2047, 2047), (2047, 1), (1, 2047), (1024, 1023), (1023, 1024), (0, 1024)]
     about = "the highest frequencies: the largest phases"
     yield Case("2048x2048-high", about, (2048, 2048), entries, positive=True)

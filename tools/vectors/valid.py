@@ -53,6 +53,7 @@ def _vector(
 _ESCAPED: Final = '"a\\/b \\u00e9 \\ud83d\\ude00 \\u0022"'
 _CONTROLS: Final = {"text": '\x00\t\n\r\b\f\x1f\x7f\u2028 " \\ /'}
 _NAMES: Final = ["é", "\U0001f600", "\uff5e", "z", "../up", "a b%2F"]
+_EXPONENTS: Final = "[1e0,1E+00,2e05,10e-01,20E10,1.50,0e0,-0.0E-0]"
 _NESTED_31: Final = '{"a":' * 30 + "[]" + "}" * 30
 
 
@@ -78,7 +79,11 @@ def _manifests() -> Iterator[Vector]:
     floats = spliced(("entries", 0, "shape"), "[4.0,0.6e1]").replace('"count":3', '"count":3.0')
     floats = floats.replace('"row":0', '"row":-0.0')
     yield _vector("integers-as-floats", "5.1", "3.0 is an integer, and -0.0 is 0", floats)
+    exponents = spliced(("metadata",), f'{{"numbers":{_EXPONENTS}}}').replace(":2.5,", ":0.25E01,")
+    yield _vector("exponents", "5.1", "exponents in each spelling", exponents)
     yield _vector("seed-as-text", "5.2", "a small seed as text", edited(base, ("seed",), "777"))
+    yield _vector("seed-zero", "5.2", "the smallest seed", edited(base, ("seed",), 0))
+    yield _vector("seed-zero-as-text", "5.2", "the same as text", edited(base, ("seed",), "0"))
     largest = spliced(("seed",), "9007199254740991")
     yield _vector("seed-2-53", "5.1", "the largest integer that is no text", largest)
     odd = edited(base, ("metadata",), {"__proto__": {"x": 1}, "constructor": 2, "1": 3, "0": 4})
@@ -121,6 +126,16 @@ def _arrays() -> Iterator[Vector]:
         "coefficients/_": tensor("F32", (1, 1), (1.0,)),
     }
     yield _vector("one-by-one", "3.1", "the smallest shape", one, single_entry)
+    edge = 2**31 - 1
+    wide = edited(base, ("entries", 0, "shape"), [edge, edge])
+    wide = edited(wide, ("targets", 0, "shape"), [edge, edge])
+    corners = tensor("I32", (3, 2), (edge - 1, edge - 1, 0, edge - 1, edge - 1, 0))
+    wide_arrays = tensors() | {"entries/4x6": corners}
+    yield _vector("largest-shape", "5.2", "the largest shape, its corners", wide, wide_arrays)
+    id_ = "Z_." + "-" * 61
+    long = json.loads(compact(base).replace("4x6", id_))
+    longest = {name.replace("4x6", id_): array for name, array in tensors().items()}
+    yield _vector("id-64", "5.2", "an id of 64 characters", long, longest)
     proto = json.loads(compact(base).replace('"4x6"', '"__proto__"'))
     special = {name.replace("4x6", "__proto__"): array for name, array in tensors().items()}
     yield _vector(
@@ -147,6 +162,11 @@ def _whole() -> Iterator[Vector]:
     }
     scalars = edited(base, ("replacements",), ["u", "i"])
     yield _vector("64-bit-integers", "4.1", "extreme integers; a scalar", scalars, tensors() | wide)
+    ranks = tensors() | {"replacements/u": tensor("U8", (1, 1, 2, 1, 1, 3, 1, 1), range(6))}
+    eight = edited(base, ("replacements",), ["u"])
+    yield _vector("rank-8", "8", "as many dimensions as are allowed", eight, ranks)
+    truths = tensors() | {"replacements/u": Tensor("BOOL", (4,), b"\x00\x01\x02\xff")}
+    yield _vector("bool-bytes", "4.1", "bytes of BOOL above 1, which are kept", eight, truths)
     named = {f"replacements/{name}": tensor("U8", (1,), (k,)) for k, name in enumerate(_NAMES)}
     unicode = edited(base, ("replacements",), _NAMES)
     yield _vector(
@@ -202,12 +222,20 @@ def _recipes() -> Iterator[Vector]:
         ),
     ):
         manifest = edited(base, ("entries", 0, "sampling"), recipe)
-        arrays = tensors() | {"entries/4x6": _drawn_with_seed_7()}
+        arrays = tensors() | {"entries/4x6": _drawn(7)}
         yield _vector(id_, "7", about, manifest, arrays, codes)
+    uniform: Json = {"method": "uniform", "generator": "splitmix64-fisher-yates"}
+    for id_, about, recipe, seed in (
+        ("recipe-seed-of-manifest", "a recipe without a seed of its own", uniform, 7),
+        ("recipe-seed-zero", "a recipe's own seed counts, also 0", uniform | {"seed": 0}, 0),
+    ):
+        manifest = edited(base | {"seed": 7}, ("entries", 0, "sampling"), recipe)
+        arrays = tensors() | {"entries/4x6": _drawn(seed)}
+        yield _vector(id_, "7", about, manifest, arrays)
 
 
-def _drawn_with_seed_7() -> Tensor:
+def _drawn(seed: int) -> Tensor:
     from vectors.generators import uniform
 
-    pairs = [divmod(flat, 6) for flat in uniform(24, 3, 7)]
+    pairs = [divmod(flat, 6) for flat in uniform(24, 3, seed)]
     return tensor("I32", (3, 2), [axis for pair in pairs for axis in pair])

@@ -13,7 +13,13 @@ import pytest
 from tests.fourier_converters.adapters import adapter, delta, save
 from tests.fourier_converters.graphs import digests, model, run, save_external, weight
 from tests.fourier_converters.graphs import save as save_model
-from tests.fourier_converters.processes import end, run_on_a_full_disk, start, start_until
+from tests.fourier_converters.processes import (
+    end,
+    go_on,
+    run_on_a_full_disk,
+    start,
+    start_and_stop_at,
+)
 from tests.fourier_converters.processes import run as run_process
 
 TEXT = """
@@ -25,8 +31,6 @@ TEXT = """
 W = weight(96, 64)
 SIZE = W.nbytes
 WHOLE = adapter({"one": W})
-LARGE = 2**28
-"""A file of zeros takes no room on the base's disk and time to copy."""
 
 
 class Place:
@@ -111,63 +115,60 @@ class TestAFullDisk:
         place.assert_whole()
 
 
+@pytest.mark.parametrize("moment", ["copy_file_range", "fsync"])
 class TestASignal:
-    @pytest.fixture
-    def place(self, tmp_path: Path) -> Place:
-        return Place(tmp_path, LARGE)
+    """While the base's data is copied, and when it is written and the model is not."""
 
-    def test_ctrl_c_leaves_nothing(self, place: Place) -> None:
-        process = start_until(place.is_begun, *place.arguments())
+    def test_ctrl_c_leaves_nothing(self, moment: str, place: Place) -> None:
+        process = start_and_stop_at(moment, *place.arguments())
+        assert place.is_begun()
 
-        process.send_signal(signal.SIGINT)
+        go_on(process, signal.SIGINT)
 
         message = "fourier-convert: interrupted; nothing was left half written\n"
         assert end(process) == (130, "", message)
         assert place.left == []
+        assert digests(place.inputs) == place.before
 
-    def test_ctrl_c_keeps_the_model_that_was_to_be_replaced(self, tmp_path: Path) -> None:
-        place = Place(tmp_path)
+    def test_ctrl_c_keeps_the_model_that_was_to_be_replaced(
+        self, moment: str, place: Place
+    ) -> None:
         assert run_process(*place.arguments()).returncode == 0
         kept = digests(place.outputs)
-        os.truncate(place.inputs / "base.onnx.data", LARGE)
-        place.before = digests(place.inputs)
 
-        process = start_until(lambda: len(place.left) > 2, *place.arguments("--force"))
-        process.send_signal(signal.SIGINT)
+        process = start_and_stop_at(moment, *place.arguments("--force"))
+        assert len(place.left) > len(kept)
+        go_on(process, signal.SIGINT)
 
         assert end(process)[0] == 130
         assert digests(place.outputs) == kept
         place.assert_whole()
 
     def test_what_a_killed_run_leaves_is_no_model_and_the_next_run_removes_it(
-        self, place: Place
+        self, moment: str, place: Place
     ) -> None:
-        process = start_until(place.is_begun, *place.arguments())
+        process = start_and_stop_at(moment, *place.arguments())
         process.kill()
         assert end(process)[0] == -signal.SIGKILL
         (orphan,) = place.left
         assert orphan.endswith(".data")
-        os.truncate(place.inputs / "base.onnx.data", SIZE)
-        place.before = digests(place.inputs)
 
         assert run_process(*place.arguments()).returncode == 0
 
         assert orphan not in place.left
         place.assert_whole()
 
-    def test_a_run_does_not_remove_what_another_is_writing(self, place: Place) -> None:
-        slow = start_until(place.is_begun, *place.arguments())
+    def test_a_run_does_not_remove_what_another_is_writing(self, moment: str, place: Place) -> None:
+        slow = start_and_stop_at(moment, *place.arguments("--force"))
         (begun,) = place.left
-        slow.send_signal(signal.SIGSTOP)
-        os.truncate(place.inputs / "base.onnx.data", SIZE)
 
-        fast = run_process(*place.arguments("--force"))
-        kept = begun in place.left
-        slow.send_signal(signal.SIGKILL)
-        end(slow)
+        assert run_process(*place.arguments("--force")).returncode == 0
+        assert begun in place.left
 
-        assert fast.returncode == 0
-        assert kept
+        slow.send_signal(signal.SIGCONT)
+        assert end(slow)[0] == 0
+        assert begun in place.left
+        place.assert_whole()
 
 
 class TestTwoRunsAtOnce:

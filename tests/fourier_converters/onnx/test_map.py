@@ -92,7 +92,7 @@ def test_names_that_the_adapter_does_not_have_are_spelling_mistakes(setting: Set
 def test_a_map_that_is_not_valid_is_refused(setting: Setting) -> None:
     setting.base()
 
-    (line,) = setting.refuse(adapter({"enc.q": Q}), *setting.map(targte={}), exit_code=2)
+    (line,) = setting.refuse(adapter({"enc.q": Q}), *setting.map(target={}), exit_code=2)
 
-    assert "'targte' was unexpected" in line
+    assert "'target' was unexpected" in line
     assert line.endswith("[E-MAP]")

@@ -151,9 +151,9 @@ class TestWriting:
         to_peft(two, tmp_path / "peft")
         before = digests(tmp_path / "peft")
         note = {"note": "x" * 3000}  # the config does not fit on the disk, the tensors do
-        file = save(
-            with_origin(replaced(two, alpha=30.0), scaling=30.0, auto_mapping=note), tmp_path
-        )
+        other = first_set(two, coefficients=2 * two.entry_sets[0].coefficients)
+        other = with_origin(replaced(other, alpha=30.0), scaling=30.0, auto_mapping=note)
+        file = save(other, tmp_path)
 
         arguments = (file, "--to", "peft", "-o", tmp_path / "peft", "--force")
         done = run_on_a_full_disk(2000, *arguments)
