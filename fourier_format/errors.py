@@ -146,8 +146,8 @@ class OutputExistsError(FileAccessError, FileExistsError):
 def raise_all(failures: Sequence[FourierFormatError]) -> None:
     """Raise one error with the violations of all `failures`, if any; its type is the first's."""
     if failures:
-        kind: Callable[[list[Violation]], FourierFormatError] = type(failures[0])
-        raise kind([v for failure in failures for v in failure.violations])
+        kind: Callable[[Iterable[Violation]], FourierFormatError] = type(failures[0])
+        raise kind(dict.fromkeys(v for failure in failures for v in failure.violations))
 
 
 def dependency_missing(package: str, extra: str, purpose: str) -> DependencyMissingError:
