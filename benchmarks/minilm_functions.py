@@ -33,7 +33,9 @@ def main() -> None:
     adapted = with_adapter(load(folder / "model"), folder / "peft")
 
     def ours(base: str) -> Call:
-        source, output = folder / base / "base.onnx", folder / "function_ours.onnx"
+        source = folder / base / "base.onnx"
+        output = folder / f"function_{base}" / "merged.onnx"
+        output.parent.mkdir(exist_ok=True)
         return timed(lambda: to_onnx(adapter, source, output, overwrite=True))
 
     def peer(exporter: str) -> Call:

@@ -26,15 +26,14 @@ _PARAMETER: Final = re.compile(r"\.(weight|bias)(_[A-Za-z0-9]+)?$")
 def module_of(model: Model, use: Use) -> tuple[str, str] | None:
     """Returns the module path of `use` and the source that states it, or None."""
     node = model.nodes[use.read.node]
-    stated = (
-        module_of_node(node),
-        (INITIALIZER_NAME, _parameter_module(use.initializer)),
-        (NEIGHBOURING_BIAS, next(_bias_modules(model, node), None)),
-    )
-    for entry in stated:
-        if entry is not None and entry[1]:
-            return entry[1], entry[0]
-    return None
+    stated = module_of_node(node)
+    if stated is not None:
+        return stated[1], stated[0]
+    named = _parameter_module(use.initializer)
+    if named is not None:
+        return named, INITIALIZER_NAME
+    neighbour = next(_bias_modules(model, node), None)
+    return None if neighbour is None else (neighbour, NEIGHBOURING_BIAS)
 
 
 def module_of_node(node: Any) -> tuple[str, str] | None:
@@ -71,7 +70,7 @@ def is_further_call(path: str, first: str) -> bool:
 
 def _parameter_module(initializer: str) -> str | None:
     match = _PARAMETER.search(initializer)
-    return initializer[: match.start()] if match else None
+    return initializer[: match.start()] or None if match else None
 
 
 def _bias_modules(model: Model, node: Any) -> Iterator[str]:

@@ -132,7 +132,11 @@ class TensorReader:
     def _map(self, tensor: Any, location: str) -> Array:
         path = self.external_path(tensor, location)
         with os_errors(path, "read"):
-            return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+            return (
+                np.memmap(path, np.uint8, "r").view(np.ndarray)
+                if path.stat().st_size
+                else np.zeros(0, np.uint8)
+            )
 
     def external_path(self, tensor: Any, location: str) -> Path:
         """Returns the file at `location`, refused where it leaves the model's directory."""

@@ -150,8 +150,9 @@ def _role(node: Any, slot: int) -> str | None:
     """Returns the role of an input; None where the node does not read a module's parameter."""
     if node.domain not in _DOMAINS.get(node.op_type, ONNX_DOMAIN):
         return None
-    scaled = _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "transA", 0)
-    if node.op_type == "Gemm" and scaled:
+    if node.op_type == "Gemm" and (
+        _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "transA", 0)
+    ):
         return None  # no exporter writes a linear layer so
     return _SLOTS.get((node.op_type, slot))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import mmap
 import os
 import re
 import secrets
@@ -279,8 +278,11 @@ def _is_unreferenced(data: Path) -> bool:
 
 
 def _names(model: Path, data_name: str) -> bool:
+    """Whether the model file has the name in it, read by pieces that overlap."""
+    wanted, tail = data_name.encode(), b""
     with model.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(data_name.encode()) >= 0
+        while piece := file.read(2**20):
+            if wanted in tail + piece:
+                return True
+            tail = piece[-len(wanted) :]
+    return False
