@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Final
@@ -32,18 +32,22 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
     Raises:
         OutputExistsError: It exists and `overwrite` is false.
-        FileAccessError: Its directory does not exist.
+        FileAccessError: Its directory does not exist, or it is a device, a pipe or a socket.
     """
     if not path.name:
         raise FileAccessError(Violation("E-IO", str(path), "this names no file"))
     with os_errors(path, "write"):
         is_there = path.exists() or path.is_symlink()
         has_parent = path.parent.is_dir()
+        is_plain = path.is_file() or path.is_dir() or not path.exists()
     if not has_parent:
         problem = "the directory of the output does not exist"
         raise FileAccessError(Violation("E-IO", str(path.parent), problem, advice="create it"))
     if is_there and not overwrite:
         raise _exists(path)
+    if not is_plain:
+        problem = "the output is a device, a pipe or a socket, which is never replaced"
+        raise FileAccessError(Violation("E-IO", str(path), problem))
 
 
 @contextlib.contextmanager
@@ -57,6 +61,8 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[IO[bytes]]:
         FileAccessError: Writing failed; the message names the file.
     """
     refuse_existing(path, overwrite)
+    if path.is_dir():
+        raise FileAccessError(Violation("E-IO", str(path), "the output is a directory"))
     with os_errors(path, "write"):
         _remove_orphans(path)
         temporary, file = _create(path)
@@ -99,15 +105,6 @@ def lock(file: IO[bytes]) -> bool:
     return True
 
 
-def remove_unlocked(path: Path, condition: Callable[[], bool]) -> None:
-    """Remove a file if no run holds its lock and, once this one does, `condition` is true."""
-    if path.is_symlink() or not path.is_file():
-        return
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        if lock(file) and condition():
-            path.unlink()
-
-
 def sync_directory(directory: Path) -> None:
     """Make renames in `directory` durable, where the system can."""
     with contextlib.suppress(OSError):
@@ -118,12 +115,34 @@ def sync_directory(directory: Path) -> None:
             os.close(descriptor)
 
 
+def companion(path: Path, file: IO[bytes], suffix: str) -> Path:
+    """Returns the place of a further file of the run that has `file` staged for `path`.
+
+    What a killed run leaves of such files is removed with its partial file.
+    """
+    token = file.name.split(".")[-2]
+    return path.with_name(f"{path.name}.{token}.{suffix}")
+
+
+def _partial(path: Path) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(path.name)}\.([0-9a-f]{{12}})\.partial")
+
+
 def _remove_orphans(path: Path) -> None:
-    """Remove what killed runs with this output left."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.partial")
-    for other in path.parent.iterdir():
-        if pattern.fullmatch(other.name):
-            remove_unlocked(other, lambda: True)
+    """Remove what killed runs with this output left: files in the making, locked by nobody."""
+    names = [other.name for other in path.parent.iterdir()]
+    for match in filter(None, map(_partial(path).fullmatch, names)):
+        partial = path.with_name(match.group())
+        if partial.is_symlink() or not partial.is_file():
+            continue
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            if not lock(file):
+                continue
+            if os.fstat(file.fileno()).st_nlink == 1:  # two where it was published under its name
+                for name in names:
+                    if name.startswith(f"{path.name}.{match.group(1)}."):
+                        path.with_name(name).unlink(missing_ok=True)
+            partial.unlink()
 
 
 def _create(path: Path) -> tuple[Path, IO[bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import math
@@ -54,17 +55,23 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         report(parser.prog, error, as_json=as_json)
         return exit_code(error)
     except Exception as error:  # noqa: BLE001 -- a traceback helps nobody who did not ask for it
-        text = one_line(f"unexpected {type(error).__name__}: {error}")
-        advice = "this is a bug; please report it with the output of the same command and --debug"
-        _say(parser.prog, f"{text}; {advice}", as_json=as_json)
+        _say(parser.prog, _unexpected(error), as_json=as_json)
         return TROUBLE
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError):  # stdout: every file of ours has its own errors
+        return one_line(f"error: cannot print the result: {error}")
+    text = one_line(f"unexpected {type(error).__name__}: {error}")
+    return f"{text}; this is a bug; please report it with the output of the command and --debug"
 
 
 def _say(program: str, text: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"ok": False, "errors": [{"problem": text}]})
-    else:
-        print(f"{program}: {text}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print_json({"ok": False, "errors": [{"problem": text}]})
+            return
+    print(f"{program}: {text}", file=sys.stderr)
 
 
 def _flushed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:

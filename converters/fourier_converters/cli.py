@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fourier_format import __version__
 from fourier_format.command_line import GOOD, Parser, add_common_options, print_json, run
 from fourier_format.errors import UsageError, Violation, one_line
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("full",),
         help="full: compare the SHA-256 of every adapted weight with the adapter's fingerprint",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_common_options(parser)
@@ -101,24 +103,35 @@ def _check_usage(arguments: argparse.Namespace) -> None:
     source, base = arguments.source, arguments.base
     if not source.exists():
         raise _usage(str(source), "no such file or directory", "give a .fft or a PEFT directory")
+    if source.suffix in {".safetensors", ".onnx", ".bin", ".json"} and not source.is_dir():
+        problem = "this is neither a .fft nor a PEFT directory"
+        raise _usage(str(source), problem, "for a PEFT checkpoint give its directory")
     if arguments.to == "onnx" and (base is None or base.suffix != ".onnx"):
-        raise _usage("--base", "--to onnx needs the ONNX base", "add --base model.onnx")
-    if source.is_dir() and base is None:
+        problem = "--to onnx needs the ONNX base" + (f", got {base}" if base else "")
+        raise _usage("--base", problem, "add --base model.onnx")
+    if base is not None and not base.exists():
+        raise _usage("--base", f"no such file or directory: {base}", "check the path")
+    (_check_checkpoint_usage if source.is_dir() else _check_file_usage)(arguments)
+
+
+def _check_checkpoint_usage(arguments: argparse.Namespace) -> None:
+    if arguments.base is None:
         advice = "add --base model.safetensors, its directory or model.onnx"
         problem = "a PEFT checkpoint holds neither shapes nor entries, which come from the base"
         raise _usage("--base", problem, advice)
-    if base is not None and not base.exists():
-        raise _usage("--base", f"no such file or directory: {base}", "check the path")
-    if not source.is_dir():
-        if arguments.adapter is not None:
-            raise _usage("--adapter", "only a PEFT directory has named adapters", "leave it out")
-        if base is not None and arguments.to != "onnx":
-            raise _usage("--base", f"--to {arguments.to} of a .fft needs no base", "leave it out")
-    if arguments.verify is not None and source.is_dir():
+    if arguments.verify is not None:
         problem = "a PEFT checkpoint says nothing of its base that could be verified"
         raise _usage("--verify", problem, "make a .fft from it and its own base first")
-    if arguments.verify is not None and arguments.to != "onnx":
-        raise _usage("--verify", "there is a base to verify with --to onnx only", "leave it out")
+
+
+def _check_file_usage(arguments: argparse.Namespace) -> None:
+    if arguments.adapter is not None:
+        raise _usage("--adapter", "only a PEFT directory has named adapters", "leave it out")
+    if arguments.to != "onnx":
+        for option in ("base", "map", "verify"):
+            if getattr(arguments, option) is not None:
+                problem = f"--to {arguments.to} of a .fft has no use for it"
+                raise _usage(f"--{option}", problem, "leave it out")
 
 
 def _usage(where: str, problem: str, advice: str) -> UsageError:

@@ -135,8 +135,8 @@ class TestUsage:
         ("more", "problem"),
         [
             (["--adapter", "formal"], "only a PEFT directory has named adapters"),
-            (["--base", str(BASE)], "--to h5 of a .fft needs no base"),
-            (["--verify", "full"], "there is a base to verify with --to onnx only"),
+            (["--base", str(BASE)], "--base: --to h5 of a .fft has no use for it"),
+            (["--verify", "full"], "--verify: --to h5 of a .fft has no use for it"),
         ],
     )
     def test_an_option_that_means_nothing_here(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fourier_format
-from fourier_format.atomic import lock, refuse_existing, remove_unlocked, staged, write_bytes
+from fourier_format.atomic import companion, refuse_existing, staged, write_bytes
 from fourier_format.errors import FileAccessError, OutputExistsError
 from tests.fourier_format import minimal
 
@@ -218,20 +218,49 @@ def test_orphans_of_other_outputs_links_and_other_files_are_left_alone(tmp_path:
     assert set(names(tmp_path)) == {*others, "elsewhere", link.name, "a.bin"}
 
 
-def test_a_file_is_removed_only_if_nobody_holds_it_and_the_condition_is_true(
-    tmp_path: Path,
-) -> None:
-    for name in ("held", "wanted", "orphan"):
+def test_what_went_with_a_killed_runs_file_is_removed_with_it(tmp_path: Path) -> None:
+    for name in (".a.bin.0123456789ab.partial", "a.bin.0123456789ab.0.data", "a.bin.mine.0.data"):
         (tmp_path / name).write_text("")
 
-    with (tmp_path / "held").open("rb") as file:
-        assert lock(file)
-        remove_unlocked(tmp_path / "held", lambda: True)
-    remove_unlocked(tmp_path / "wanted", lambda: False)
-    remove_unlocked(tmp_path / "orphan", lambda: True)
-    remove_unlocked(tmp_path / "missing", lambda: True)
+    write_bytes(tmp_path / "a.bin", b"new")
 
-    assert names(tmp_path) == ["held", "wanted"]
+    assert names(tmp_path) == ["a.bin", "a.bin.mine.0.data"]
+
+
+def test_what_goes_with_a_published_file_stays_though_its_run_was_killed_then(
+    tmp_path: Path,
+) -> None:
+    partial = tmp_path / ".a.bin.0123456789ab.partial"
+    partial.write_text("whole")
+    (tmp_path / "renamed.bin").hardlink_to(partial)
+    (tmp_path / "a.bin.0123456789ab.0.data").write_text("")
+
+    write_bytes(tmp_path / "a.bin", b"new")
+
+    assert names(tmp_path) == ["a.bin", "a.bin.0123456789ab.0.data", "renamed.bin"]
+
+
+def test_the_companions_of_a_run_in_progress_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with staged(path) as file:
+        other = companion(path, file, "0.data")
+        other.write_text("")
+
+        write_bytes(path, b"another run")
+
+        assert other.exists()
+        path.unlink()
+    assert names(tmp_path) == ["a.bin", other.name]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_pipe_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(FileAccessError):
+        write_bytes(tmp_path / "pipe", b"new", overwrite=overwrite)
+
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fourier_converters.mapping import Map
@@ -20,6 +20,7 @@ from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, Row
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
+from fourier_format.errors import UsageError, Violation
 
 Progress = Callable[[str], None]
 """Told what is being worked on."""
@@ -60,6 +61,7 @@ def to_onnx(
     mapping = mapping or Map()
     refuse_input(output, base)
     refuse_existing(output, overwrite)
+    _refuse_unwritable_name(output)
     model, reader = Model(base), TensorReader(base)
     candidates = Candidates(model, reader, module_names(adapter))
     matches = match_targets(adapter, candidates, mapping)
@@ -69,22 +71,44 @@ def to_onnx(
     refuse_unclear_readers(matches, replaced, candidates)
     changes = plan_changes(matches, replaced, candidates)
     sizes: dict[str, float] = {}
-
-    def computed() -> Iterator[tuple[Change, Merged]]:
-        for change in changes:
-            if progress is not None:
-                progress(change.use.initializer)
-            merged = compute(change, adapter, candidates)
-            if change.target is not None and merged.relative_change is not None:
-                sizes[change.target.name] = merged.relative_change
-            yield change, merged
-
+    merged = _merged(changes, adapter, candidates, sizes, progress)
     added = [r for r in replaced if r.added]
-    write_merged(model, reader, computed(), added, output, overwrite=overwrite)
+    write_merged(model, reader, merged, added, output, overwrite=overwrite)
     rows = [_row(match, adapter, sizes) for match in matches]
     rows += [_replaced_row(replacement) for replacement in replaced]
     notes += [str(r) for r in candidates.renamings if r != Renaming()]
     return Report(str(output), tuple(rows), mapping.skipped, tuple(notes))
+
+
+def _merged(
+    changes: Sequence[Change],
+    adapter: Adapter,
+    candidates: Candidates,
+    sizes: dict[str, float],
+    progress: Progress | None,
+) -> Iterator[tuple[Change, Merged]]:
+    """Yields the changes one by one, computed; notes in `sizes` how large each target's is."""
+    for change in changes:
+        if progress is not None:
+            progress(change.use.initializer)
+        merged = compute(change, adapter, candidates)
+        if change.target is not None and merged.relative_change is not None:
+            sizes[change.target.name] = merged.relative_change
+        yield change, merged
+
+
+def _refuse_unwritable_name(output: Path) -> None:
+    """A model names its data file, and protobuf's text is UTF-8.
+
+    Raises:
+        UsageError: E-USAGE.
+    """
+    try:
+        output.name.encode()
+    except UnicodeEncodeError:
+        problem = "the output's name is not UTF-8"
+        advice = "choose another name with -o"
+        raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice)) from None
 
 
 def _row(match: Match, adapter: Adapter, sizes: dict[str, float]) -> Row:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ from fourier_converters.onnx.tensors import (
 )
 from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Array
-from fourier_format.atomic import lock, os_errors, refuse_existing, remove_unlocked, staged
+from fourier_format.atomic import companion, os_errors, refuse_existing, staged
 from fourier_format.dtypes import little_endian_bytes
 from fourier_format.errors import FileAccessError, UnsupportedError, Violation
 
@@ -55,29 +53,35 @@ def write_merged(
         UnsupportedError: The external data breaks a rule, or the graph exceeds 2 GB.
     """
     refuse_existing(output, overwrite)
-    _remove_unreferenced_data(output)
     with contextlib.ExitStack() as stack, os_errors(output, "write"):
-        data = _DataFiles(model, reader, output, stack)
-        for change, merged in changes:
-            _apply(model, data, change, merged.values)
-        data.point()
-        for bias in added:
-            surgery.add_bias(model, bias)
-        surgery.drop_unread(model)
-        content = _serialized(model)
-        data.sync()
         with staged(output, overwrite) as file:
-            file.write(content)
+            data = _DataFiles(model, reader, output, file, stack)
+            for change, merged in changes:
+                _apply(model, data, change, merged.values)
+            data.point()
+            for bias in added:
+                surgery.add_bias(model, bias)
+            surgery.drop_unread(model)
+            file.write(_serialized(model))
+            data.sync()
+            replaced = _data_of(output)
             data.belong_to(file)
         data.keep()
-    _remove_unreferenced_data(output)
+        for path in replaced:
+            if _is_unreferenced(path):
+                path.unlink(missing_ok=True)
 
 
 class _DataFiles:
     """The copies of the base's external data files that belong to the new model."""
 
     def __init__(
-        self, model: Model, reader: TensorReader, output: Path, stack: contextlib.ExitStack
+        self,
+        model: Model,
+        reader: TensorReader,
+        output: Path,
+        file: IO[bytes],
+        stack: contextlib.ExitStack,
     ) -> None:
         self._external = [t for t in _all_tensors(model.proto) if is_external(t)]
         self._places = {id(t): reader.external(t) for t in self._external}
@@ -87,11 +91,10 @@ class _DataFiles:
         self._output = output
         self._model: os.stat_result | None = None
         self._kept = False
-        run = secrets.token_hex(6)
         locations = sorted({place.location for place in self._places.values()})
         self._files: dict[str, IO[bytes]] = {}
         self.names = {
-            location: f"{output.name}.{run}.{number}.data"
+            location: companion(output, file, f"{number}.data").name
             for number, location in enumerate(locations)
         }
         refuse_input(output, *(reader.directory / location for location in locations))
@@ -101,7 +104,6 @@ class _DataFiles:
             tensor = next(t for t in self._external if self._places[id(t)].location == location)
             source = reader.external_path(tensor, location)
             self._files[location] = stack.enter_context(copy.open("xb+"))
-            lock(self._files[location])
             _copy(source, self._files[location])
 
     def __bool__(self) -> bool:
@@ -259,20 +261,17 @@ def _copied_by_kernel(source: IO[bytes], target: IO[bytes], size: int) -> bool:
     return True
 
 
-def _remove_unreferenced_data(output: Path) -> None:
-    """Remove data files of this output that no model names: a replaced model's, a killed run's.
-
-    A model that was renamed keeps its data under the old name, so every model beside it is asked.
-    A run holds the lock of its data until its model stands, so the model is read after the lock.
-    """
+def _data_of(output: Path) -> list[Path]:
+    """Returns the data files beside a model of this name that belong to it and are ours."""
+    if not output.is_file():
+        return []
     pattern = re.compile(rf"{re.escape(output.name)}\.[0-9a-f]{{12}}\.[0-9]+\.data")
-    for path in output.parent.iterdir():
-        if pattern.fullmatch(path.name):
-            remove_unlocked(path, functools.partial(_is_unreferenced, path))
+    ours = (path for path in output.parent.iterdir() if pattern.fullmatch(path.name))
+    return [path for path in ours if _names(output, path.name)]
 
 
 def _is_unreferenced(data: Path) -> bool:
-    """Whether no model in the directory of the data file names it."""
+    """Whether no model beside a replaced one's data names it; a copy of the replaced one may."""
     models = (path for path in data.parent.glob("*.onnx*") if path.suffix != ".data")
     return not any(_names(model, data.name) for model in models if model.is_file())
 

@@ -116,9 +116,24 @@ class TestExistingOutput:
 
         assert base.with_name(name).read_text() == "mine"
 
-    def test_the_data_of_a_model_that_was_renamed_stays(self, base: Path, source: Path) -> None:
+    @pytest.mark.parametrize("name", ["weird.txt", "noext", "x.fft"])
+    def test_a_model_under_any_name_keeps_its_data(
+        self, name: str, base: Path, source: Path
+    ) -> None:
+        output = base.with_name(name)
+
+        converted(source, "--to", "onnx", "--base", base, "-o", output)
+        converted(source, "--to", "onnx", "--base", base, "-o", output, "--force")
+
+        assert_merged(output)
+        assert len(list(base.parent.glob(f"{name}.*.data"))) == 1
+
+    @pytest.mark.parametrize("name", ["best.onnx", "prod.model"])
+    def test_the_data_of_a_model_that_was_renamed_stays(
+        self, name: str, base: Path, source: Path
+    ) -> None:
         """Its data keeps the old name, because the model names it."""
-        output, renamed = base.with_name("m.onnx"), base.with_name("best.onnx")
+        output, renamed = base.with_name("m.onnx"), base.with_name(name)
         converted(source, "--to", "onnx", "--base", base, "-o", output)
         output.rename(renamed)
 
