@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("files", metavar="FILE", nargs="+", help="a .fft or .fft.h5 file")
     validate.set_defaults(command=_validate)
 
-    text = "show what a file holds, and what it costs beside LoRA"
+    text = "show what a file holds, and what it costs compared with LoRA"
     inspect = commands.add_parser("inspect", help=text, description=f"{text.capitalize()}.")
     inspect.add_argument("file", metavar="FILE", help="a .fft or .fft.h5 file")
     inspect.add_argument("--plot", metavar="PNG", help="draw entries and coefficients to this file")

@@ -19,6 +19,7 @@ from fourier_format import words
 from fourier_format.adapter import Adapter, Array, EntrySet, Fingerprints, Target
 from fourier_format.dtypes import FLOAT_DTYPES, dtype_name
 from fourier_format.errors import one_line
+from fourier_format.fingerprint import NORM_TOLERANCE
 
 ABSENT: Final = "absent"
 _NOTHING: Final = object()
@@ -140,9 +141,11 @@ def _fingerprints(set_a: EntrySet, row_a: int, set_b: EntrySet, row_b: int) -> I
         return
     parts = [
         part
-        for part in ("norm", "samples", "sha256")
+        for part in ("samples", "sha256")
         if not np.array_equal(getattr(a, part)[row_a], getattr(b, part)[row_b])
     ]
+    if not np.isclose(a.norm[row_a], b.norm[row_b], rtol=NORM_TOLERANCE, atol=0):
+        parts.append("norm")
     parts += ["dtype"] if a.dtype != b.dtype else []
     if parts:
         detail = f"another {', '.join(parts)}"

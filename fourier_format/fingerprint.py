@@ -17,6 +17,9 @@ from fourier_format.sampling import splitmix64
 
 POSITIONS_SEED: Final = 0x6670_7269_6E74  # "fprint" in ASCII
 SAMPLES: Final = 32
+NORM_TOLERANCE: Final = 1e-9
+"""Relative: norms of one matrix differ by the order in which they were summed (spec, clause 9)."""
+
 _CHUNK_CELLS: Final = 2**15
 """Cells hashed or squared at a time: few enough for the cache."""
 

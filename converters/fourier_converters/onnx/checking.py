@@ -11,10 +11,7 @@ from fourier_converters.onnx.matching import Match
 from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Fingerprints
 from fourier_format.errors import BaseMismatchError, Violation
-from fourier_format.fingerprint import frobenius_norm, sha256_of
-
-_SAME_DTYPE: Final = 1e-9
-"""Sums in another order differ by rounding in float64; a changed weight differs by far more."""
+from fourier_format.fingerprint import NORM_TOLERANCE, frobenius_norm, sha256_of
 
 _ROUNDED: Final = {"F64": 1e-6, "F32": 1e-6, "F16": 2.0**-11, "BF16": 2.0**-8}
 """What rounding to a dtype can change in a norm: half a unit in the last place of every value."""
@@ -31,7 +28,7 @@ def check_norms(adapter: Adapter, matches: Sequence[Match], candidates: Candidat
         norm = float(prints.norm[match.target.row])
         got = frobenius_norm(candidates.values(use))
         same = prints.dtype == use.dtype
-        if not math.isclose(got, norm, rel_tol=_SAME_DTYPE if same else _ROUNDED[use.dtype]):
+        if not math.isclose(got, norm, rel_tol=NORM_TOLERANCE if same else _ROUNDED[use.dtype]):
             found.append(_mismatch(match, use, "norm", f"{got:.9g}", f"{norm:.9g}"))
     if found:
         raise BaseMismatchError(found)
