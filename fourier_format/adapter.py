@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +15,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Json = Mapping[str, Any]
-
-EMPTY: Final[Json] = MappingProxyType({})
 
 TRANSFORMS: Final = ("dft2",)
 """The transforms of version 1.0 (spec/registry.md, table 1)."""

@@ -21,7 +21,7 @@ FORMAT: Final = "fourier-format"
 VERSION_PATTERN: Final = r"^1\.(0|[1-9][0-9]{0,8})(?![\s\S])"
 SEED_PATTERN: Final = r"^(0|[1-9][0-9]{0,19})(?![\s\S])"
 ID_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?![\s\S])"
-NAME_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f]{1,1024}(?![\s\S])"
+NAME_PATTERN: Final = rf"^[^\u0000-\u001f\u007f-\u009f]{{1,{limits.MAX_NAME_LENGTH}}}(?![\s\S])"
 """The patterns end in a look-ahead because "$" also matches before a final line feed."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fourier_converters.base.protocol import BaseWeight
 from fourier_converters.mapping import Map
-from fourier_converters.onnx.candidates import Candidates, by_map
+from fourier_converters.onnx.candidates import Candidates, ambiguous, by_map
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import TensorReader
 from fourier_format.adapter import Array
@@ -41,12 +41,8 @@ class OnnxBase:
             source = str(found[0].source) if found else ""
         if not found:
             raise self._not_found(module)
-        if len({c.module for c in found}) > 1 or not self._candidates.equal(found):
-            problem = f"could be any of {', '.join(str(c) for c in found[:4])}"
-            advice = "say which one with --map"
-            raise TargetNotFoundError(
-                Violation("E-TARGET-AMBIGUOUS", module, problem, advice=advice)
-            )
+        if not self._candidates.are_one_weight(found):
+            raise ambiguous(module, found)
         use = found[0].use
         return BaseWeight(self._candidates.values(use), f"{use.initializer} (by {source})")
 

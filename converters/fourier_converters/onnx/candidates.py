@@ -14,6 +14,7 @@ from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import TensorReader
 from fourier_converters.onnx.uses import LINEAR, Use, find_uses
 from fourier_format.adapter import Adapter, Array
+from fourier_format.errors import TargetNotFoundError, Violation
 from fourier_format.fingerprint import samples_of
 from fourier_format.kinds import canonical_matrix
 
@@ -88,6 +89,10 @@ class Candidates:
         ]
         return found + list(dict.fromkeys(further))
 
+    def are_one_weight(self, candidates: Sequence[Candidate]) -> bool:
+        """Whether one module has all the candidates, and they all read the same values."""
+        return len({c.module for c in candidates}) == 1 and self.equal(candidates)
+
     def equal(self, candidates: Sequence[Candidate]) -> bool:
         """Whether the candidates all read the same values."""
         uses = {(c.use.initializer, c.use.layout): c.use for c in candidates}
@@ -107,6 +112,13 @@ class Candidates:
 def _candidate(model: Model, use: Use) -> Candidate:
     module, source = evidence.module_of(model, use) or (None, None)
     return Candidate(use, module, source)
+
+
+def ambiguous(name: str, found: Sequence[Candidate]) -> TargetNotFoundError:
+    """Returns the error for a name of the adapter that several weights have."""
+    problem = f"could be any of {', '.join(str(c) for c in found[:4])}"
+    advice = "say which one with --map"
+    return TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, advice=advice))
 
 
 def module_names(adapter: Adapter) -> set[str]:

@@ -86,7 +86,7 @@ def _only(
     target: Target, found: list[Candidate], proven: tuple[str, ...], candidates: Candidates
 ) -> Match:
     """Several uses are one target's only if one module has them all, with one weight."""
-    if len({c.module for c in found}) > 1 or not candidates.equal(found):
+    if not candidates.are_one_weight(found):
         raise TargetNotFoundError(
             Violation(
                 "E-TARGET-AMBIGUOUS",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map, MapEntry
-from fourier_converters.onnx.candidates import Candidate, Candidates, by_map
+from fourier_converters.onnx.candidates import Candidate, Candidates, ambiguous, by_map
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.tensors import FLOATS
 from fourier_converters.onnx.uses import Use
@@ -94,10 +94,8 @@ def _match(
     layout = _framework_layout(name, values, adapter, entry, uses)
     if any(_placed(values, layout, c.use) is None for c in uses):
         raise _wrong_shape(name, values, uses)
-    if len({c.module for c in uses}) > 1 or not candidates.equal(uses):
-        problem = f"could be any of {', '.join(str(c) for c in uses[:4])}"
-        advice = "say which with --map"
-        raise TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, advice=advice))
+    if not candidates.are_one_weight(uses):
+        raise ambiguous(name, uses)
     return Replaced(name, values, tuple(uses), f"replaced, by {source}", layout)
 
 
