@@ -7,6 +7,7 @@ NumPy only; no framework is imported, and SciPy and jsonschema where they are fi
 """
 
 from fourier_format.adapter import Adapter, EntrySet, Fingerprints, Sampling, Target
+from fourier_format.combination import combine
 from fourier_format.errors import FourierFormatError, InvalidAdapterError
 from fourier_format.files import from_bytes, load, save, to_bytes
 from fourier_format.transforms import delta_weight
@@ -19,6 +20,7 @@ __all__ = [
     "InvalidAdapterError",
     "Sampling",
     "Target",
+    "combine",
     "delta_weight",
     "from_bytes",
     "load",

@@ -69,6 +69,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-USE-CLAIMED": CodeInfo("-", "two targets claim the same use of a weight"),
     "E-REPLACEMENT-SHAPE": CodeInfo("-", "a replacement and the base's tensor differ in shape"),
     "E-REPLACEMENT-NOT-FOUND": CodeInfo("-", "a replacement's tensor was not found in the base"),
+    "E-REPLACEMENT-CONFLICT": CodeInfo("-", "adapters to combine replace a tensor differently"),
     "E-MAP": CodeInfo("-", "the map file is not valid"),
 }
 """Every stable code. The clause is that of spec/fourier-format-1.0.md, "-" where none applies."""

@@ -100,6 +100,13 @@ def stack(prints: Sequence[Fingerprint]) -> Fingerprints:
     )
 
 
+def row_of(prints: Fingerprints, row: int) -> Fingerprint:
+    """Returns the fingerprint of the target in `row` of its entry set."""
+    return Fingerprint(
+        prints.dtype, prints.samples[row], float(prints.norm[row]), prints.sha256[row]
+    )
+
+
 def without_fingerprints(adapter: Adapter) -> Adapter:
     """Returns the adapter as if nothing were known of its base's weights."""
     sets = tuple(replace(entry_set, fingerprints=None) for entry_set in adapter.entry_sets)
