@@ -1,0 +1,64 @@
+"""Copies files and parts of them inside the kernel where it can: shared, or at least not read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO, Final
+
+from fourier_format.atomic import os_errors
+from fourier_format.errors import FileAccessError, Violation
+
+_CHUNK: Final = 2**24
+"""Bytes at a time where the kernel refuses to copy."""
+
+
+def copy_file(source: Path, target: IO[bytes]) -> None:
+    """Append the bytes of the file at `source` to `target`.
+
+    Raises:
+        FileAccessError: `source` cannot be read, or changed meanwhile.
+        OSError: `target` cannot be written.
+    """
+    with os_errors(source, "read"):
+        size = source.stat().st_size
+    copy_range(source, 0, size, target)
+
+
+def copy_range(source: Path, start: int, length: int, target: IO[bytes]) -> None:
+    """Append `length` bytes of the file at `source`, from `start` on, to `target`.
+
+    Raises:
+        FileAccessError: `source` cannot be read, or is shorter.
+        OSError: `target` cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        with os_errors(source, "read"):
+            file = stack.enter_context(source.open("rb", buffering=0))
+            file.seek(start)
+        before = target.seek(0, os.SEEK_END)
+        left = length - _copied_by_kernel(file, target, length)
+        target.seek(0, os.SEEK_END)
+        while left > 0:
+            with os_errors(source, "read"):
+                data = file.read(min(left, _CHUNK))
+            if not data:
+                break
+            target.write(data)
+            left -= len(data)
+        if target.seek(0, os.SEEK_END) != before + length:
+            problem = "the base's data changed or could not be read while it was copied"
+            raise FileAccessError(Violation("E-IO", str(source), problem))
+
+
+def _copied_by_kernel(source: IO[bytes], target: IO[bytes], length: int) -> int:
+    """Returns how many bytes were copied; some file systems refuse, or stop early."""
+    copied = 0
+    with contextlib.suppress(OSError, AttributeError):
+        while copied < length:
+            done = os.copy_file_range(source.fileno(), target.fileno(), length - copied)
+            if done == 0:
+                break
+            copied += done
+    return copied
