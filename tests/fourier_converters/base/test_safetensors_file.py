@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fourier_converters.base.safetensors_file import SafetensorsFile
+from fourier_converters.base.safetensors_file import SafetensorsFile, Stored
 from fourier_format.containers.safetensors import encode_plain
 from fourier_format.errors import FileAccessError, FourierFormatError, UnsupportedError
 from tests.fourier_converters.graphs import weight
@@ -100,6 +100,48 @@ def test_a_broken_header_is_one_error(header: Any, tmp_path: Path) -> None:
         SafetensorsFile(path).tensor("t")
 
     assert len(caught.value.violations) == 1
+
+
+def two(first: tuple[int, int], second: tuple[int, int]) -> dict[str, Any]:
+    return {
+        name: {"dtype": "U8", "shape": [stop - start], "data_offsets": [start, stop]}
+        for name, (start, stop) in (("a", first), ("b", second))
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((0, 8), (7, 9)), ((7, 9), (0, 8)), ((0, 16), (2, 3)), ((2, 3), (0, 16)), ((4, 8), (4, 8))],
+)
+def test_tensors_that_overlap_are_refused(
+    first: tuple[int, int], second: tuple[int, int], tmp_path: Path
+) -> None:
+    """What is written over the one would change the other."""
+    path = write(tmp_path / "x", two(first, second))
+
+    with pytest.raises(UnsupportedError, match=r"'[ab]' and '[ab]' overlap"):
+        SafetensorsFile(path)
+
+
+@pytest.mark.parametrize("second", [(8, 16), (9, 16), (8, 8), (3, 3), (0, 0)])
+def test_neighbours_holes_and_empty_tensors_do_not_overlap(
+    second: tuple[int, int], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "x", two((0, 8), second))
+
+    assert SafetensorsFile(path).names == ["a", "b"]
+
+
+def test_a_tensor_of_an_unknown_dtype_has_a_place_and_no_values(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", entry(dtype="F8_E4M3") | {"__metadata__": {"format": "pt"}})
+
+    file = SafetensorsFile(path)
+
+    data = path.stat().st_size - 16
+    assert file.stored["t"] == Stored("F8_E4M3", (2, 2), data, data + 16)
+    assert file.metadata == {"format": "pt"}
+    with pytest.raises(UnsupportedError, match="has the dtype 'F8_E4M3', which is not supported"):
+        file.tensor("t")
 
 
 def test_metadata_that_is_no_object_does_no_harm(tmp_path: Path) -> None:
