@@ -94,12 +94,16 @@ def write_bytes(path: Path, data: bytes, overwrite: bool = False) -> None:
         file.write(data)
 
 
-def lock(file: IO[bytes]) -> bool:
-    """Returns whether this process now holds the lock of `file`; False if another does."""
+def lock(file: IO[bytes] | int) -> bool:
+    """Returns whether this process now holds the lock of `file`; False if another does.
+
+    Args:
+        file: An open file, or the descriptor of a directory.
+    """
     if fcntl is None:
         return False
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -54,3 +54,17 @@ def canonical_matrix(
     transposed = np.transpose(stored, order)
     out = math.prod(transposed.shape[:out_axes])
     return transposed.reshape(out, -1)  # (out, in)
+
+
+def stored_form(matrix: Array, kind: str, layout: str, shape: tuple[int, ...]) -> Array:
+    """Returns a canonical `matrix` as a base stores it: what `canonical_matrix` undoes; a view.
+
+    Args:
+        matrix: (out, in).
+        kind: A key of `LAYOUTS`.
+        layout: A key of `LAYOUTS[kind]`.
+        shape: The stored weight's shape, whose canonical matrix has the shape of `matrix`.
+    """
+    order = LAYOUTS[kind][layout]
+    transposed = matrix.reshape([shape[axis] for axis in order])  # (out, in) -> (out..., in...)
+    return np.transpose(transposed, np.argsort(order))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourier_format.errors import UsageError
-from fourier_format.kinds import LAYOUTS, canonical_matrix
+from fourier_format.kinds import LAYOUTS, canonical_matrix, stored_form
 
 RNG = np.random.default_rng(1)
 
@@ -73,6 +73,17 @@ def test_a_matrix_is_a_view_where_it_can_be() -> None:
     weight = RNG.random((3, 5))
 
     assert np.shares_memory(canonical_matrix(weight, "linear", "in_out"), weight)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"), [(kind, layout) for kind in LAYOUTS for layout in LAYOUTS[kind]]
+)
+def test_a_matrix_goes_back_into_the_form_that_it_came_from(kind: str, layout: str) -> None:
+    stored = RNG.random((2, 3, 5, 7)[: len(LAYOUTS[kind][layout])])
+
+    back = stored_form(canonical_matrix(stored, kind, layout), kind, layout, stored.shape)
+
+    assert np.array_equal(back, stored)
 
 
 @pytest.mark.parametrize("kind", sorted(LAYOUTS))

@@ -1,0 +1,164 @@
+"""A directory that is whole or absent: written beside its place, synced, then renamed.
+
+One in the making is `.<name>.<token>.partial`, locked while its writer lives. One that is being
+replaced is `.<name>.<token>.replaced` from the moment at which the new one takes its name until it
+is removed; what a killed run leaves of either is put right by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from fourier_format.atomic import lock, os_errors, refuse_existing, sync_directory
+from fourier_format.errors import FileAccessError, OutputExistsError, Violation
+
+_TRIES: Final = 8
+
+
+@contextlib.contextmanager
+def staged_directory(path: Path, files: Collection[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yields a new directory that becomes `path` when the block ends well.
+
+    On any exception, Ctrl-C included, nothing is left behind and `path` is as it was.
+
+    Args:
+        path: The directory to make.
+        files: What will be in it: paths relative to it, with "/".
+        overwrite: Whether `path` may exist; it must then hold nothing but such files, for a
+            directory with anything else in it is someone's, and never removed.
+
+    Raises:
+        OutputExistsError: `path` exists, and `overwrite` is false or it holds other files.
+        FileAccessError: Writing failed.
+    """
+    with os_errors(path, "write"):
+        if path.parent.is_dir():
+            _put_right(path)
+        refuse_existing(path, overwrite)
+        _refuse_others(path, files)
+        temporary, descriptor = _create(path)
+        try:
+            yield temporary
+            _sync(temporary)
+            refuse_existing(path, overwrite)  # it may have changed since
+            _refuse_others(path, files)
+            _publish(temporary, path)
+        finally:
+            _remove(_replaced(temporary))
+            _remove(temporary)
+            os.close(descriptor)
+    sync_directory(path.parent)
+
+
+def files_in(directory: Path) -> list[str]:
+    """Returns the files below `directory`, relative and with "/"; links are files, never entered.
+
+    An empty directory counts as one file, with a "/" at its end.
+    """
+    found = []
+    for folder, folders, names in os.walk(directory):
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
+        found += [(here / name).relative_to(directory).as_posix() for name in [*names, *links]]
+        if not folders and not names and here != directory:
+            found.append(f"{here.relative_to(directory).as_posix()}/")
+    return sorted(found)
+
+
+def _refuse_others(path: Path, files: Collection[str]) -> None:
+    """Refuse to replace what is no older version of the directory."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        problem = "the output is a directory, and something else has its name"
+        raise FileAccessError(Violation("E-IO", str(path), problem))
+    others = sorted(set(files_in(path)) - set(files)) if path.exists() else []
+    if others:
+        problem = "the output holds files that are not of this result, and are not removed"
+        got = ", ".join(others[:3])
+        advice = "choose another name with -o, or remove it yourself"
+        raise OutputExistsError(
+            Violation("E-OUTPUT-EXISTS", str(path), problem, got, advice=advice)
+        )
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give the new directory its name; one that has it keeps another until then, to go back to."""
+    old = _replaced(temporary)
+    try:
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+    _remove(old)
+
+
+def _replaced(partial: Path) -> Path:
+    """Returns where the old directory waits while the new one in `partial` takes its name."""
+    return partial.with_suffix(".replaced")
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    """Make all of a directory durable."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with (Path(folder) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(folder))
+
+
+def _create(path: Path) -> tuple[Path, int]:
+    """Returns a new directory beside `path` and the descriptor that holds its lock.
+
+    In the moment before it is locked another run may take it for an orphan: then another is made.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY)
+        if (lock(descriptor) and temporary.exists()) or not tries_left:
+            break
+        os.close(descriptor)
+        _remove(temporary)
+    return temporary, descriptor
+
+
+def _put_right(path: Path) -> None:
+    """Remove what killed runs with this output left, after what they replaced has its name back."""
+    pattern = re.compile(rf"(\.{re.escape(path.name)}\.[0-9a-f]{{12}})\.(partial|replaced)")
+    names = [other.name for other in path.parent.iterdir()]
+    for stem in sorted({match.group(1) for match in map(pattern.fullmatch, names) if match}):
+        partial = path.with_name(f"{stem}.partial")
+        old = _replaced(partial)
+        if partial.name in names:
+            if not _is_orphan(partial):
+                continue
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+        _remove(old)  # where it was alone, the new directory had its name already
+        _remove(partial)
+
+
+def _is_orphan(partial: Path) -> bool:
+    """Whether nobody is writing this directory any more."""
+    if partial.is_symlink() or not partial.is_dir():
+        return False
+    try:
+        descriptor = os.open(partial, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return lock(descriptor)
+    finally:
+        os.close(descriptor)
