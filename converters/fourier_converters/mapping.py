@@ -20,15 +20,17 @@ class MapEntry:
 
     Attributes:
         weight: The name of a tensor in a safetensors base.
-        initializer: The name of an ONNX initializer; all its uses are meant.
-        node: The name of an ONNX node; its use alone is meant.
+        initializers: The names of ONNX initializers; all their uses are meant.
+        nodes: The names of ONNX nodes, of their first outputs where they have none.
+        rows: Of a packed weight the rows (out) that are meant, the end excluded.
         layout: "out_in" or "in_out", as the base stores it.
         skip: Leave it out of the result.
     """
 
     weight: str | None = None
-    initializer: str | None = None
-    node: str | None = None
+    initializers: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    rows: tuple[int, int] | None = None
     layout: str | None = None
     skip: bool = False
 
@@ -67,13 +69,14 @@ class Map:
         Raises:
             UsageError: E-MAP.
         """
-        unusable = ("weight",) if onnx else ("initializer", "node")
+        for_graphs = {"initializers": "initializer", "nodes": "node", "rows": "rows"}
+        unusable = {"weight": "weight"} if onnx else for_graphs
         kind = "an ONNX base" if onnx else "a safetensors base"
         found = [
             Violation("E-MAP", f"{path}, targets.{name}.{key}", f"means nothing for {kind}")
             for name, entry in self.targets.items()
-            for key in unusable
-            if getattr(entry, key) is not None
+            for field_name, key in unusable.items()
+            if getattr(entry, field_name)
         ]
         if found:
             raise UsageError(found)
@@ -114,11 +117,27 @@ def read_map(path: Path) -> Map:
         raise UsageError(Violation("E-MAP", violation.where, violation.problem)) from None
     _check(value, path)
     return Map(
-        targets={name: MapEntry(**entry) for name, entry in value.get("targets", {}).items()},
-        replacements={
-            name: MapEntry(**entry) for name, entry in value.get("replacements", {}).items()
-        },
+        targets={name: _entry(entry) for name, entry in value.get("targets", {}).items()},
+        replacements={name: _entry(entry) for name, entry in value.get("replacements", {}).items()},
         layout=value.get("layout"),
+    )
+
+
+def _entry(value: dict[str, Any]) -> MapEntry:
+    """Returns the entry; what `--explain` wrote of its reasons is for people."""
+
+    def names(key: str) -> tuple[str, ...]:
+        given = value.get(key, [])
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    first, end = value.get("rows", (0, 0))
+    return MapEntry(
+        weight=value.get("weight"),
+        initializers=names("initializer"),
+        nodes=names("node"),
+        rows=(first, end) if "rows" in value else None,
+        layout=value.get("layout"),
+        skip=value.get("skip", False),
     )
 
 

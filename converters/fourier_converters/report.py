@@ -22,6 +22,7 @@ class Row:
         shape: (out, in), or a replacement's shape.
         n: The number of coefficients; None for a replacement.
         relative_change: Norm of the delta weight over the weight's; None where not computed.
+        kept: The share of the change that the result carries, where that is not all of it.
     """
 
     target: str
@@ -30,6 +31,7 @@ class Row:
     shape: str
     n: int | None
     relative_change: float | None
+    kept: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Report:
 
     def __str__(self) -> str:
         """The table, then what was skipped and noted."""
-        header = ("target", "found in", "evidence", "shape", "n", "change")
+        header = ("target", "found in", "evidence", "shape", "n", "change", "kept")
         lines = []
         if self.rows:
             cells = [
@@ -69,6 +71,7 @@ class Report:
                     row.shape,
                     "" if row.n is None else str(row.n),
                     "" if row.relative_change is None else f"{row.relative_change:.3g}",
+                    "" if row.kept is None else f"{row.kept:.1%}",
                 )
                 for row in self.rows
             ]

@@ -22,19 +22,21 @@ def written(folder: Path, value: Any) -> Path:
 
 
 def test_a_map_says_what_it_says(tmp_path: Path) -> None:
-    value = {
+    value: dict[str, Any] = {
         "layout": "in_out",
         "targets": {"a": {"initializer": "x"}, "b": {"node": "n"}, "c": {"skip": True}},
         "replacements": {"h.weight": {"initializer": "y", "layout": "out_in"}},
     }
+    value["targets"]["d"] = {"node": ["n", "m"], "rows": [0, 8], "explanation": {"found": 1}}
 
     found = read_map(written(tmp_path, value))
 
     assert found.layout == "in_out"
-    assert found.target("a") == MapEntry(initializer="x")
-    assert found.target("b") == MapEntry(node="n")
+    assert found.target("a") == MapEntry(initializers=("x",))
+    assert found.target("b") == MapEntry(nodes=("n",))
     assert found.target("c") == MapEntry(skip=True)
-    assert found.replacement("h.weight") == MapEntry(initializer="y", layout="out_in")
+    assert found.target("d") == MapEntry(nodes=("n", "m"), rows=(0, 8))
+    assert found.replacement("h.weight") == MapEntry(initializers=("y",), layout="out_in")
     assert found.target("h.weight") == found.replacement("a") == MapEntry()
 
 
@@ -64,6 +66,8 @@ def test_the_schema_is_itself_valid() -> None:
         ({"targets": {"a": {"skip": 1}}}, "$.targets.a.skip"),
         ({"targets": {"a": {"initialiser": "x"}}}, "$.targets.a"),
         ({"targets": {"a": {"initializer": 3}}}, "$.targets.a.initializer"),
+        ({"targets": {"a": {"node": []}}}, "$.targets.a.node"),
+        ({"targets": {"a": {"rows": [4]}}}, "$.targets.a.rows"),
         ({"replacements": {"a": {"layout": "oi"}}}, "$.replacements.a.layout"),
     ],
 )
@@ -106,11 +110,18 @@ def test_a_map_is_strict_json(text: str, problem: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("onnx", "field"), [(True, "weight"), (False, "initializer"), (False, "node")]
+    ("onnx", "field", "entry"),
+    [
+        (True, "weight", MapEntry(weight="x")),
+        (False, "initializer", MapEntry(initializers=("x",))),
+        (False, "node", MapEntry(nodes=("x",))),
+        (False, "rows", MapEntry(rows=(0, 4))),
+    ],
 )
-def test_a_field_that_means_nothing_for_the_base_is_refused(onnx: bool, field: str) -> None:
-    stated: dict[str, Any] = {field: "x"}
-    found = Map(targets={"a": MapEntry(**stated), "b": MapEntry(layout="out_in")})
+def test_a_field_that_means_nothing_for_the_base_is_refused(
+    onnx: bool, field: str, entry: MapEntry
+) -> None:
+    found = Map(targets={"a": entry, "b": MapEntry(layout="out_in")})
 
     with pytest.raises(UsageError) as caught:
         found.check_fields(onnx, "map.json")
@@ -138,6 +149,6 @@ def test_names_that_the_adapter_does_not_have_are_all_refused() -> None:
 
 
 def test_names_that_the_adapter_has_are_accepted() -> None:
-    found = Map(targets={"a": MapEntry(skip=True)}, replacements={"h": MapEntry(node="n")})
+    found = Map(targets={"a": MapEntry(skip=True)}, replacements={"h": MapEntry(nodes=("n",))})
 
     found.check_names({"a", "b"}, {"h"}, "map.json")

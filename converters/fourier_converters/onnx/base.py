@@ -9,7 +9,6 @@ from fourier_converters.base.protocol import BaseWeight
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.candidates import Candidates, ambiguous, by_map
 from fourier_converters.onnx.model import Model
-from fourier_converters.onnx.tensors import TensorReader
 from fourier_format.adapter import Array
 from fourier_format.errors import TargetNotFoundError, Violation
 
@@ -22,7 +21,7 @@ class OnnxBase:
         model = Model(path)
         self._path = path
         self._mapping = mapping
-        self._candidates = Candidates(model, TensorReader(path), names)
+        self._candidates = Candidates(model, names)
 
     @property
     def description(self) -> dict[str, str]:
@@ -33,8 +32,8 @@ class OnnxBase:
         """Returns the weight that the linear operator of `module` reads; `saved` is not needed."""
         del saved  # a graph has every weight that it computes with
         entry = self._mapping.target(module)
-        pool = self._candidates.linear()
-        if entry.initializer is not None or entry.node is not None:
+        pool = self._candidates.of_kind("linear")
+        if entry.initializers or entry.nodes:
             found, source = by_map(entry, pool, self._candidates.model), "map"
         else:
             found = self._candidates.named(module, pool)
@@ -43,11 +42,11 @@ class OnnxBase:
             raise self._not_found(module)
         if not self._candidates.are_one_weight(found):
             raise ambiguous(module, found)
-        use = found[0].use
-        return BaseWeight(self._candidates.values(use), f"{use.initializer} (by {source})")
+        first = found[0]
+        return BaseWeight(self._candidates.values(first), f"{first.place} (by {source})")
 
     def _not_found(self, module: str) -> TargetNotFoundError:
-        known = sorted({c.module for c in self._candidates.linear() if c.module})
+        known = sorted({c.module for c in self._candidates.of_kind("linear") if c.module})
         got = f"{self._path} with {len(known)} linear layers"
         if known:
             got += f", such as {', '.join(known[:3])}"

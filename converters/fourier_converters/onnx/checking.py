@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.matching import Match
-from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Fingerprints
 from fourier_format.errors import BaseMismatchError, Violation
 from fourier_format.fingerprint import NORM_TOLERANCE, frobenius_norm, sha256_of
@@ -24,12 +23,16 @@ def check_norms(adapter: Adapter, matches: Sequence[Match], candidates: Candidat
         BaseMismatchError: E-BASE-MISMATCH.
     """
     found = []
-    for match, prints, use in _weights(adapter, matches):
+    for match, prints, candidate in _weights(adapter, matches):
+        if candidate.use.quantized is not None:
+            continue
+        dtype = candidate.use.origin.dtype
         norm = float(prints.norm[match.target.row])
-        got = frobenius_norm(candidates.values(use))
-        same = prints.dtype == use.dtype
-        if not math.isclose(got, norm, rel_tol=NORM_TOLERANCE if same else _ROUNDED[use.dtype]):
-            found.append(_mismatch(match, use, "norm", f"{got:.9g}", f"{norm:.9g}"))
+        got = frobenius_norm(candidates.values(candidate))
+        candidates.model.reader.files.release()
+        tolerance = NORM_TOLERANCE if prints.dtype == dtype else _ROUNDED[dtype]
+        if not math.isclose(got, norm, rel_tol=tolerance):
+            found.append(_mismatch(match, candidate, "norm", f"{got:.9g}", f"{norm:.9g}"))
     if found:
         raise BaseMismatchError(found)
 
@@ -42,16 +45,19 @@ def check_full(adapter: Adapter, matches: Sequence[Match], candidates: Candidate
     """
     found, notes = [], []
     seen = set()
-    for match, prints, use in _weights(adapter, matches):
+    for match, prints, candidate in _weights(adapter, matches):
         seen.add(match.target.name)
-        if prints.dtype != use.dtype:
-            text = f"the graph holds {use.dtype} and the fingerprint is of {prints.dtype}"
+        quantized, dtype = candidate.use.quantized, candidate.use.origin.dtype
+        if prints.dtype != dtype or quantized is not None:
+            held = dtype if quantized is None else quantized.scheme
+            text = f"the graph holds {held} and the fingerprint is of {prints.dtype}"
             notes.append(f"{match.target.name}: SHA-256 not comparable, {text}")
             continue
         expected = prints.sha256[match.target.row].tobytes().hex()
-        got = sha256_of(candidates.values(use)).tobytes().hex()
+        got = sha256_of(candidates.values(candidate)).tobytes().hex()
+        candidates.model.reader.files.release()
         if got != expected:
-            found.append(_mismatch(match, use, "SHA-256", got, expected))
+            found.append(_mismatch(match, candidate, "SHA-256", got, expected))
     if found:
         raise BaseMismatchError(found)
     without = [m.target.name for m in matches if m.target.name not in seen]
@@ -60,21 +66,21 @@ def check_full(adapter: Adapter, matches: Sequence[Match], candidates: Candidate
 
 def _weights(
     adapter: Adapter, matches: Sequence[Match]
-) -> Iterator[tuple[Match, Fingerprints, Use]]:
+) -> Iterator[tuple[Match, Fingerprints, Candidate]]:
     """Yields each distinct stored weight that a fingerprinted target means."""
     for match in matches:
         prints = adapter.entry_set(match.target).fingerprints
         if prints is not None:
-            uses = {c.use.initializer: c.use for c in match.uses}
-            for use in uses.values():
-                yield match, prints, use
+            distinct = {(c.use.value, c.rows): c for c in match.uses}
+            for candidate in distinct.values():
+                yield match, prints, candidate
 
 
-def _mismatch(match: Match, use: Use, what: str, got: str, expected: str) -> Violation:
+def _mismatch(match: Match, candidate: Candidate, what: str, got: str, expected: str) -> Violation:
     return Violation(
         "E-BASE-MISMATCH",
         match.target.name,
-        f"{use.initializer} has another {what} than the weight that was trained on",
+        f"{candidate.place} has another {what} than the weight that was trained on",
         got,
         expected,
         "use the base that the adapter was trained on, not a fine-tune of it",

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from fourier_converters.mapping import Map
 from fourier_converters.naming import Renaming
-from fourier_converters.onnx.candidates import Candidates, module_names
+from fourier_converters.onnx.applying import (
+    Outcome,
+    Plan,
+    Progress,
+    QuantizedMode,
+    apply,
+    make_plan,
+)
+from fourier_converters.onnx.candidates import Candidate, Candidates, module_names
 from fourier_converters.onnx.checking import check_full, check_norms
 from fourier_converters.onnx.matching import Match, match_targets
-from fourier_converters.onnx.merging import Change, Merged, compute, plan_changes
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.replacing import Replaced, match_replacements
 from fourier_converters.onnx.sharing import refuse_unclear_readers
-from fourier_converters.onnx.tensors import TensorReader
+from fourier_converters.onnx.stores import Discarding, Store
 from fourier_converters.onnx.writing import write_merged
 from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, Row
@@ -22,8 +31,76 @@ from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UsageError, Violation
 
-Progress = Callable[[str], None]
-"""Told what is being worked on."""
+_WHICH_WEIGHT: Final = (
+    "on a quantised base the fingerprint proves which weight it is, not which checkpoint"
+)
+ExternalData = Literal["copy", "reference"]
+EXTERNAL_DATA: Final[tuple[ExternalData, ...]] = ("copy", "reference")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Everything that is known before anything is computed or written.
+
+    Attributes:
+        adapter: The adapter.
+        candidates: The base's uses.
+        matches: Where each target lies.
+        replaced: Where each replacement goes.
+        plan: What is going to be done.
+        skipped: What the map leaves out.
+        notes: What the user should know.
+    """
+
+    adapter: Adapter
+    candidates: Candidates
+    matches: tuple[Match, ...]
+    replaced: tuple[Replaced, ...]
+    plan: Plan
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def apply(self, store: Store, progress: Progress | None = None) -> Outcome:
+        """Change the opened base's protobuf, all new values given to `store`."""
+        return apply(self.plan, self.adapter, self.candidates, store, progress or (lambda _: None))
+
+    def report(self, output: str, outcome: Outcome) -> Report:
+        """Returns what was found where, and what was measured on the way."""
+        rows = [_row(match, self.adapter, outcome) for match in self.matches]
+        rows += [_replaced_row(replacement) for replacement in self.replaced]
+        return Report(output, tuple(rows), self.skipped, self.notes)
+
+
+def find(
+    adapter: Adapter,
+    base: Path,
+    *,
+    mapping: Map | None = None,
+    quantized: QuantizedMode = "live",
+    verify_full: bool = False,
+) -> Found:
+    """Returns where `adapter` goes in the ONNX model at `base`, all of it checked.
+
+    Raises:
+        TargetNotFoundError: A target or replacement was not found, or not uniquely.
+        BaseMismatchError: The base is not the one that the adapter was trained on.
+        UnsupportedError: The base is of a sort that is not supported.
+        FileAccessError: The base cannot be read.
+    """
+    mapping = mapping or Map()
+    model = Model(base)
+    candidates = Candidates(model, module_names(adapter))
+    matches = match_targets(adapter, candidates, mapping)
+    replaced = match_replacements(adapter, candidates, mapping)
+    check_norms(adapter, matches, candidates)
+    notes = check_full(adapter, matches, candidates) if verify_full else []
+    refuse_unclear_readers(matches, replaced, candidates)
+    plan = make_plan(matches, replaced, model, quantized)
+    notes += [str(r) for r in candidates.renamings if r != Renaming()]
+    notes += _notes(adapter, matches, plan, model)
+    return Found(
+        adapter, candidates, tuple(matches), tuple(replaced), plan, mapping.skipped, tuple(notes)
+    )
 
 
 def to_onnx(
@@ -32,8 +109,11 @@ def to_onnx(
     output: Path,
     *,
     mapping: Map | None = None,
+    quantized: QuantizedMode = "live",
+    external_data: ExternalData = "copy",
     verify_full: bool = False,
     overwrite: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Write the ONNX model at `base` with `adapter` merged into it; the base is only read.
@@ -43,8 +123,14 @@ def to_onnx(
         base: The .onnx file; external data lies beside it.
         output: The .onnx file to write; its data, if the base has external data, beside it.
         mapping: What the user says of where weights lie.
+        quantized: What becomes of targets whose weights are quantised: "live" adds an exact branch
+            in full precision beside each, "requantize" rounds to the base's codes, "refuse" is an
+            error.
+        external_data: "copy" makes a model that stands alone; "reference" writes the new values and
+            the graph only, which must lie in the base's directory or above it.
         verify_full: Compare the SHA-256 of every adapted weight, not only samples and norms.
         overwrite: Whether `output` may exist.
+        dry_run: Do everything but write.
         progress: Called before each target's work.
 
     Returns:
@@ -55,46 +141,43 @@ def to_onnx(
         BaseMismatchError: The base is not the one that the adapter was trained on.
         UnsupportedError: The base is of a sort that is not supported.
         OutputExistsError: `output` exists and `overwrite` is false.
-        UsageError: `output` is one of the base's files.
+        UsageError: `output` is one of the base's files, or lies where it cannot refer to them.
         FileAccessError: Reading or writing failed.
     """
-    mapping = mapping or Map()
     refuse_input(output, base)
-    refuse_existing(output, overwrite)
-    _refuse_unwritable_name(output)
-    model, reader = Model(base), TensorReader(base)
-    candidates = Candidates(model, reader, module_names(adapter))
-    matches = match_targets(adapter, candidates, mapping)
-    replaced = match_replacements(adapter, candidates, mapping)
-    check_norms(adapter, matches, candidates)
-    notes = check_full(adapter, matches, candidates) if verify_full else []
-    refuse_unclear_readers(matches, replaced, candidates)
-    changes = plan_changes(matches, replaced, candidates)
-    sizes: dict[str, float] = {}
-    merged = _merged(changes, adapter, candidates, sizes, progress)
-    added = [r for r in replaced if r.added]
-    write_merged(model, reader, merged, added, output, overwrite=overwrite)
-    rows = [_row(match, adapter, sizes) for match in matches]
-    rows += [_replaced_row(replacement) for replacement in replaced]
-    notes += [str(r) for r in candidates.renamings if r != Renaming()]
-    return Report(str(output), tuple(rows), mapping.skipped, tuple(notes))
+    if not dry_run:
+        refuse_existing(output, overwrite)
+        _refuse_unwritable_name(output)
+    found = find(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
+    outcomes: list[Outcome] = []
+    model = found.candidates.model
+
+    def changed(store: Store) -> None:
+        outcomes.append(found.apply(store, progress))
+
+    if dry_run:
+        changed(Discarding(model))
+    else:
+        write_merged(
+            model, changed, output, reference=external_data == "reference", overwrite=overwrite
+        )
+    return found.report(str(output), outcomes[0])
 
 
-def _merged(
-    changes: Sequence[Change],
-    adapter: Adapter,
-    candidates: Candidates,
-    sizes: dict[str, float],
-    progress: Progress | None,
-) -> Iterator[tuple[Change, Merged]]:
-    """Yields the changes one by one, computed; notes in `sizes` how large each target's is."""
-    for change in changes:
-        if progress is not None:
-            progress(change.use.initializer)
-        merged = compute(change, adapter, candidates)
-        if change.target is not None and merged.relative_change is not None:
-            sizes[change.target.name] = merged.relative_change
-        yield change, merged
+def _notes(adapter: Adapter, matches: Sequence[Match], plan: Plan, model: Model) -> list[str]:
+    notes = []
+    if model.inlined:
+        notes.append(f"functions that hold weights were inlined: {', '.join(model.inlined)}")
+    quantised = [m for m in matches if m.uses[0].use.quantized is not None]
+    if quantised:
+        schemes = sorted(
+            {m.uses[0].use.quantized.scheme for m in quantised if m.uses[0].use.quantized}
+        )
+        done = "got a branch in full precision" if plan.branches else "were requantised"
+        notes.append(f"{len(quantised)} targets on quantised weights {done} ({', '.join(schemes)})")
+        if any(adapter.entry_set(m.target).fingerprints is not None for m in quantised):
+            notes.append(_WHICH_WEIGHT)
+    return notes
 
 
 def _refuse_unwritable_name(output: Path) -> None:
@@ -111,22 +194,23 @@ def _refuse_unwritable_name(output: Path) -> None:
         raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice)) from None
 
 
-def _row(match: Match, adapter: Adapter, sizes: dict[str, float]) -> Row:
+def _row(match: Match, adapter: Adapter, outcome: Outcome) -> Row:
     out, in_ = match.target.shape
     return Row(
         target=match.target.name,
-        found=_found([c.use.initializer for c in match.uses]),
+        found=_found(match.uses),
         evidence=" + ".join(match.evidence),
         shape=f"{out}x{in_}",
         n=adapter.entry_set(match.target).count,
-        relative_change=sizes.get(match.target.name),
+        relative_change=outcome.sizes.get(match.target.name),
+        kept=outcome.survives.get(match.target.name),
     )
 
 
 def _replaced_row(replaced: Replaced) -> Row:
     return Row(
         target=replaced.name,
-        found=_found([c.use.initializer for c in replaced.uses]),
+        found=_found(replaced.uses),
         evidence=replaced.evidence,
         shape="x".join(str(size) for size in replaced.values.shape),
         n=None,
@@ -134,7 +218,7 @@ def _replaced_row(replaced: Replaced) -> Row:
     )
 
 
-def _found(initializers: list[str]) -> str:
-    names = list(dict.fromkeys(initializers))
-    uses = f" ({len(initializers)} uses)" if len(initializers) > 1 else ""
+def _found(candidates: Sequence[Candidate]) -> str:
+    names = list(dict.fromkeys(candidate.place for candidate in candidates))
+    uses = f" ({len(candidates)} uses)" if len(candidates) > 1 else ""
     return ", ".join(names) + uses

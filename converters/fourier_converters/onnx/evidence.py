@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.model import Model, Read, Value
+from fourier_converters.onnx.operators import role
+from fourier_converters.onnx.tracing import trace
 from fourier_converters.onnx.uses import Use
 
 SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"
@@ -20,19 +22,24 @@ NAME_SCOPES: Final = "name scopes"
 NODE_PATH: Final = "node path"
 INITIALIZER_NAME: Final = "initializer name"
 NEIGHBOURING_BIAS: Final = "neighbouring bias"
-_PARAMETER: Final = re.compile(r"\.(weight|bias)(_[A-Za-z0-9]+)?$")
+FUSED_PATH: Final = "path of the fused node's output"
+_PARAMETER: Final = re.compile(r"\.(weight|bias)(_[A-Za-z0-9]+)*$")
+_FUSIONS: Final = frozenset({"MatMulAddFusion", "MatMulScaleFusion", ""})
+"""What ONNX Runtime appends to the name of a node that it made from another."""
+_STEPS: Final = frozenset({"Cast", "Mul", "Reshape", "QuantizeLinear", "DequantizeLinear"})
+"""Operators between a quantised or reshaped product and the addition of its bias."""
 
 
 def module_of(model: Model, use: Use) -> tuple[str, str] | None:
     """Returns the module path of `use` and the source that states it, or None."""
-    node = model.nodes[use.read.node]
+    node = model.node(use.read)
     stated = module_of_node(node)
     if stated is not None:
         return stated[1], stated[0]
     named = _parameter_module(use.initializer)
     if named is not None:
         return named, INITIALIZER_NAME
-    neighbour = next(_bias_modules(model, node), None)
+    neighbour = next(_bias_modules(model, use.read.scope, node), None)
     return None if neighbour is None else (neighbour, NEIGHBOURING_BIAS)
 
 
@@ -42,6 +49,11 @@ def module_of_node(node: Any) -> tuple[str, str] | None:
         if path:
             return source, path
     return None
+
+
+def fused_module(node: Any) -> str | None:
+    """Returns the module around a fused Attention: its output keeps the path of what it was."""
+    return _node_path(node.output[0]) if node.output else None
 
 
 def _scope(node: Any) -> str | None:
@@ -60,6 +72,8 @@ def _scope(node: Any) -> str | None:
 def _node_path(name: str) -> str | None:
     """The TorchScript exporter names nodes "/encoder/layer.0/query/MatMul"."""
     parts = name.strip("/").split("/")
+    while len(parts) > 1 and parts[-1] in _FUSIONS:
+        parts.pop()
     return ".".join(parts[:-1]) if name.startswith("/") and len(parts) > 1 else None
 
 
@@ -73,15 +87,42 @@ def _parameter_module(initializer: str) -> str | None:
     return initializer[: match.start()] or None if match else None
 
 
-def _bias_modules(model: Model, node: Any) -> Iterator[str]:
+def _bias_modules(model: Model, scope: int, node: Any) -> Iterator[str]:
     """Yields the modules of named biases that are added to what `node` computes."""
-    names = list(node.input[2:]) if node.op_type == "Gemm" else []
-    for read in model.reads(node.output[0]):
-        reader = model.nodes[read.node]
-        if reader.op_type == "Add":
-            names += [name for name in reader.input if name != node.output[0]]
+    names = [name for slot, name in enumerate(node.input) if role(node, slot) == "bias"]
+    for read in _added_to(model, Value(scope, node.output[0])):
+        reader = model.node(read)
+        names += [
+            name
+            for slot, name in enumerate(reader.input)
+            if slot != read.slot and _is_added(reader, slot, read.slot)
+        ]
     for name in names:
-        if name in model.initializers and ".bias" in name:
-            module = _parameter_module(name)
+        origin = trace(model, model.resolve(scope, name))
+        if origin is not None and ".bias" in origin.value.name:
+            module = _parameter_module(origin.value.name)
             if module:
                 yield module
+
+
+def _added_to(model: Model, value: Value) -> Iterator[Read]:
+    """Yields the reads of what a node computes, after steps that belong to the product."""
+    values = [value]
+    for _ in range(4):
+        found, values = values, []
+        for at in found:
+            for read in model.reads(at):
+                reader = model.node(read)
+                if reader.op_type in _STEPS:
+                    values.append(Value(read.scope, reader.output[0]))
+                else:
+                    yield read
+
+
+def _is_added(reader: Any, slot: int, own: int) -> bool:
+    """Whether input `slot` of `reader` is a bias added to its input `own`."""
+    if role(reader, slot) != "bias":
+        return False
+    if reader.op_type == "SkipLayerNormalization":
+        return slot == 4
+    return reader.op_type in {"Add", "BiasGelu", "FastGelu"} and own < 2

@@ -1,8 +1,9 @@
-"""Merging: what each changed initializer becomes, computed one at a time.
+"""Merging: what each changed tensor becomes, computed one at a time.
 
-An initializer whose every reader is meant is changed where it lies. One that others read too is
-left alone, and the meant nodes get a tensor of their own, in the layout and dtype that they read.
-Sums for float32 weights are in float32, others in float64 and rounded once, to nearest even.
+A tensor whose every reader is meant is changed where it lies. One that others read too is left
+alone, and the meant nodes get a tensor of their own, as they read it. Quantised weights are not
+changed here (see `branches` and `requantizing`). Sums for float32 weights are in float32, others in
+float64 and rounded once, to nearest even.
 """
 
 from __future__ import annotations
@@ -10,22 +11,43 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.matching import Match
-from fourier_converters.onnx.model import Read
-from fourier_converters.onnx.replacing import Replaced, stored_values
+from fourier_converters.onnx.model import Model, Read
+from fourier_converters.onnx.replacing import Replaced, placed
 from fourier_converters.onnx.uses import Use, readers
+from fourier_converters.onnx.views import View
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.dtypes import round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
 from fourier_format.fingerprint import frobenius_norm
 from fourier_format.transforms import delta_weight
 
-Member = tuple[Use, Target | None, Replaced | None]
-"""A use, with what is added to its weight and what replaces it first."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """What is done to one use's weight, or to some rows of it.
+
+    Attributes:
+        candidate: The use and the rows.
+        target: Whose delta weight is added, if any.
+        replaced: Whose values replace the base's first, if any.
+    """
+
+    candidate: Candidate
+    target: Target | None
+    replaced: Replaced | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes two uses' edits the same."""
+        target = None if self.target is None else self.target.name
+        replaced = None if self.replaced is None else self.replaced.name
+        return self.candidate.rows, target, replaced
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,80 +57,84 @@ class Change:
     Attributes:
         use: One of the uses, all alike in how they read.
         reads: The inputs that read it.
-        target: Whose delta weight is added, if any.
-        replaced: Whose values replace the base's first, if any.
-        in_place: Whether the initializer itself changes; else the reads get a new one.
+        edits: What is done to it; rows of different edits are disjoint.
+        in_place: Whether the stored tensor itself changes; else the reads get a new one.
     """
 
     use: Use
     reads: tuple[Read, ...]
-    target: Target | None
-    replaced: Replaced | None
+    edits: tuple[Edit, ...]
     in_place: bool
 
     @property
     def dtype(self) -> str:
         """The dtype of the new values."""
-        return self.use.dtype if self.in_place else self.use.operand_dtype
+        origin = self.use.origin
+        return origin.dtype if self.in_place else origin.operand_dtype
 
     @property
-    def layout(self) -> str | None:
-        """The layout of the new values."""
-        return self.use.layout if self.in_place else self.use.operand_layout
+    def view(self) -> View:
+        """From the new values to the canonical matrix."""
+        if self.in_place:
+            return self.use.view
+        return self.use.operand or View(self.use.origin.view.result)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the new values."""
-        flipped = self.layout != self.use.layout
-        return self.use.shape[::-1] if flipped else self.use.shape
+        return self.view.shape
 
 
-def plan_changes(
-    matches: Sequence[Match], replaced: Sequence[Replaced], candidates: Candidates
-) -> list[Change]:
-    """Returns the changes that `matches` and `replaced` ask for, none of them computed yet.
+def plan_edits(matches: Sequence[Match], replaced: Sequence[Replaced]) -> list[Edit]:
+    """Returns what is done to which use, none of it computed yet.
 
     Raises:
         TargetNotFoundError: E-USE-CLAIMED: two replacements claim one use.
     """
-    owners: dict[Read, Member] = {}
+    edits: dict[tuple[Read, tuple[int, int] | None], Edit] = {}
     for replacement in (r for r in replaced if not r.added):
         for candidate in replacement.uses:
-            use = candidate.use
-            if use.read in owners:
-                problem = f"{candidate} is claimed by {_name(owners[use.read][2])} too"
+            place = (candidate.use.read, candidate.rows)
+            if place in edits:
+                owner = edits[place].replaced
+                problem = f"{candidate} is claimed by {owner.name if owner else ''} too"
                 raise TargetNotFoundError(Violation("E-USE-CLAIMED", replacement.name, problem))
-            owners[use.read] = (use, None, replacement)
+            edits[place] = Edit(candidate, None, replacement)
     for match in matches:
         for candidate in match.uses:
-            use = candidate.use
-            owners[use.read] = (use, match.target, owners.get(use.read, (use, None, None))[2])
-    groups: dict[tuple[str, str, str], list[Member]] = defaultdict(list)
-    for use, target, replaced_first in owners.values():
-        groups[use.initializer, _name(target), _name(replaced_first)].append(
-            (use, target, replaced_first)
-        )
-    return [change for members in groups.values() for change in _changes(members, candidates)]
+            place = (candidate.use.read, candidate.rows)
+            first = edits[place].replaced if place in edits else None
+            edits[place] = Edit(candidate, match.target, first)
+    return list(edits.values())
 
 
-def _name(owner: Target | Replaced | None) -> str:
-    return "" if owner is None else owner.name
+def plan_changes(edits: Sequence[Edit], model: Model) -> list[Change]:
+    """Returns the changes of tensors that `edits` ask for."""
+    by_read: dict[Read, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        by_read[edit.candidate.use.read].append(edit)
+    groups: dict[tuple[Any, ...], list[list[Edit]]] = defaultdict(list)
+    for members in by_read.values():
+        use = members[0].candidate.use
+        key = (use.value, *sorted((edit.key for edit in members), key=str))
+        groups[key].append(members)
+    return [change for group in groups.values() for change in _changes(group, model)]
 
 
-def _changes(members: Sequence[Member], candidates: Candidates) -> list[Change]:
+def _changes(group: Sequence[list[Edit]], model: Model) -> list[Change]:
     """Returns one change in place where all readers are meant and alike, else one for each form."""
-    use, target, replaced = members[0]
-    reads = tuple(member[0].read for member in members)
-    layouts = {member[0].layout for member in members}
-    everyone = readers(candidates.model, use.initializer)
-    if everyone.reads == set(reads) and not everyone.shown and len(layouts) == 1:
-        return [Change(use, reads, target, replaced, in_place=True)]
-    forms: dict[tuple[str | None, str], list[Use]] = defaultdict(list)
-    for member, _, _ in members:
-        forms[member.operand_layout, member.operand_dtype].append(member)
+    uses = [members[0].candidate.use for members in group]
+    edits, reads = tuple(group[0]), tuple(use.read for use in uses)
+    everyone = readers(model, uses[0].value)
+    meant = everyone.reads == set(reads) and everyone.only_reads
+    if meant and len({use.view for use in uses}) == 1 and uses[0].quantized is None:
+        return [Change(uses[0], reads, edits, in_place=True)]
+    forms: dict[tuple[View | None, str], list[Use]] = defaultdict(list)
+    for use in uses:
+        forms[use.operand, use.origin.operand_dtype].append(use)
     return [
-        Change(uses[0], tuple(u.read for u in uses), target, replaced, in_place=False)
-        for uses in forms.values()
+        Change(alike[0], tuple(u.read for u in alike), edits, in_place=False)
+        for alike in forms.values()
     ]
 
 
@@ -117,13 +143,13 @@ class Merged:
     """A computed change.
 
     Attributes:
-        values: In the change's dtype, layout and shape.
-        relative_change: Frobenius norm of the delta weight over the weight's; None without a
-            delta weight and for a weight of zeros.
+        values: In the change's dtype and shape.
+        sizes: Target -> Frobenius norm of the delta weight over the weight's; a weight of zeros
+            has none.
     """
 
     values: Array
-    relative_change: float | None
+    sizes: dict[str, float]
 
 
 def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
@@ -132,37 +158,39 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
     Raises:
         UnsupportedError: The sum is not finite in the weight's dtype.
     """
-    stored = _before(change, candidates)
     wide = np.float32 if change.dtype == "F32" else np.float64
-    values = stored.astype(wide)
-    relative = None
-    if change.target is not None:
-        delta = delta_weight(adapter, change.target, wide)  # (out, in)
-        placed = delta.T if change.use.layout == "in_out" else delta
-        norm = frobenius_norm(values)
-        relative = frobenius_norm(delta) / norm if norm else None
-        values = np.add(values, placed, out=values)
-    if change.layout != change.use.layout:
-        values = values.T
+    before = candidates.values(Candidate(change.use, None, None))
+    values = np.array(before, wide, order="K", copy=True)  # keeps the order of the file
+    sizes: dict[str, float] = {}
+    for edit in change.edits:
+        rows = edit.candidate.rows
+        part = values if rows is None else values[slice(*rows)]
+        _edit(part, edit, adapter, wide, sizes)
+    return Merged(_rounded(change, change.view.invert(values)), sizes)
+
+
+def _edit(
+    part: Array, edit: Edit, adapter: Adapter, wide: type[Any], sizes: dict[str, float]
+) -> None:
+    """Do `edit` to its rows of a canonical matrix, in place."""
+    if edit.replaced is not None:
+        new = placed(edit.replaced, edit.candidate)
+        if new is not None:
+            part[...] = new
+    if edit.target is not None:
+        delta = delta_weight(adapter, edit.target, wide)  # (out, in)
+        norm = frobenius_norm(part)
+        if norm:
+            sizes[edit.target.name] = frobenius_norm(delta) / norm
+        part += delta
+
+
+def _rounded(change: Change, values: Array) -> Array:
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(round_once(values, change.dtype))
     if not np.isfinite(rounded).all():
-        _refuse_overflow(change)
-    return Merged(rounded, relative)
-
-
-def _before(change: Change, candidates: Candidates) -> Array:
-    """Returns the values that the delta weight is added to, as the initializer stores them."""
-    if change.replaced is not None:
-        values = stored_values(change.replaced, change.use)
-        if values is not None:
-            return values
-    tensor = candidates.model.initializers[change.use.initializer]
-    return candidates.reader.read(tensor)
-
-
-def _refuse_overflow(change: Change) -> None:
-    where = change.target.name if change.target else change.use.initializer
-    problem = f"the merged weight is not finite in {change.dtype}"
-    advice = "export the base in float32, or check alpha"
-    raise UnsupportedError(Violation("E-NUMBER-NONFINITE", where, problem, advice=advice))
+        named = next((e.target.name for e in change.edits if e.target), change.use.initializer)
+        problem = f"the merged weight is not finite in {change.dtype}"
+        advice = "export the base in float32, or check alpha"
+        raise UnsupportedError(Violation("E-NUMBER-NONFINITE", named, problem, advice=advice))
+    return rounded

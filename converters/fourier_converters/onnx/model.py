@@ -1,4 +1,8 @@
-"""An ONNX model opened for surgery: the graph's index, its weights left where they lie."""
+"""An ONNX model opened for surgery: an index of its graphs, the weights left where they lie.
+
+The main graph and the bodies of If, Loop and Scan are scopes. A name means what the innermost scope
+says that has it, so a value is a scope and a name.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,60 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
+from fourier_converters.onnx.functions import inline_functions
+from fourier_converters.onnx.protos import subgraphs
+from fourier_converters.onnx.tensors import TensorReader
+from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
 from fourier_format.errors import UnsupportedError, Violation, dependency_missing
 
+_LARGEST: Final = 2**31 - 1
+"""Bytes that protobuf can hold in one message."""
 
-@dataclass(frozen=True, slots=True)
+
+class Value(NamedTuple):
+    """A value of the model: the scope that makes it, 0 for the main graph, and its name there."""
+
+    scope: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Read:
-    """One input of one node of the main graph: the place where a value is read."""
+    """One input of one node: the place where a value is read; scope 0 is the main graph."""
 
     node: int
     slot: int
+    scope: int = 0
+
+
+class Scope:
+    """The main graph or a subgraph.
+
+    Attributes:
+        graph: The GraphProto.
+        parent: The scope around it, None for the main graph.
+        nodes: Its nodes as they were when the model was opened.
+        tensors: Name -> TensorProto: initializers, and what Constant nodes hold.
+    """
+
+    def __init__(self, graph: Any, parent: int | None) -> None:
+        """Index `graph`."""
+        self.graph: Final = graph
+        self.parent: Final = parent
+        self.nodes: Final[list[Any]] = list(graph.node)
+        self.tensors: Final[dict[str, Any]] = {t.name: t for t in graph.initializer}
+        self.producers: Final[dict[str, Any]] = {}
+        self.outputs: Final = {output.name for output in graph.output}
+        for node in self.nodes:
+            self.producers.update(dict.fromkeys(node.output, node))
+            constant = _constant(node)
+            if constant is not None:
+                self.tensors[node.output[0]] = constant
+        self.defined: Final = {v.name for v in graph.input} | set(self.tensors)
+        self.defined.update(self.producers)
 
 
 class Model:
@@ -25,7 +71,10 @@ class Model:
 
     Attributes:
         path: The .onnx file.
+        reader: Reads its tensors.
         proto: The ModelProto, external data not loaded; edited in place by `writing`.
+        scopes: The main graph first, then subgraphs.
+        inlined: The names of the model-local functions that were replaced by their bodies.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,40 +83,82 @@ class Model:
         Raises:
             DependencyMissingError: onnx is not installed.
             FileAccessError: The file cannot be read.
-            UnsupportedError: It is not an ONNX model.
+            UnsupportedError: It is not an ONNX model, or larger than protobuf allows.
         """
-        onnx = _onnx()
-        from google.protobuf.message import DecodeError
-
         self.path = path
-        with os_errors(path, "read"):
-            data = path.read_bytes()
-        try:
-            self.proto = onnx.ModelProto.FromString(data)
-        except DecodeError as error:
-            raise _not_onnx(path, f"not an ONNX model: {error}") from None
-        graph = self.proto.graph
-        if not graph.node:
-            raise _not_onnx(path, "not an ONNX model: it has no nodes")
-        self.initializers: Final[dict[str, Any]] = {t.name: t for t in graph.initializer}
-        self.nodes: Final[list[Any]] = list(graph.node)
-        self._index()
+        self.reader: Final = TensorReader(path)
+        proto = _read(path)
+        self.proto, self.inlined = inline_functions(proto)
+        self.scopes: list[Scope] = []
+        self._reads: dict[Value, list[Read]] = defaultdict(list)
+        self._names: set[str] = set()
+        self._add_scopes(self.proto.graph, None)
+        for index, scope in enumerate(self.scopes):
+            self._names |= scope.defined
+            for number, node in enumerate(scope.nodes):
+                for slot, name in enumerate(node.input):
+                    if name:
+                        self._reads[self.resolve(index, name)].append(Read(number, slot, index))
 
-    def reads(self, value: str) -> list[Read]:
-        """Returns where the main graph's nodes read `value`."""
+    def nodes(self) -> Iterator[tuple[int, int, Any]]:
+        """Yields (scope, number, node) of every node, the main graph's first."""
+        for index, scope in enumerate(self.scopes):
+            for number, node in enumerate(scope.nodes):
+                yield index, number, node
+
+    def node(self, read: Read) -> Any:
+        """Returns the node that reads."""
+        return self.scopes[read.scope].nodes[read.node]
+
+    def value(self, read: Read) -> Value:
+        """Returns what is read."""
+        return self.resolve(read.scope, self.node(read).input[read.slot])
+
+    def resolve(self, scope: int, name: str) -> Value:
+        """Returns the value that `name` means inside `scope`."""
+        at: int | None = scope
+        while at is not None:
+            if name in self.scopes[at].defined:
+                return Value(at, name)
+            at = self.scopes[at].parent
+        return Value(scope, name)
+
+    def tensor(self, value: Value) -> Any:
+        """Returns the TensorProto behind an initializer or a Constant, None for other values."""
+        return self.scopes[value.scope].tensors.get(value.name)
+
+    def array(self, value: Value) -> Array:
+        """Returns the values of an initializer or a Constant.
+
+        Raises:
+            KeyError: It is neither.
+            UnsupportedError: Its data breaks a rule, or its type is not supported.
+        """
+        return self.reader.read(self.scopes[value.scope].tensors[value.name])
+
+    def is_constant_node(self, value: Value) -> bool:
+        """Whether a Constant node holds the tensor of `value`."""
+        return value.name in self.scopes[value.scope].producers
+
+    def reads(self, value: Value) -> list[Read]:
+        """Returns where nodes read `value`, in subgraphs too."""
         return self._reads.get(value, [])
 
-    def producer(self, value: str) -> Any | None:
+    def producer(self, value: Value) -> Any:
         """Returns the node that writes `value`, or None for inputs and initializers."""
-        return self._producers.get(value)
+        return self.scopes[value.scope].producers.get(value.name)
 
-    def is_output(self, value: str) -> bool:
-        """Whether `value` is an output of the graph."""
-        return value in self._outputs
+    def is_output(self, value: Value) -> bool:
+        """Whether `value` is an output of the model."""
+        return value.scope == 0 and value.name in self.scopes[0].outputs
 
-    def is_read_inside(self, value: str) -> bool:
-        """Whether `value` is read inside a subgraph."""
-        return value in self._read_inside
+    def is_result(self, value: Value) -> bool:
+        """Whether a subgraph hands `value` to the node that it belongs to."""
+        return any(
+            value.name in scope.outputs and self.resolve(index, value.name) == value
+            for index, scope in enumerate(self.scopes)
+            if index
+        )
 
     def fresh_name(self, stem: str) -> str:
         """Returns an unused value name that begins with `stem`, and takes it."""
@@ -78,39 +169,37 @@ class Model:
         self._names.add(name)
         return name
 
-    def _index(self) -> None:
-        self._reads: dict[str, list[Read]] = defaultdict(list)
-        self._producers: dict[str, Any] = {}
-        graph = self.proto.graph
-        self._outputs = {output.name for output in graph.output}
-        self._read_inside: set[str] = set()
-        self._names = set(self.initializers) | {value.name for value in graph.input}
-        for index, node in enumerate(self.nodes):
-            for slot, name in enumerate(node.input):
-                if name:
-                    self._reads[name].append(Read(index, slot))
-            for name in node.output:
-                self._producers[name] = node
-                self._names.add(name)
-            for subgraph in _subgraphs(node):
-                self._read_inside.update(_names_read(subgraph))
-                self._names.update(_names_read(subgraph))
+    def _add_scopes(self, graph: Any, parent: int | None) -> None:
+        index = len(self.scopes)
+        self.scopes.append(Scope(graph, parent))
+        for node in self.scopes[index].nodes:
+            for subgraph in subgraphs(node):
+                self._add_scopes(subgraph, index)
 
 
-def _subgraphs(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+def _constant(node: Any) -> Any | None:
+    if node.op_type != "Constant" or node.domain not in {"", "ai.onnx"} or not node.output:
+        return None
+    return next((a.t for a in node.attribute if a.name == "value" and a.HasField("t")), None)
 
 
-def _names_read(graph: Any) -> Iterator[str]:
-    """Yields the names that a subgraph reads or shows, from outside too."""
-    for node in graph.node:
-        yield from node.input
-        for subgraph in _subgraphs(node):
-            yield from _names_read(subgraph)
-    yield from (output.name for output in graph.output)
+def _read(path: Path) -> Any:
+    onnx = _onnx()
+    from google.protobuf.message import DecodeError
+
+    with os_errors(path, "read"):
+        size = path.stat().st_size
+        if size > _LARGEST:
+            problem = f"the .onnx file has {size} bytes, and protobuf holds 2 GB at most"
+            _not_onnx(path, problem, "save it with external data")
+        data = path.read_bytes()
+    try:
+        proto = onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        _not_onnx(path, f"not an ONNX model: {error}")
+    if not proto.graph.node:
+        _not_onnx(path, "not an ONNX model: it has no nodes")
+    return proto
 
 
 def _onnx() -> Any:
@@ -121,5 +210,5 @@ def _onnx() -> Any:
     return onnx
 
 
-def _not_onnx(path: Path, problem: str) -> UnsupportedError:
-    return UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem))
+def _not_onnx(path: Path, problem: str, advice: str | None = None) -> NoReturn:
+    raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice))

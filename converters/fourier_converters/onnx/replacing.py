@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map, MapEntry
 from fourier_converters.onnx.candidates import Candidate, Candidates, ambiguous, by_map
-from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.model import Model, Value
+from fourier_converters.onnx.operators import role
 from fourier_converters.onnx.tensors import FLOATS
 from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Array
@@ -60,19 +61,35 @@ def match_replacements(adapter: Adapter, candidates: Candidates, mapping: Map) -
     return found
 
 
-def stored_values(replaced: Replaced, use: Use) -> Array | None:
-    """Returns a replacement's values as the initializer of `use` stores them, None if unlike."""
-    return _placed(replaced.values, replaced.layout, use)
+def placed(replaced: Replaced, candidate: Candidate) -> Array | None:
+    """Returns a replacement's values as the canonical matrix, or the rows of it, of a use.
+
+    Of a parameter that is no matrix, as the node reads it. None where the shapes do not fit.
+    """
+    return _placed(replaced.values, replaced.layout, candidate)
 
 
-def _placed(values: Array, layout: str | None, use: Use) -> Array | None:
-    turned = use.layout is not None and layout is not None and use.layout != layout
-    placed = values.T if turned else values
-    if placed.shape == use.shape:
-        return placed
-    if layout is None and use.layout is not None and values.T.shape == use.shape:
-        return values.T
-    return None
+def _placed(values: Array, layout: str | None, candidate: Candidate) -> Array | None:
+    use = candidate.use
+    if use.operand is None:
+        return values if values.shape == _read_shape(candidate) else None
+    if use.kind != "linear":
+        return use.operand.apply(values) if values.shape == use.operand.shape else None
+    if values.ndim != 2:
+        return None
+    if layout is None:
+        fits = (m for m in (values, values.T) if m.shape == candidate.shape)
+        return next(fits, None)
+    matrix = values.T if layout == "in_out" else values
+    return matrix if matrix.shape == candidate.shape else None
+
+
+def _read_shape(candidate: Candidate) -> tuple[int, ...]:
+    """The shape in which a node reads a parameter, of a packed one its own elements' alone."""
+    shape = candidate.use.origin.view.result
+    if candidate.rows is None:
+        return shape
+    return (candidate.rows[1] - candidate.rows[0], *shape[1:])
 
 
 def _match(
@@ -80,19 +97,19 @@ def _match(
 ) -> Replaced:
     if dtype_name(values.dtype) not in FLOATS:
         raise _not_found(name, f"a replacement of {values.dtype}, and graphs keep only floats")
-    module, _, role = name.rpartition(".")
-    if entry.initializer is not None or entry.node is not None:
+    module, _, parameter = name.rpartition(".")
+    if entry.initializers or entry.nodes:
         uses, source = by_map(entry, candidates.all, candidates.model), "map"
         if not uses:
             raise _not_found(name, "the map names nothing that reads a parameter")
     else:
-        pool = [c for c in candidates.all if c.use.role == role and _could_hold(values, c.use)]
+        pool = [c for c in candidates.all if c.use.role == parameter and _could_hold(values, c.use)]
         uses = candidates.named(module, pool)
         if not uses:
             return _dropped_bias(name, values, candidates)
         source = str(uses[0].source)
     layout = _framework_layout(name, values, adapter, entry, uses)
-    if any(_placed(values, layout, c.use) is None for c in uses):
+    if any(_placed(values, layout, c) is None for c in uses):
         raise _wrong_shape(name, values, uses)
     if not candidates.are_one_weight(uses):
         raise ambiguous(name, uses)
@@ -101,7 +118,7 @@ def _match(
 
 def _could_hold(values: Array, use: Use) -> bool:
     """A scalar of the module's arithmetic, an epsilon or a scale, is no parameter."""
-    return math.prod(use.shape) > 1 or values.size == 1
+    return math.prod(use.origin.shape) > 1 or values.size == 1
 
 
 def _framework_layout(
@@ -112,7 +129,7 @@ def _framework_layout(
     Raises:
         TargetNotFoundError: E-ORIENTATION-UNKNOWN: the weight is square, and nothing tells.
     """
-    if all(c.use.layout is None for c in uses):
+    if all(c.use.kind != "linear" for c in uses):
         return None
     model_type = (adapter.base_model or {}).get("model_type")
     layout = entry.layout or framework_layout(name.rpartition(".")[0], {str(model_type)})
@@ -129,12 +146,16 @@ def _dropped_bias(name: str, values: Array, candidates: Candidates) -> Replaced:
     Raises:
         TargetNotFoundError: It is no bias, or the layer's output has something added already.
     """
-    module, _, role = name.rpartition(".")
-    uses = candidates.named(module, candidates.linear())
+    module, _, parameter = name.rpartition(".")
+    uses = candidates.named(module, candidates.of_kind("linear"))
     modules = {c.module for c in uses}
-    if role != "bias" or len(modules) != 1 or any(_has_bias(candidates.model, c) for c in uses):
+    if (
+        parameter != "bias"
+        or len(modules) != 1
+        or any(_has_bias(candidates.model, c) for c in uses)
+    ):
         raise _not_found(name, "nothing in the graph reads a tensor of this name")
-    shape = uses[0].use.canonical_shape
+    shape = uses[0].shape
     if shape is None or values.shape != shape[:1]:
         raise _wrong_shape(name, values, uses)
     return Replaced(name, values, tuple(uses), f"added, by {uses[0].source}", None, added=True)
@@ -142,12 +163,16 @@ def _dropped_bias(name: str, values: Array, candidates: Candidates) -> Replaced:
 
 def _has_bias(model: Model, candidate: Candidate) -> bool:
     """Whether a constant is added to what a linear node computes."""
-    node = model.nodes[candidate.use.read.node]
-    if any(node.input[2:]):
+    read = candidate.use.read
+    node = model.node(read)
+    if any(role(node, slot) == "bias" and name for slot, name in enumerate(node.input)):
         return True
-    following = (model.nodes[read.node] for read in model.reads(node.output[0]))
-    added = (name for other in following if other.op_type == "Add" for name in other.input)
-    return any(name in model.initializers for name in added)
+    for other in model.reads(Value(read.scope, node.output[0])):
+        reader = model.node(other)
+        names = [name for slot, name in enumerate(reader.input) if role(reader, slot) == "bias"]
+        if any(model.tensor(model.resolve(other.scope, name)) is not None for name in names):
+            return True
+    return False
 
 
 def _not_found(name: str, problem: str) -> TargetNotFoundError:
@@ -163,14 +188,15 @@ def _not_found(name: str, problem: str) -> TargetNotFoundError:
 
 
 def _wrong_shape(name: str, values: Array, uses: Sequence[Candidate]) -> TargetNotFoundError:
-    unlike = next((c for c in uses if c.use.shape != values.shape), uses[0])
+    shapes = {c: c.shape if c.use.kind == "linear" else _read_shape(c) for c in uses}
+    unlike = next((c for c, shape in shapes.items() if shape != values.shape), uses[0])
     return TargetNotFoundError(
         Violation(
             "E-REPLACEMENT-SHAPE",
             name,
-            f"the graph's tensor {unlike.use.initializer} has another shape",
+            f"the graph's tensor {unlike.place} has another shape",
             got=f"{values.shape} in the adapter",
-            expected=f"{unlike.use.shape} in the graph",
+            expected=f"{shapes[unlike]} in the graph",
             advice="export the base with as many labels as the head was trained for",
         )
     )

@@ -49,21 +49,21 @@ def refuse_unclear_readers(
 
 
 def _unclear(claim: _Claim, claimed: set[Any], candidates: Candidates) -> Iterator[Violation]:
+    if claim.stated:
+        return
     modules = {c.module for c in claim.uses}
-    linear = all(c.use.layout is not None for c in claim.uses)
-    for initializer in dict.fromkeys(c.use.initializer for c in claim.uses):
-        everyone = readers(candidates.model, initializer)
-        if everyone.inside:
-            yield _violation(claim, initializer, "is also read inside an If, Loop or Scan")
-        if claim.stated:
-            continue
-        for read in sorted(everyone.reads - claimed, key=lambda r: (r.node, r.slot)):
-            node = candidates.model.nodes[read.node]
+    linear = all(c.use.kind == "linear" for c in claim.uses)
+    for value in dict.fromkeys(c.use.value for c in claim.uses):
+        everyone = readers(candidates.model, value)
+        if everyone.handed_on:
+            yield _violation(claim, value.name, "is also the result of an If, Loop or Scan")
+        for read in sorted(everyone.reads - claimed):
+            node = candidates.model.node(read)
             stated = module_of_node(node)
             elsewhere = stated is not None and stated[1] not in modules
             if not elsewhere and not (linear and node.op_type in _NEVER_LINEAR):
                 reader = f"{node.op_type} {node.name!r}"
-                yield _violation(claim, initializer, f"is also read by {reader}")
+                yield _violation(claim, value.name, f"is also read by {reader}")
 
 
 def _violation(claim: _Claim, initializer: str, problem: str) -> Violation:

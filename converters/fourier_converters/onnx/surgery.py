@@ -1,18 +1,21 @@
-"""Edits of a graph's structure: new initializers, new biases, and what nothing reads any more."""
+"""Edits of a graph's structure: new initializers, added terms, and what nothing reads any more."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fourier_converters.onnx.model import Model
-from fourier_converters.onnx.replacing import Replaced
-from fourier_converters.onnx.tensors import element_type, set_values
-from fourier_converters.onnx.uses import PASSED
-from fourier_format.dtypes import DTYPES
+from fourier_converters.onnx.model import Model, Value
+from fourier_converters.onnx.operators import ONNX
+from fourier_converters.onnx.protos import all_graphs
+from fourier_converters.onnx.tensors import element_type
+from fourier_converters.onnx.tracing import is_passed
+
+_DEQUANTISERS = frozenset({"DequantizeLinear", "Constant"})
 
 
 def new_initializer(model: Model, name: str, dtype: str, shape: tuple[int, ...]) -> Any:
-    """Returns a new TensorProto of the graph, its values not yet set; the name is made unique."""
+    """Returns a new TensorProto of the main graph, which subgraphs see, too; its name is unique."""
     tensor = model.proto.graph.initializer.add()
     tensor.name = model.fresh_name(name)
     tensor.data_type = element_type(dtype)
@@ -20,68 +23,97 @@ def new_initializer(model: Model, name: str, dtype: str, shape: tuple[int, ...])
     return tensor
 
 
-def add_bias(model: Model, bias: Replaced) -> None:
-    """Give the linear nodes of `bias` the bias that they lack: Gemm's third input, or an Add."""
-    dtype = bias.uses[0].use.operand_dtype
-    tensor = new_initializer(model, bias.name, dtype, bias.values.shape)
-    set_values(tensor, bias.values.astype(DTYPES[dtype]))
-    for candidate in bias.uses:
-        node = model.nodes[candidate.use.read.node]
-        if node.op_type == "Gemm":
-            del node.input[2:]
-            node.input.append(tensor.name)
-            _drop_attribute(node, "beta")
-        else:
-            _add_after(model, node, tensor.name)
+def new_node(
+    model: Model, operator: str, inputs: Sequence[str], stem: str, **attributes: Any
+) -> Any:
+    """Returns a node of ONNX's own domain, not yet in a graph; its output is named after `stem`."""
+    from onnx import helper
+
+    output = model.fresh_name(stem)
+    return helper.make_node(operator, list(inputs), [output], name=output, **attributes)
+
+
+def recompute(model: Model, value: Value, make: Callable[[str], Sequence[Any]]) -> None:
+    """Compute `value` anew from what it was: `make` returns the nodes, given the old one's name.
+
+    Whoever reads `value`, the graph's outputs included, reads the new one.
+    """
+    producer = model.producer(value)
+    bare = model.fresh_name(f"{value.name}.before")
+    graph = model.scopes[value.scope].graph
+    index = _position(graph, producer) + 1
+    for slot, name in enumerate(producer.output):
+        if name == value.name:
+            producer.output[slot] = bare
+    for node in reversed(list(make(bare))):
+        graph.node.insert(index, node)
+
+
+def summed(model: Model, bare: str, term: str, result: str) -> Any:
+    """Returns the node of result = bare + term."""
+    from onnx import helper
+
+    return helper.make_node("Add", [bare, term], [result], name=model.fresh_name(f"{result}.sum"))
+
+
+def add_to(model: Model, value: Value, term: str) -> None:
+    """Make `value` the sum of what it was and of the tensor `term`."""
+    recompute(model, value, lambda bare: [summed(model, bare, term, value.name)])
 
 
 def drop_unread(model: Model) -> None:
-    """Remove initializers, and nodes that only passed them on, that nothing reads any more."""
-    graph = model.proto.graph
+    """Remove what only passed weights on, and tensors, that nothing reads any more.
 
-    def kept(name: str) -> bool:
-        return model.is_output(name) or model.is_read_inside(name)
-
+    What nothing ever read is the base's own affair.
+    """
     while True:
-        read = {name for node in graph.node for name in node.input}
-        idle = [
-            index
-            for index, node in enumerate(graph.node)
-            if node.op_type in PASSED
-            and not any(name in read or kept(name) for name in node.output)
-        ]
-        if not idle:
+        read = {name for graph in all_graphs(model.proto.graph) for name in _names_read(graph)}
+        dropped = False
+        for scope, graph in ((i, s.graph) for i, s in enumerate(model.scopes)):
+            for index in reversed(range(len(graph.node))):
+                node = graph.node[index]
+                was_read = any(model.reads(Value(scope, name)) for name in node.output)
+                if was_read and _could_idle(node) and not read.intersection(node.output):
+                    del graph.node[index]
+                    dropped = True
+        if not dropped:
             break
-        for index in reversed(idle):
-            del graph.node[index]
-    inputs = {value.name for value in graph.input}
-    unread = [
-        index
-        for index, tensor in enumerate(graph.initializer)
-        if tensor.name not in read | inputs
-        and not kept(tensor.name)
-        and model.reads(tensor.name)  # what nothing ever read is the base's own affair
-    ]
-    for index in reversed(unread):
-        del graph.initializer[index]
+    for scope, graph in ((i, s.graph) for i, s in enumerate(model.scopes)):
+        inputs = {value.name for value in graph.input}
+        for index in reversed(range(len(graph.initializer))):
+            name = graph.initializer[index].name
+            if name not in read | inputs and model.reads(Value(scope, name)):
+                del graph.initializer[index]
 
 
-def _drop_attribute(node: Any, name: str) -> None:
-    """Give an attribute its default: a beta without a C may be anything."""
+def drop_attribute(node: Any, name: str) -> None:
+    """Give an attribute its default."""
     for index in reversed(range(len(node.attribute))):
         if node.attribute[index].name == name:
             del node.attribute[index]
 
 
-def _add_after(model: Model, node: Any, bias: str) -> None:
-    """Insert output = node's output + bias; the node's own output gets a new name."""
-    graph = model.proto.graph
-    (output,) = node.output
-    bare = model.fresh_name(f"{output}.without_bias")
-    node.output[0] = bare
-    index = next(i for i, other in enumerate(graph.node) if other is node or other == node)
-    added = type(node)()
-    added.op_type, added.name = "Add", model.fresh_name(f"{node.name}.bias")
-    added.input.extend([bare, bias])
-    added.output.append(output)
-    graph.node.insert(index + 1, added)
+def opset(model: Model) -> int:
+    """Returns the version of ONNX's own domain that the model imports."""
+    versions = [entry.version for entry in model.proto.opset_import if entry.domain in ONNX]
+    return max(versions, default=1)
+
+
+def _position(graph: Any, node: Any) -> int:
+    """Returns where `node` stands among the graph's nodes, -1 for none."""
+    if node is None:
+        return -1
+    return next(
+        index
+        for index, other in enumerate(graph.node)
+        if other is node or (other.output == node.output and other == node)
+    )
+
+
+def _could_idle(node: Any) -> bool:
+    return is_passed(node) or (node.op_type in _DEQUANTISERS | {"Mul"} and node.domain in ONNX)
+
+
+def _names_read(graph: Any) -> set[str]:
+    names = {name for node in graph.node for name in node.input}
+    return names | {output.name for output in graph.output}

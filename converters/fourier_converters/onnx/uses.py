@@ -1,47 +1,36 @@
 """Uses: a place where a node reads a weight, and the weight that it reads.
 
-A weight may hide behind Identity, Transpose and Cast. The operator says how it reads its operand;
-together with the transposes on the way that gives the layout in which the initializer is stored.
-Values are never asked: for a square or symmetric weight they could not tell.
+The operator says how it reads its operand; together with the way back to the stored tensor that
+gives the view under which the stored values are the canonical matrix.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
-from fourier_converters.onnx.model import Model, Read
-from fourier_converters.onnx.tensors import ELEMENT_TYPES, FLOATS, dtype_of
-
-PASSED: Final = frozenset({"Identity", "Transpose", "Cast"})
-"""Operators through which a weight is followed."""
-_SLOTS: Final[dict[tuple[str, int], str]] = {
-    ("MatMul", 1): "weight",
-    ("Gemm", 1): "weight",
-    ("Gemm", 2): "bias",
-    ("Conv", 1): "weight",
-    ("Conv", 2): "bias",
-    ("Gather", 0): "weight",
-    ("Add", 0): "bias",
-    ("Add", 1): "bias",
-    ("Mul", 0): "weight",
-    ("Mul", 1): "weight",
-    ("LayerNormalization", 1): "weight",
-    ("LayerNormalization", 2): "bias",
-    ("RMSNormalization", 1): "weight",
-    ("SimplifiedLayerNormalization", 1): "weight",
-    ("SkipLayerNormalization", 2): "weight",
-    ("SkipLayerNormalization", 3): "bias",
-}
-"""(operator, input) -> which parameter of a module it is."""
-
-ONNX_DOMAIN: Final = frozenset({"", "ai.onnx"})
-_DOMAINS: Final = {"SkipLayerNormalization": frozenset({"com.microsoft"})}
-"""Where an operator of `_SLOTS` lives, if not in ONNX's own domain."""
-
-LINEAR: Final = frozenset({"MatMul", "Gemm"})
-"""The operators of linear layers."""
+from fourier_converters.onnx.model import Model, Read, Value
+from fourier_converters.onnx.operators import (
+    MICROSOFT,
+    ONNX,
+    QUANTIZED,
+    UNOPENED,
+    UNOPENED_DOMAINS,
+    canonical_view,
+    role,
+)
+from fourier_converters.onnx.quantized import Quantized
+from fourier_converters.onnx.tracing import (
+    Origin,
+    bits_matmul,
+    dequantized_by,
+    integer_matmul,
+    is_passed,
+    trace,
+)
+from fourier_converters.onnx.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,167 +41,165 @@ class Use:
         read: The input of the node that computes with the weight.
         operator: The node's operator.
         role: Which parameter of its module this is: "weight" or "bias".
-        initializer: The stored tensor.
-        shape: The stored tensor's shape.
-        dtype: The stored dtype.
-        operand_dtype: The dtype in which the node reads it, after Casts.
-        layout: For the weight of a linear operator: "out_in" or "in_out", as it is stored.
-        operand_layout: The same, as the node reads it.
-        direct: Whether the node reads the initializer itself.
+        origin: The stored tensor, and the way from it to the node.
+        kind: "linear", "conv2d" or "embedding", None for other parameters.
+        operand: From what the node reads to the canonical matrix (out, in), None without a kind.
     """
 
     read: Read
     operator: str
     role: str
-    initializer: str
-    shape: tuple[int, ...]
-    dtype: str
-    operand_dtype: str
-    layout: str | None
-    operand_layout: str | None
-    direct: bool
+    origin: Origin
+    kind: str | None
+    operand: View | None
+
+    @property
+    def value(self) -> Value:
+        """The stored tensor; of a quantised weight its codes."""
+        return self.origin.value
+
+    @property
+    def initializer(self) -> str:
+        """The stored tensor's name."""
+        return self.origin.value.name
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """How the weight is quantised, None where it is not."""
+        return self.origin.quantized
+
+    @property
+    def view(self) -> View:
+        """From the stored values to the canonical matrix; to the operand where there is none."""
+        view = self.origin.view
+        return view if self.operand is None else view.joined(self.operand)
 
     @property
     def canonical_shape(self) -> tuple[int, int] | None:
-        """(out, in) of a linear operator's weight, else None."""
-        if self.layout is None:
+        """(out, in) of a weight with a kind, else None."""
+        if self.operand is None:
             return None
-        first, second = self.shape
-        return (first, second) if self.layout == "out_in" else (second, first)
-
-
-@dataclass(frozen=True, slots=True)
-class _Path:
-    """The way from a node's input back to an initializer."""
-
-    initializer: str
-    transposed: bool = False
-    dtype: str | None = None
-    steps: list[str] = field(default_factory=list)
+        out, in_ = self.operand.result
+        return out, in_
 
 
 def find_uses(model: Model) -> list[Use]:
-    """Returns every use of every floating-point initializer in the main graph, in node order."""
+    """Returns every use of every stored floating-point or quantised weight, in node order."""
     return list(_uses(model))
+
+
+def unopened(model: Model) -> list[str]:
+    """Returns in words which nodes hide weights from the search, such as fused quantised ones."""
+    counts: Counter[str] = Counter()
+    for scope, _, node in model.nodes():
+        if node.op_type in UNOPENED and node.domain in UNOPENED_DOMAINS:
+            counts[f"{node.op_type}: {UNOPENED.get(node.op_type, '')}"] += 1
+        elif node.op_type in QUANTIZED and _quantized_origin(model, scope, node) is None:
+            counts[f"{node.op_type} whose weight is not constant or not of a known packing"] += 1
+        elif node.domain == "com.microsoft.nchwc":
+            counts["Conv in ONNX Runtime's own NCHWc layout"] += 1
+    return [f"{count} {text}" for text, count in counts.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """Who reads a value in the end, through Identity, Transpose and Cast.
+    """Who reads a value in the end, through operators that only pass it on or dequantise it.
 
     Attributes:
-        reads: The inputs of the main graph's nodes.
-        shown: Whether it is a graph output.
-        inside: Whether a subgraph reads it.
+        reads: The inputs of nodes, in subgraphs too.
+        shown: Whether it is an output of the model.
+        handed_on: Whether a subgraph hands it to the node that it belongs to.
     """
 
     reads: frozenset[Read]
     shown: bool
-    inside: bool
+    handed_on: bool
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether nothing but the reads sees the value."""
+        return not self.shown and not self.handed_on
 
 
-def readers(model: Model, value: str) -> Readers:
+def readers(model: Model, value: Value) -> Readers:
     """Returns who reads `value` in the end."""
     reads: set[Read] = set()
-    values, shown, inside = [value], False, False
+    values, seen, shown, handed_on = [value], {value}, False, False
     while values:
-        name = values.pop()
-        shown |= model.is_output(name)
-        inside |= model.is_read_inside(name)
-        for read in model.reads(name):
-            node = model.nodes[read.node]
-            if node.op_type in PASSED and node.domain in ONNX_DOMAIN:
-                values.append(node.output[0])
-            else:
+        at = values.pop()
+        shown |= model.is_output(at)
+        handed_on |= model.is_result(at)
+        for read in model.reads(at):
+            node = model.node(read)
+            following = Value(read.scope, node.output[0]) if node.output else at
+            passes = is_passed(node) or dequantized_by(model, following) is not None
+            if not passes:
                 reads.add(read)
-    return Readers(frozenset(reads), shown, inside)
+            elif following not in seen:
+                seen.add(following)
+                values.append(following)
+    return Readers(frozenset(reads), shown, handed_on)
 
 
 def _uses(model: Model) -> Iterator[Use]:
-    for index, node in enumerate(model.nodes):
-        if node.op_type in PASSED:
+    for scope, number, node in model.nodes():
+        if is_passed(node):
             continue
-        for slot, value in enumerate(node.input):
-            role = _role(node, slot)
-            path = _trace(model, value) if role else None
-            if role is None or path is None:
+        if node.op_type == "Mul" and dequantized_by(model, Value(scope, node.output[0])):
+            continue  # its scale is no parameter of a module
+        for slot, name in enumerate(node.input):
+            part = role(node, slot) if name else None
+            if part is None:
                 continue
-            tensor = model.initializers[path.initializer]
-            dtype = dtype_of(tensor)
-            if dtype in FLOATS and dtype is not None:
-                use = _use(node, Read(index, slot), role, path, tensor, dtype)
-                turned = path.transposed and use.layout is None and len(use.shape) > 1
-                if not turned:  # a layout that has no name here
-                    yield use
+            if part == "weight" and node.op_type in QUANTIZED:
+                origin = _quantized_origin(model, scope, node)
+            else:
+                origin = trace(model, model.resolve(scope, name))
+            if origin is not None:
+                yield _use(node, Read(number, slot, scope), part, origin)
 
 
-def _role(node: Any, slot: int) -> str | None:
-    """Returns the role of an input; None where the node does not read a module's parameter."""
-    if node.domain not in _DOMAINS.get(node.op_type, ONNX_DOMAIN):
+def _use(node: Any, read: Read, part: str, origin: Origin) -> Use:
+    found = canonical_view(node, read.slot, origin.view.result) if part == "weight" else None
+    kind, operand = found or (None, None)
+    return Use(read, node.op_type, part, origin, kind, operand)
+
+
+def _quantized_origin(model: Model, scope: int, node: Any) -> Origin | None:
+    """Returns the weight of an operator that reads codes itself."""
+    names = [*node.input, "", "", "", ""]
+    if node.op_type == "MatMulNBits" and node.domain == MICROSOFT:
+        found = bits_matmul(model, scope, node)
+    elif node.op_type == "DynamicQuantizeMatMul" and node.domain == MICROSOFT:
+        given = (names[1], names[2], names[3] or None)
+        found = integer_matmul(model, scope, given, "dynamic int8")
+    elif node.op_type == "MatMulIntegerToFloat" and node.domain == MICROSOFT:
+        given = (names[1], names[3], names[5] or None)
+        found = integer_matmul(model, scope, given, "dynamic int8")
+    elif node.op_type == "MatMulInteger" and node.domain in ONNX:
+        scale = _scale_of_product(model, scope, node)
+        given = (names[1], scale or "", names[3] or None)
+        found = integer_matmul(model, scope, given, "dynamic int8") if scale else None
+    else:
         return None
-    if node.op_type == "Gemm" and (
-        _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "transA", 0)
-    ):
-        return None  # no exporter writes a linear layer so
-    return _SLOTS.get((node.op_type, slot))
+    if found is None:
+        return None
+    return Origin(found.codes, found.shape, "F32", View(found.shape), "F32", found)
 
 
-def _use(node: Any, read: Read, role: str, path: _Path, tensor: Any, dtype: str) -> Use:
-    operand = _operand_layout(node) if role == "weight" and len(tensor.dims) == 2 else None
-    return Use(
-        read=read,
-        operator=node.op_type,
-        role=role,
-        initializer=path.initializer,
-        shape=tuple(tensor.dims),
-        dtype=dtype,
-        operand_dtype=path.dtype or dtype,
-        layout=_flipped(operand) if path.transposed else operand,
-        operand_layout=operand,
-        direct=not path.steps,
-    )
-
-
-def _trace(model: Model, value: str) -> _Path | None:
-    """Returns the way back from `value` to an initializer, None where something computes it."""
-    transposed, dtype, steps = False, None, list[str]()
-    while value not in model.initializers:
-        node = model.producer(value)
-        passed = node is not None and node.op_type in PASSED and node.domain in ONNX_DOMAIN
-        if node is None or not passed or len(steps) > len(model.nodes):
+def _scale_of_product(model: Model, scope: int, node: Any) -> str | None:
+    """The integer product becomes float by Cast and Mul(x's scale * the weight's scale)."""
+    value = Value(scope, node.output[0])
+    for name in ("Cast", "Mul"):
+        reads = model.reads(value)
+        if len(reads) != 1 or model.node(reads[0]).op_type != name:
             return None
-        if node.op_type == "Transpose":
-            order = _attribute(node, "perm", [])
-            if order and list(order) not in ([0, 1], [1, 0]):
-                return None
-            transposed ^= list(order) != [0, 1]
-        if node.op_type == "Cast" and dtype is None:
-            dtype = ELEMENT_TYPES.get(_attribute(node, "to", 0))
-            if dtype not in FLOATS:
-                return None
-        steps.append(node.op_type)
-        value = node.input[0]
-    return _Path(value, transposed, dtype, steps)
-
-
-def _operand_layout(node: Any) -> str | None:
-    """MatMul, x @ B, reads B as (in, out); Gemm with transB reads it as (out, in)."""
-    if node.op_type == "MatMul":
-        return "in_out"
-    if node.op_type == "Gemm":
-        return "out_in" if _attribute(node, "transB", 0) else "in_out"
+        following = model.node(reads[0])
+        if name == "Mul":
+            other = following.input[1 - reads[0].slot]
+            product = model.producer(model.resolve(scope, other))
+            factors = list(product.input) if product is not None else [other]
+            stored = [f for f in factors if model.tensor(model.resolve(scope, f)) is not None]
+            return stored[0] if len(stored) == 1 else None
+        value = Value(scope, following.output[0])
     return None
-
-
-def _flipped(layout: str | None) -> str | None:
-    return {"in_out": "out_in", "out_in": "in_out", None: None}[layout]
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    """Returns a node's attribute of the default's type."""
-    for attribute in node.attribute:
-        if attribute.name == name:
-            if isinstance(default, float):
-                return attribute.f
-            return attribute.i if isinstance(default, int) else list(attribute.ints)
-    return default

@@ -135,9 +135,9 @@ class TestExternalPaths:
             ("../secret.data", "leaves the model's directory"),
             ("sub/../../secret.data", "leaves the model's directory"),
             ("", "has no location"),
-            ("link.data", "is a symbolic link"),
-            ("inside.data", "is a symbolic link"),
-            ("folder/secret.data", "is a symbolic link"),
+            ("link.data", "is a link that leaves the model's directory"),
+            ("folder/secret.data", "is a link that leaves the model's directory"),
+            ("back\\\\slash.data", "leaves the model's directory"),
             ("nul\0.data", "leaves the model's directory"),
         ],
     )
@@ -147,7 +147,6 @@ class TestExternalPaths:
         outside = base.parents[1]
         (outside / "secret.data").write_bytes(base.with_name("base.onnx.data").read_bytes())
         base.with_name("link.data").symlink_to(outside / "secret.data")
-        base.with_name("inside.data").symlink_to("base.onnx.data")
         base.with_name("folder").symlink_to(outside)
         self.relocate(base, location=location)
 
@@ -167,10 +166,11 @@ class TestExternalPaths:
         ("changed", "problem"),
         [
             ({"offset": "100000"}, "lies outside the file base.onnx.data"),
-            ({"offset": "-4"}, "lies outside the file base.onnx.data"),
+            ({"offset": "-4"}, "not a number"),
+            ({"offset": "9" * 30}, "not a number"),
             ({"offset": "x"}, "not a number"),
             ({"length": "12"}, "its external length is 12, its shape needs 6144 bytes"),
-            ({"length": "-1"}, "its external length is -1"),
+            ({"length": "-1"}, "not a number"),
         ],
     )
     def test_a_range_that_does_not_fit_is_refused(
@@ -197,14 +197,11 @@ class TestExternalPaths:
 
         assert "lies outside the file" in line
 
-    @pytest.mark.parametrize("how", ["missing", "directory"])
-    def test_a_data_file_that_cannot_be_read_is_trouble_with_files(
-        self, how: str, base: Path, source: Path, capsys: Captured
+    def test_a_data_file_that_is_not_there_is_trouble_with_files(
+        self, base: Path, source: Path, capsys: Captured
     ) -> None:
         data = base.with_name("base.onnx.data")
         data.unlink()
-        if how == "directory":
-            data.mkdir()
 
         line, *_ = self.refuse(capsys, base, source, exit_code=2)
 

@@ -100,10 +100,29 @@ def test_a_tensor_that_a_subgraph_reads_is_refused(
     base = save_model(model(text, {"w": SQUARE}), tmp_path / "base.onnx")
     file = save(adapter({"q": SQUARE}), tmp_path)
 
+    lines = refused(capsys, file, "--to", "onnx", "--base", base)
+
+    assert "its weight w is also the result of an If, Loop or Scan" in lines[0]
+    assert "its weight w is also read by Neg" in lines[1]
+    assert lines[1].endswith("[E-CONVERSION-UNSUPPORTED]")
+
+
+def test_a_tensor_that_a_subgraph_hands_on_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    text = """
+        g (float[N, 5] x, bool c) => (float[N, 5] y, float[5, 5] z) {
+            y = MatMul (x, w)
+            z = If (c) <
+                then_branch = a () => (float[5, 5] o) { o = Identity (w) },
+                else_branch = b () => (float[5, 5] o) { o = Identity (w) }
+            >
+        }
+    """
+    base = save_model(model(text, {"w": SQUARE}), tmp_path / "base.onnx")
+    file = save(adapter({"q": SQUARE.T}), tmp_path)
+
     (line,) = refused(capsys, file, "--to", "onnx", "--base", base)
 
-    assert "its weight w is also read inside an If, Loop or Scan" in line
-    assert line.endswith("[E-CONVERSION-UNSUPPORTED]")
+    assert "its weight w is also the result of an If, Loop or Scan" in line
 
 
 OTHER_READER = """

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fourier_converters.onnx.model import Model, Read
+from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.uses import Use, find_uses, readers
+from fourier_converters.onnx.views import Transposed, View
 from tests.fourier_converters.graphs import model, save, weight
 
 
@@ -25,8 +26,15 @@ def uses(body: str, shape: tuple[int, ...], folder: Path) -> list[Use]:
     return find_uses(opened(body, {"w": np.ones(shape, np.float32)}, folder))
 
 
+def layout(view: View | None) -> str:
+    """Returns how the canonical matrix lies in what `view` starts from."""
+    assert view is not None
+    assert view.steps in {(), (Transposed((1, 0)),)}
+    return "in_out" if view.steps else "out_in"
+
+
 @pytest.mark.parametrize(
-    ("body", "layout"),
+    ("body", "expected"),
     [
         ("y = MatMul (x, w)", "in_out"),
         ("y = Gemm (x, w)", "in_out"),
@@ -43,13 +51,12 @@ def uses(body: str, shape: tuple[int, ...], folder: Path) -> list[Use]:
     ],
 )
 def test_the_layout_follows_the_operator_and_the_transposes(
-    body: str, layout: str, tmp_path: Path
+    body: str, expected: str, tmp_path: Path
 ) -> None:
     (use,) = uses(body, (4, 4), tmp_path)
 
-    assert use.layout == layout
-    assert use.operand_layout == ("out_in" if "transB = 1" in body else "in_out")
-    assert use.direct == (body.startswith("y"))
+    assert layout(use.view) == expected
+    assert layout(use.operand) == ("out_in" if "transB = 1" in body else "in_out")
 
 
 @pytest.mark.parametrize(
@@ -58,11 +65,21 @@ def test_the_layout_follows_the_operator_and_the_transposes(
         ("y = MatMul (x, w)", (4, 6), (6, 4)),
         ("y = Gemm <transB = 1> (x, w)", (6, 4), (6, 4)),
         ("t = Transpose (w) y = MatMul (x, t)", (6, 4), (6, 4)),
-        ("y = Gather (w, x)", (6, 4), None),
+        ("y = Gather (w, x)", (6, 4), (4, 6)),
+        ("y = Gather <axis = 1> (w, x)", (6, 4), None),
+        ("y = Conv (x, w)", (6, 4, 3, 2), (6, 24)),
+        ("y = Conv (x, w)", (6, 4, 3), None),
+        ('y = Einsum <equation = "abc,cde->abde"> (x, w)', (4, 3, 2), (6, 4)),
+        ('y = Einsum <equation = "abde,dec->abc"> (x, w)', (3, 2, 4), (4, 6)),
+        ('y = Einsum <equation = "...c,co->...o"> (x, w)', (4, 6), (6, 4)),
+        ('y = Einsum <equation = "ab,ab->ab"> (x, w)', (4, 6), None),
+        ("y = com.microsoft.FusedMatMul <transB = 1> (x, w)", (6, 4), (6, 4)),
+        ("y = com.microsoft.Attention <num_heads = 2> (x, w)", (4, 18), (18, 4)),
+        ("y = Mul (x, w)", (4, 4), None),
     ],
 )
 def test_the_canonical_shape_is_out_by_in(
-    body: str, shape: tuple[int, int], canonical: tuple[int, int] | None, tmp_path: Path
+    body: str, shape: tuple[int, ...], canonical: tuple[int, int] | None, tmp_path: Path
 ) -> None:
     (use,) = uses(body, shape, tmp_path)
 
@@ -76,6 +93,8 @@ def test_the_canonical_shape_is_out_by_in(
         "t = Transpose <perm = [0, 2, 1]> (w) y = MatMul (x, t)",
         "t = Mul (x, x) y = MatMul (x, t)",
         "t = Reshape (w, x) y = MatMul (x, t)",
+        "s = Constant <value = int64[2] {5, -1}> () t = Reshape (w, s) y = MatMul (x, t)",
+        "y = com.microsoft.FusedMatMul <transA = 1> (x, w)",
         "t = Cast <to = 7> (w) y = MatMul (x, t)",
         "y = Relu (w)",
         "y = Gemm <alpha = 2.0> (x, w)",
@@ -88,18 +107,36 @@ def test_what_cannot_be_followed_is_no_use(body: str, tmp_path: Path) -> None:
     assert uses(body, (4, 4), tmp_path) == []
 
 
-@pytest.mark.parametrize("operator", ["MatMul", "Gather", "Conv", "Mul"])
-def test_only_linear_operators_have_a_layout(operator: str, tmp_path: Path) -> None:
-    inputs = "w, x" if operator == "Gather" else "x, w"
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("s = Constant <value = int64[2] {6, -1}> () t = Reshape (w, s)", (4, 6)),
+        ("s = Constant <value = int64[2] {0, -1}> () t = Reshape (w, s)", (12, 2)),
+        (
+            "a = Constant <value = int64[1] {1}> () u = Unsqueeze (w, a) t = Flatten <axis=3> (u)",
+            (4, 6),
+        ),
+        ("t = Flatten <axis = 2> (w)", (4, 6)),
+    ],
+)
+def test_a_weight_is_followed_through_reshapes(
+    way: str, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    (use,) = uses(f"{way} y = MatMul (x, t)", (2, 3, 4), tmp_path)
 
-    (use,) = uses(f"y = {operator} ({inputs})", (4, 4), tmp_path)
+    assert use.canonical_shape == expected
+    stored = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    matrix = use.view.apply(stored)
+    assert matrix.shape == expected
+    assert np.array_equal(matrix.T.reshape(-1), np.arange(24))
+    assert np.array_equal(use.view.invert(matrix), stored)
 
-    assert (use.layout is not None) == (operator == "MatMul")
 
+def test_the_table_behind_a_transpose_is_the_transposed_one(tmp_path: Path) -> None:
+    (use,) = uses("t = Transpose (w) y = Gather (t, x)", (4, 6), tmp_path)
 
-def test_a_table_behind_a_transpose_is_not_taken_for_the_table(tmp_path: Path) -> None:
-    """Nothing states its layout, so a replacement would be stored the wrong way round."""
-    assert uses("t = Transpose (w) y = Gather (t, x)", (4, 4), tmp_path) == []
+    assert (use.kind, use.canonical_shape) == ("embedding", (4, 6))
+    assert use.view.steps == ()
 
 
 def test_the_dtype_is_the_stored_one_and_the_operands_comes_from_the_last_cast(
@@ -109,7 +146,7 @@ def test_the_dtype_is_the_stored_one_and_the_operands_comes_from_the_last_cast(
 
     (use,) = find_uses(opened(body, {"w": np.ones((4, 6), np.float16)}, tmp_path))
 
-    assert (use.dtype, use.operand_dtype) == ("F16", "F32")
+    assert (use.origin.dtype, use.origin.operand_dtype) == ("F16", "F32")
 
 
 def test_weights_of_integers_are_not_used_as_weights(tmp_path: Path) -> None:
@@ -130,10 +167,9 @@ class TestReaders:
     def test_all_final_readers_are_found(self, tmp_path: Path) -> None:
         found = opened(self.BODY, {"w": np.ones((4, 4), np.float32)}, tmp_path)
 
-        everyone = readers(found, "w")
+        everyone = readers(found, Value(0, "w"))
         assert everyone.reads == {Read(2, 1), Read(3, 1)}
-        assert not everyone.shown
-        assert not everyone.inside
+        assert everyone.only_reads
 
     @pytest.mark.parametrize("output", ["w", "t", "u", "i"])
     def test_a_value_that_is_an_output_has_readers_outside(
@@ -142,18 +178,18 @@ class TestReaders:
         outputs = f"float[N, 4] y, float[4, 4] {output}"
         found = opened(self.BODY, {"w": np.ones((4, 4), np.float32)}, tmp_path, outputs)
 
-        assert readers(found, "w").shown
+        assert readers(found, Value(0, "w")).shown
 
     @pytest.mark.parametrize("name", ["w", "t"])
     @pytest.mark.parametrize("depth", [1, 2])
-    def test_a_value_that_a_subgraph_reads_has_readers_outside(
+    def test_a_value_that_a_subgraph_hands_on_has_more_than_reads(
         self, name: str, depth: int, tmp_path: Path
     ) -> None:
         body = "t = Transpose (w) y = MatMul (x, t) c = Constant <value = bool {1}> () "
         body += _branches(name, depth)
         found = opened(body, {"w": np.ones((4, 4), np.float32)}, tmp_path)
 
-        assert readers(found, "w").inside
+        assert readers(found, Value(0, "w")).handed_on
 
 
 def _branches(name: str, depth: int) -> str:
@@ -168,7 +204,7 @@ def test_two_operators_of_one_weight_are_two_uses(tmp_path: Path) -> None:
 
     found = uses(body, (4, 4), tmp_path)
 
-    assert [(u.read, u.layout) for u in found] == [
+    assert [(u.read, layout(u.view)) for u in found] == [
         (Read(0, 1), "in_out"),
         (Read(1, 1), "out_in"),
     ]

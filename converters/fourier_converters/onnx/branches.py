@@ -1,0 +1,298 @@
+"""Branches: an adapter beside a quantised weight, exact, in full precision.
+
+y = Q(x) becomes y = Q(x) + x delta^T. The codes stay as they are: a delta is mostly smaller than
+one quantisation step. Small deltas are stored as matrices. Where the cosines and sines that all
+targets of an entry set share take less room, the branch computes with those instead:
+
+    x delta^T = ([x C_in | x S_in] * [c | -c]) [C_out | S_out]^T        (transforms.dft2.factors)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from fourier_converters.onnx import surgery
+from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.merging import Edit
+from fourier_converters.onnx.model import Model, Read, Value
+from fourier_converters.onnx.operators import ONNX
+from fourier_converters.onnx.replacing import placed
+from fourier_converters.onnx.stores import Store
+from fourier_converters.onnx.tensors import dtype_of, element_type
+from fourier_format.adapter import Adapter, Array, EntrySet, Target
+from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.transforms import delta_weight
+from fourier_format.transforms.dft2 import factors
+
+_SUMMED: Final = frozenset(
+    {"MatMul", "Gemm", "Einsum", "Conv", "Gather", "MatMulNBits", "MatMulInteger"}
+    | {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+)
+"""Operators whose output is linear in the weight, so that a term can be added to it."""
+_OWN_INPUT: Final = frozenset({"MatMulInteger", "MatMulIntegerToFloat"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """What is added to the output of one node.
+
+    Attributes:
+        read: The node's input that reads the quantised weight.
+        edits: One or, of a packed weight, several; their rows are disjoint.
+        x: What the node multiplies the weight with, in floating point.
+        y: The value to which the branch is added.
+    """
+
+    read: Read
+    edits: tuple[Edit, ...]
+    x: Value
+    y: Value
+
+
+def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
+    """Returns the branches of edits of quantised weights.
+
+    Raises:
+        UnsupportedError: E-CONVERSION-UNSUPPORTED: a node whose output is no sum, named.
+    """
+    by_read: dict[Read, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        by_read[edit.candidate.use.read].append(edit)
+    return [_plan(model, read, tuple(members)) for read, members in by_read.items()]
+
+
+def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
+    node = model.node(read)
+    x = _float_input(model, read, node)
+    if node.op_type not in _SUMMED or x is None:
+        target = edits[0].target or edits[0].replaced
+        problem = f"a branch cannot be added to {node.op_type} {node.name!r}"
+        advice = "quantise a graph in which this layer is a MatMul of its own"
+        raise UnsupportedError(
+            Violation(
+                "E-CONVERSION-UNSUPPORTED",
+                target.name if target else "",
+                problem,
+                advice=advice,
+            )
+        )
+    return Branch(read, edits, x, product_of(model, read))
+
+
+def product_of(model: Model, read: Read) -> Value:
+    """Returns the floating-point value in which the product of a quantised weight is whole.
+
+    After Cast and Mul for an integer MatMul; behind the pair that quantises the output, if nothing
+    else reads it, so that the branch is not rounded with it.
+    """
+    node = model.node(read)
+    value = Value(read.scope, node.output[0])
+    steps = ["Cast", "Mul"] if node.op_type == "MatMulInteger" else []
+    for step in [*steps, "QuantizeLinear", "DequantizeLinear"]:
+        readers = model.reads(value)
+        following = model.node(readers[0]) if len(readers) == 1 else None
+        fits = following is not None and following.op_type == step and following.domain in ONNX
+        if following is None or not fits or model.is_output(value):
+            return value if step != "DequantizeLinear" else _before(model, value)
+        value = Value(readers[0].scope, following.output[0])
+    return value
+
+
+def _before(model: Model, value: Value) -> Value:
+    """A QuantizeLinear whose result something other than DequantizeLinear reads: stay before it."""
+    producer = model.producer(value)
+    return model.resolve(value.scope, producer.input[0])
+
+
+def _float_input(model: Model, read: Read, node: Any) -> Value | None:
+    value = model.resolve(read.scope, node.input[1 - read.slot if read.slot < 2 else 0])
+    quantised = node.op_type in _OWN_INPUT
+    producer = model.producer(value)
+    if producer is not None and producer.op_type == "DequantizeLinear":
+        source = model.producer(model.resolve(value.scope, producer.input[0]))
+        if source is not None and source.op_type == "QuantizeLinear":
+            return model.resolve(value.scope, source.input[0])
+    if quantised:
+        known = producer is not None and producer.op_type in {
+            "DynamicQuantizeLinear",
+            "QuantizeLinear",
+        }
+        return model.resolve(value.scope, producer.input[0]) if known else None
+    return value
+
+
+@dataclass(slots=True)
+class BranchWriter:
+    """Puts branches into a model; what entry sets share is stored once.
+
+    Attributes:
+        model: The model.
+        adapter: The adapter.
+        candidates: Reads what replaced weights differ from.
+        store: Takes the new values.
+        factored: The ids of the entry sets whose branches compute with cosines and sines.
+    """
+
+    model: Model
+    adapter: Adapter
+    candidates: Candidates
+    store: Store
+    factored: frozenset[str]
+    _bases: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, branch: Branch) -> None:
+        """Add one branch to the graph."""
+        node = self.model.node(branch.read)
+        dtype = self._activation(branch)
+        nodes: list[Any] = []
+        x = branch.x.name
+        if dtype != "F32" and branch.edits[0].candidate.use.kind != "embedding":
+            x = self._append(nodes, "Cast", [x], f"{x}.wide", to=element_type("F32"))
+        bare = f"{branch.y.name}.branch"
+        terms = [self._term(edit, node, x, nodes, bare) for edit in branch.edits]
+        if dtype != "F32":
+            to = element_type(dtype)
+            terms = [self._append(nodes, "Cast", [term], bare, to=to) for term in terms]
+        if branch.edits[0].candidate.rows is None:
+            (term,) = terms
+            surgery.recompute(
+                self.model,
+                branch.y,
+                lambda old: [*nodes, surgery.summed(self.model, old, term, branch.y.name)],
+            )
+        else:
+            surgery.recompute(
+                self.model, branch.y, lambda old: [*nodes, *self._parts(branch, terms, old)]
+            )
+
+    def _activation(self, branch: Branch) -> str:
+        """The dtype of the product: that of the scales, which dequantised values have."""
+        quantized = branch.edits[0].candidate.use.quantized
+        tensor = None if quantized is None else self.model.tensor(quantized.scale)
+        return (dtype_of(tensor) if tensor is not None else None) or "F32"
+
+    def _term(self, edit: Edit, node: Any, x: str, nodes: list[Any], stem: str) -> str:
+        """Returns the name of x delta^T of one edit."""
+        target = edit.target
+        if target is not None and edit.replaced is None and target.entries in self.factored:
+            return self._factored(target, x, nodes, stem)
+        values = self._delta(edit)  # (out, in)
+        use = edit.candidate.use
+        linear = use.kind == "linear" and use.operator != "Einsum"
+        if not linear and use.operand is not None:
+            values = use.operand.invert(values)
+        name = self._store(values.T if linear else values, f"{stem}.delta")
+        if linear:
+            return self._append(nodes, "MatMul", [x, name], stem)
+        clone = type(node)()
+        clone.CopyFrom(node)
+        clone.name = clone.output[0] = self.model.fresh_name(stem)
+        slot = use.read.slot
+        del clone.input[2:]
+        clone.input[slot] = name
+        if use.kind != "embedding":
+            clone.input[1 - slot] = x
+        nodes.append(clone)
+        return str(clone.output[0])
+
+    def _factored(self, target: Target, x: str, nodes: list[Any], stem: str) -> str:
+        entries = self.adapter.entry_set(target)
+        inside, outside = self._basis(entries, "in"), self._basis(entries, "out")
+        scale = self.adapter.alpha_of(target) / (target.shape[0] * target.shape[1])
+        scaled = self.adapter.coefficients(target).astype(np.float64) * scale  # (n,)
+        signed = np.concatenate([scaled, -scaled]).astype(np.float32)  # (2n,)
+        spectrum = self._append(nodes, "MatMul", [x, inside], f"{stem}.spectrum")
+        coefficients = self._store(signed, f"{stem}.coefficients")
+        changed = self._append(nodes, "Mul", [spectrum, coefficients], f"{stem}.scaled")
+        return self._append(nodes, "MatMul", [changed, outside], stem)
+
+    def _basis(self, entries: EntrySet, side: str) -> str:
+        """Returns the name of (in, 2n) cosines and sines, or of (2n, out) ones."""
+        key = (entries.id, side)
+        if key not in self._bases:
+            made = factors(entries.entries, entries.shape)
+            waves = (made.in_cos, made.in_sin) if side == "in" else (made.out_cos, made.out_sin)
+            basis = np.concatenate(waves, axis=1)  # (in or out, 2n)
+            values = basis if side == "in" else np.ascontiguousarray(basis.T)
+            self._bases[key] = self._store(values, f"fourier.{entries.id}.{side}")
+        return self._bases[key]
+
+    def _delta(self, edit: Edit) -> Array:
+        """Returns (out, in) float32: what the exact weight has more than the quantised one."""
+        if edit.target is not None and edit.replaced is None:
+            return delta_weight(self.adapter, edit.target)
+        values = placed(edit.replaced, edit.candidate) if edit.replaced is not None else None
+        difference = -self.candidates.values(edit.candidate).astype(np.float64)
+        if values is not None:
+            difference += values.astype(np.float64)
+        if edit.target is not None:
+            difference += delta_weight(self.adapter, edit.target, np.float64)
+        return difference.astype(np.float32)
+
+    def _parts(self, branch: Branch, terms: Sequence[str], old: str) -> list[Any]:
+        """Returns the nodes that add terms to their rows of a packed product."""
+        from onnx import helper
+
+        edits = sorted(
+            zip(branch.edits, terms, strict=True), key=lambda p: p[0].candidate.rows or ()
+        )
+        sizes: list[tuple[int, str | None]] = []
+        whole = branch.edits[0].candidate.use.canonical_shape or (0, 0)
+        at = 0
+        for edit, term in edits:
+            first, end = edit.candidate.rows or (0, whole[0])
+            sizes += [(first - at, None)] if first > at else []
+            sizes.append((end - first, term))
+            at = end
+        sizes += [(whole[0] - at, None)] if whole[0] > at else []
+        names = [self.model.fresh_name(f"{old}.part") for _ in sizes]
+        split = np.array([size for size, _ in sizes], np.int64)
+        old_opset = surgery.opset(self.model) < 13
+        inputs = [old] if old_opset else [old, self._store(split, f"{old}.sizes")]
+        given = {"split": split.tolist()} if old_opset else {}
+        nodes = [
+            helper.make_node("Split", inputs, names, name=f"{names[0]}.split", axis=-1, **given)
+        ]
+        pieces = []
+        for name, (_, addend) in zip(names, sizes, strict=True):
+            pieces.append(name)
+            if addend is not None:
+                pieces[-1] = self.model.fresh_name(f"{name}.sum")
+                nodes.append(surgery.summed(self.model, name, addend, pieces[-1]))
+        y = branch.y.name
+        joined = self.model.fresh_name(f"{y}.whole")
+        return [*nodes, helper.make_node("Concat", pieces, [y], name=joined, axis=-1)]
+
+    def _append(
+        self, nodes: list[Any], operator: str, inputs: Sequence[str], stem: str, **attributes: Any
+    ) -> str:
+        node = surgery.new_node(self.model, operator, inputs, stem, **attributes)
+        nodes.append(node)
+        return str(node.output[0])
+
+    def _store(self, values: Array, stem: str) -> str:
+        dtype = "I64" if values.dtype == np.int64 else "F32"
+        tensor = surgery.new_initializer(self.model, stem, dtype, values.shape)
+        self.store.add(tensor, np.ascontiguousarray(values))
+        return str(tensor.name)
+
+
+def choose_factored(branches: Sequence[Branch], adapter: Adapter) -> frozenset[str]:
+    """Returns the entry sets whose cosines and sines take less room than their deltas."""
+    dense: dict[str, int] = defaultdict(int)
+    for branch in branches:
+        for edit in branch.edits:
+            linear = edit.candidate.use.kind == "linear"
+            if edit.target is not None and linear and edit.candidate.use.operator != "Einsum":
+                dense[edit.target.entries] += edit.target.shape[0] * edit.target.shape[1]
+    sets = {entries.id: entries for entries in adapter.entry_sets}
+    return frozenset(
+        id_
+        for id_, size in dense.items()
+        if sum(sets[id_].shape) * 2 * sets[id_].count < size and adapter.transform == "dft2"
+    )

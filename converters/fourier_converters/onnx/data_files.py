@@ -1,0 +1,228 @@
+"""The external data of a merged model: copies of the base's files, or one small file beside them.
+
+Both are stores. `CopiedData` copies each file inside the kernel and overwrites the changed ranges.
+`AddedData` leaves the base's files where they are, refers to them, and holds the new values alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, Final
+
+from fourier_converters.copying import copy_file
+from fourier_converters.onnx.external import External, ExternalFiles, is_external, set_external
+from fourier_converters.onnx.stores import INLINE_LIMIT
+from fourier_converters.onnx.tensors import set_values, stored_bytes
+from fourier_converters.outputs import refuse_input
+from fourier_format.adapter import Array
+from fourier_format.atomic import companion
+from fourier_format.errors import UsageError, Violation
+
+_ALIGNMENT: Final = 2**16  # what older ONNX Runtimes need to map a tensor, on any system
+
+
+class DataFiles:
+    """The data files that a run makes; they go with it unless their model is committed."""
+
+    def __init__(self, output: Path, file: IO[bytes], stack: contextlib.ExitStack) -> None:
+        """Takes the model's final path, the file that is staged for it, and who cleans up."""
+        self._output = output
+        self._staged = file
+        self._stack = stack
+        self._model: os.stat_result | None = None
+        self._kept = False
+        self._files: list[IO[bytes]] = []
+        self._places: dict[int, tuple[Any, External]] = {}
+        self._syncing: list[Future[None]] = []
+        self._pool = stack.enter_context(ThreadPoolExecutor(1))
+
+    @property
+    def count(self) -> int:
+        """How many data files there are."""
+        return len(self._files)
+
+    def create(self) -> tuple[str, IO[bytes]]:
+        """Returns the name of a new data file, and the file."""
+        path = companion(self._output, self._staged, f"{len(self._files)}.data")
+        self._stack.callback(self._discard, path)
+        file = self._stack.enter_context(path.open("xb+"))
+        self._files.append(file)
+        return path.name, file
+
+    def write(self, tensor: Any, values: Array, name: str, file: IO[bytes]) -> None:
+        """Write values at an aligned place at the end of `file` and point the tensor at them."""
+        offset = -(-file.seek(0, os.SEEK_END) // _ALIGNMENT) * _ALIGNMENT
+        file.truncate(offset)
+        file.seek(offset)
+        data = stored_bytes(tensor, values)
+        file.write(data)
+        self.place(tensor, External(name, offset, len(data)))
+
+    def place(self, tensor: Any, place: External) -> None:
+        """Note where a tensor's bytes are going to be."""
+        self._places[id(tensor)] = (tensor, place)
+
+    def point(self) -> None:
+        """Point every placed tensor at its place."""
+        for tensor, place in self._places.values():
+            set_external(tensor, place)
+
+    def start_sync(self, file: IO[bytes]) -> None:
+        """Begin to make a file durable while the deltas are computed; `sync` finishes it."""
+        file.flush()
+        self._syncing.append(self._pool.submit(os.fsync, file.fileno()))
+
+    def sync(self) -> None:
+        """Make the data durable."""
+        for future in self._syncing:
+            future.result()
+        for file in self._files:
+            file.flush()
+            os.fsync(file.fileno())
+            if not os.fstat(file.fileno()).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "another process removed its data file")
+
+    def belong_to(self, model: IO[bytes]) -> None:
+        """From now on the files stay if the open file `model` has got the output's name."""
+        self._model = os.fstat(model.fileno())
+
+    def keep(self) -> None:
+        """The model is written: the files stay."""
+        self._kept = True
+
+    def _discard(self, path: Path) -> None:
+        if not self._kept and not self._is_committed():
+            path.unlink(missing_ok=True)
+
+    def _is_committed(self) -> bool:
+        """Whether the model has its name, though an interruption came before `keep`."""
+        try:
+            there = self._output.stat()
+        except OSError:
+            return False
+        return self._model is not None and os.path.samestat(self._model, there)
+
+
+class CopiedData:
+    """A store that copies the base's data and overwrites the changed ranges."""
+
+    def __init__(
+        self, files: ExternalFiles, tensors: Sequence[Any], data: DataFiles, output: Path
+    ) -> None:
+        """Copy the files that the base's `tensors` lie in."""
+        external = [tensor for tensor in tensors if is_external(tensor)]
+        places = [(tensor, files.place(tensor)) for tensor in external]
+        files.refuse_overlaps(external)
+        self._data = data
+        self._copies: dict[str, tuple[str, IO[bytes]]] = {}
+        locations = sorted({place.location for _, place in places})
+        sources = {location: files.path(location) for location in locations}
+        refuse_input(output, *sources.values())
+        for location, source in sources.items():
+            name, file = data.create()
+            copy_file(source, file)
+            data.start_sync(file)
+            self._copies[location] = (name, file)
+        self._old: dict[int, External] = {id(tensor): place for tensor, place in places}
+        self._tensors = external  # held, so that their ids stay theirs
+        self._shared = _shared(place for _, place in places)
+        for tensor, place in places:
+            name = self._copies[place.location][0]
+            data.place(tensor, External(name, place.offset, place.length))
+
+    def replace(self, tensor: Any, values: Array) -> None:
+        """Write new values over the tensor's old ones, or at the end where others share them."""
+        if not is_external(tensor):
+            set_values(tensor, values)
+            return
+        place = self._old[id(tensor)]
+        name, file = self._copies[place.location]
+        if place in self._shared:
+            self._data.write(tensor, values, name, file)
+            return
+        file.seek(place.offset)
+        file.write(stored_bytes(tensor, values))
+
+    def add(self, tensor: Any, values: Array) -> None:
+        """Write values at the end of the first file; small ones go inside the model."""
+        if values.nbytes <= INLINE_LIMIT or not self._copies:
+            set_values(tensor, values)
+        else:
+            self._data.write(tensor, values, *next(iter(self._copies.values())))
+
+
+class AddedData:
+    """A store that refers to the base's data and writes new values to a file of its own."""
+
+    def __init__(
+        self, files: ExternalFiles, tensors: Sequence[Any], data: DataFiles, output: Path
+    ) -> None:
+        """Refer to the files that the base's `tensors` lie in.
+
+        Raises:
+            UsageError: The base has no external data, or the output lies where it cannot refer
+                to it.
+            UnsupportedError: The data is reached by a link.
+        """
+        external = [tensor for tensor in tensors if is_external(tensor)]
+        if not external:
+            problem = "the base has its weights inside the .onnx file, so none can be referred to"
+            advice = "use --external-data copy, or save the base with external data"
+            raise UsageError(Violation("E-USAGE", "--external-data", problem, advice=advice))
+        prefix = _prefix(files.directory, output)
+        self._data = data
+        self._file: tuple[str, IO[bytes]] | None = None
+        for tensor in external:
+            place = files.place(tensor)
+            moved = External(prefix + place.location, place.offset, place.length)
+            data.place(tensor, moved)
+        files.refuse_overlaps(external)
+        files.refuse_links()
+        locations = {files.place(tensor).location for tensor in external}
+        refuse_input(output, *(files.directory / location for location in locations))
+
+    def replace(self, tensor: Any, values: Array) -> None:
+        """Write the new values to the file of its own."""
+        if is_external(tensor):
+            self._write(tensor, values)
+        else:
+            set_values(tensor, values)
+
+    def add(self, tensor: Any, values: Array) -> None:
+        """Write values to the file of its own; small ones go inside the model."""
+        if values.nbytes <= INLINE_LIMIT:
+            set_values(tensor, values)
+        else:
+            self._write(tensor, values)
+
+    def _write(self, tensor: Any, values: Array) -> None:
+        if self._file is None:
+            self._file = self._data.create()
+        self._data.write(tensor, values, *self._file)
+
+
+def _prefix(directory: Path, output: Path) -> str:
+    """Returns the way from the output's directory down to the base's, "" where they are one.
+
+    Raises:
+        UsageError: It does not go down: readers refuse such locations.
+    """
+    relative = os.path.relpath(os.path.realpath(directory), os.path.realpath(output.parent))
+    if relative == ".":
+        return ""
+    if Path(relative).parts[0] == "..":
+        problem = "a model can refer only to data in its own directory or below"
+        advice = f"write the output to {directory} with -o, or use --external-data copy"
+        raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))
+    return relative.replace(os.sep, "/") + "/"
+
+
+def _shared(places: Iterable[External]) -> set[External]:
+    """Returns the places that more than one tensor has."""
+    return {place for place, count in Counter(places).items() if count > 1}

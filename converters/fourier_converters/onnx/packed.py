@@ -1,0 +1,97 @@
+"""Packed weights: one matrix that holds several layers, and which rows are whose.
+
+Optimisers join query, key and value, or a gated MLP's two layers; what reads the result says how it is divided (ONNX Runtime's
+docs/ContribOperators.md: Attention, GroupQueryAttention; ONNX Split).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Any, Final, NamedTuple
+
+from fourier_converters.onnx.model import Model, Value
+from fourier_converters.onnx.operators import MICROSOFT, ONNX
+from fourier_converters.onnx.protos import attribute
+from fourier_converters.onnx.uses import Use
+
+_QUERY_KEY_VALUE: Final = (
+    frozenset({"query", "q_proj", "q", "q_lin", "to_q", "wq", "query_proj"}),
+    frozenset({"key", "k_proj", "k", "k_lin", "to_k", "wk", "key_proj"}),
+    frozenset({"value", "v_proj", "v", "v_lin", "to_v", "wv", "value_proj"}),
+)
+_GATE_UP: Final = (
+    frozenset({"gate_proj", "w1", "wi_0"}),
+    frozenset({"up_proj", "w3", "wi_1"}),
+)
+
+_PASSING: Final = frozenset({"Add", "Identity", "Cast", "Reshape"})
+
+
+class Part(NamedTuple):
+    """Rows of a packed canonical matrix, or elements of a packed bias.
+
+    Attributes:
+        names: What the module is called whose rows they are, as far as the order tells.
+        rows: The first row, and the one after the last.
+    """
+
+    names: frozenset[str]
+    rows: tuple[int, int]
+
+
+def parts_of(model: Model, use: Use) -> list[Part]:
+    """Returns the parts of a packed weight or bias; none where it is not packed."""
+    node = model.node(use.read)
+    out = use.canonical_shape[0] if use.canonical_shape else _length(use)
+    if node.op_type == "Attention" and node.domain == MICROSOFT:
+        sizes = attribute(node, "qkv_hidden_sizes", [])
+        return _divided(sizes or [out // 3] * 3, out)
+    if use.role == "weight" and use.kind != "linear":
+        return []
+    for scope, reader in _following(model, Value(use.read.scope, node.output[0])):
+        sizes = _sizes(model, scope, reader, out)
+        if sizes:
+            return _divided(sizes, out)
+    return []
+
+
+def _length(use: Use) -> int:
+    return use.origin.view.result[0] if len(use.origin.view.result) == 1 else 0
+
+
+def _divided(sizes: list[int], out: int) -> list[Part]:
+    if len(sizes) not in {2, 3} or sum(sizes) != out or min(sizes) < 1:
+        return []
+    names = _QUERY_KEY_VALUE if len(sizes) == 3 else _GATE_UP
+    bounds = pairwise(accumulate(sizes, initial=0))
+    return [Part(*pair) for pair in zip(names, bounds, strict=True)]
+
+
+def _following(model: Model, value: Value) -> Iterator[tuple[int, Any]]:
+    """Yields what reads a value in the end, a bias's Add or a Reshape between."""
+    values = [value]
+    for _ in range(4):
+        found, values = values, []
+        for at in found:
+            for read in model.reads(at):
+                node = model.node(read)
+                if node.op_type in _PASSING and node.domain in ONNX and read.slot < 2:
+                    values.append(Value(read.scope, node.output[0]))
+                elif read.slot == 0:
+                    yield read.scope, node
+
+
+def _sizes(model: Model, scope: int, node: Any, out: int) -> list[int]:
+    if node.op_type == "GroupQueryAttention" and node.domain == MICROSOFT:
+        if any(node.input[1:3]):
+            return []
+        heads, groups = attribute(node, "num_heads", 0), attribute(node, "kv_num_heads", 0)
+        width = out // max(1, heads + 2 * groups)
+        return [heads * width, groups * width, groups * width]
+    if node.op_type == "Split" and node.domain in ONNX and len(node.output) in {2, 3}:
+        if len(node.input) > 1:
+            value = model.resolve(scope, node.input[1])
+            return [] if model.tensor(value) is None else [int(n) for n in model.array(value)]
+        return attribute(node, "split", []) or [out // len(node.output)] * len(node.output)
+    return []
