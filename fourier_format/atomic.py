@@ -109,6 +109,21 @@ def lock(file: IO[bytes] | int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Holds the lock of `directory` in the block, so that commits in it come one after another.
+
+    Where the system has no such locks the block runs all the same.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames in `directory` durable, where the system can."""
     with contextlib.suppress(OSError):

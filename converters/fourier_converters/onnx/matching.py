@@ -18,7 +18,7 @@ from fourier_converters.mapping import Map, MapEntry
 from fourier_converters.onnx.candidates import Candidate, Candidates, by_map
 from fourier_converters.onnx.model import Read
 from fourier_converters.onnx.uses import unopened
-from fourier_format.adapter import Adapter, Array, Target
+from fourier_format.adapter import Adapter, Target
 from fourier_format.errors import (
     BaseMismatchError,
     FourierFormatError,
@@ -112,14 +112,19 @@ def _by_fingerprint(
     adapter: Adapter, target: Target, candidates: Candidates, pool: Sequence[Candidate]
 ) -> list[Candidate] | None:
     """Returns the candidates with the target's fingerprint; None where the adapter has none."""
+    if adapter.entry_set(target).fingerprints is None:
+        return None
+    return [c for c in pool if has_fingerprint(adapter, target, c, candidates)]
+
+
+def has_fingerprint(
+    adapter: Adapter, target: Target, candidate: Candidate, candidates: Candidates
+) -> bool | None:
+    """Whether a candidate has the samples of the target's fingerprint; None where it has none."""
     prints = adapter.entry_set(target).fingerprints
     if prints is None:
         return None
-    expected = prints.samples[target.row]  # (32,)
-    return [c for c in pool if _agrees(expected, candidates.samples(c), c)]
-
-
-def _agrees(expected: Array, found: Array, candidate: Candidate) -> bool:
+    expected, found = prints.samples[target.row], candidates.samples(candidate)  # (32,), (32,)
     if candidate.use.quantized is None:
         return agrees(expected, found, candidate.use.origin.dtype)
     size = float(np.linalg.norm(expected))

@@ -1,7 +1,8 @@
 """Packed weights: one matrix that holds several layers, and which rows are whose.
 
-Optimisers join query, key and value, or a gated MLP's two layers; what reads the result says how it is divided (ONNX Runtime's
-docs/ContribOperators.md: Attention, GroupQueryAttention; ONNX Split).
+Optimisers join query, key and value, or a gated MLP's two layers; what reads the result says how
+it is divided (ONNX Runtime's docs/ContribOperators.md: Attention, GroupQueryAttention; ONNX
+Split).
 """
 
 from __future__ import annotations

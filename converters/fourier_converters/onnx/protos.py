@@ -1,9 +1,11 @@
-"""Reading protobufs: what a node's attributes hold."""
+"""Protobufs: what attributes hold, every graph and tensor of a model, and its bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from fourier_format.errors import UnsupportedError, Violation
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -24,6 +26,25 @@ def subgraphs(node: Any) -> Iterator[Any]:
         if entry.HasField("g"):
             yield entry.g
         yield from entry.graphs
+
+
+def serialized(proto: Any, where: str) -> bytes:
+    """Returns the bytes of a ModelProto; `where` names it in errors.
+
+    Raises:
+        UnsupportedError: It is too large for protobuf.
+    """
+    from google.protobuf.message import EncodeError
+
+    try:
+        content: bytes = proto.SerializeToString()
+    except (EncodeError, ValueError) as error:  # ValueError: over 2 GB
+        problem = f"the merged graph cannot be written as one file: {error}"
+        advice = "save the base with external data (onnx.save_model, save_as_external_data=True)"
+        raise UnsupportedError(
+            Violation("E-BASE-UNSUPPORTED", where, problem, advice=advice)
+        ) from None
+    return content
 
 
 def all_tensors(proto: Any) -> Iterator[Any]:

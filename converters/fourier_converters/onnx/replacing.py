@@ -48,12 +48,12 @@ def match_replacements(adapter: Adapter, candidates: Candidates, mapping: Map) -
     """
     found: list[Replaced] = []
     violations: list[Violation] = []
-    for name, values in adapter.replacements.items():
-        if mapping.replacement(name).skip:
+    for name in adapter.replacements:
+        entry = mapping.replacement(name)
+        if entry.skip:
             continue
         try:
-            entry = mapping.replacement(name)
-            found.append(_match(name, values, adapter, candidates, entry))
+            found.append(match_replacement(name, adapter, candidates, entry))
         except FourierFormatError as error:
             violations.extend(error.violations)
     if violations:
@@ -92,9 +92,11 @@ def _read_shape(candidate: Candidate) -> tuple[int, ...]:
     return (candidate.rows[1] - candidate.rows[0], *shape[1:])
 
 
-def _match(
-    name: str, values: Array, adapter: Adapter, candidates: Candidates, entry: MapEntry
+def match_replacement(
+    name: str, adapter: Adapter, candidates: Candidates, entry: MapEntry
 ) -> Replaced:
+    """Returns where one replacement goes; raises as `match_replacements`."""
+    values = adapter.replacements[name]
     if dtype_name(values.dtype) not in FLOATS:
         raise _not_found(name, f"a replacement of {values.dtype}, and graphs keep only floats")
     module, _, parameter = name.rpartition(".")

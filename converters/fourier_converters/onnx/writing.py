@@ -13,10 +13,9 @@ from pathlib import Path
 
 from fourier_converters.onnx.data_files import AddedData, CopiedData, DataFiles
 from fourier_converters.onnx.model import Model
-from fourier_converters.onnx.protos import all_tensors
+from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.stores import Store
-from fourier_format.atomic import os_errors, refuse_existing, staged
-from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.atomic import exclusive, os_errors, refuse_existing, staged
 
 
 def write_merged(
@@ -50,28 +49,15 @@ def write_merged(
             files, tensors = model.reader.files, [*all_tensors(model.proto)]
             apply(store_kind(files, tensors, data, output))
             data.point()
-            file.write(_serialized(model))
+            file.write(serialized(model.proto, str(model.path)))
             data.sync()
+            stack.enter_context(exclusive(output.parent))  # who replaces whom must be clear
             replaced = _data_of(output)
             data.belong_to(file)
         data.keep()
         for path in replaced:
             if _is_unreferenced(path):
                 path.unlink(missing_ok=True)
-
-
-def _serialized(model: Model) -> bytes:
-    from google.protobuf.message import EncodeError
-
-    try:
-        content: bytes = model.proto.SerializeToString()
-    except (EncodeError, ValueError) as error:  # ValueError: over 2 GB
-        problem = f"the merged graph cannot be written as one file: {error}"
-        advice = "save the base with external data (onnx.save_model, save_as_external_data=True)"
-        raise UnsupportedError(
-            Violation("E-BASE-UNSUPPORTED", str(model.path), problem, advice=advice)
-        ) from None
-    return content
 
 
 def _data_of(output: Path) -> list[Path]:

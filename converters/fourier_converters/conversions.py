@@ -1,0 +1,219 @@
+"""From checked arguments to a report: read the sources, sum them, write one result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from fourier_converters.mapping import Map, read_map
+from fourier_converters.outputs import refuse_input
+from fourier_converters.report import Report, of_adapter
+from fourier_format.adapter import Adapter
+from fourier_format.atomic import refuse_existing
+
+_UNVERIFIED: Final = (
+    "the base was not verified: a PEFT checkpoint does not know its base; a .fft that is made "
+    "from the checkpoint and its own base does"
+)
+_SUFFIXES: Final = {
+    "fft": ".fft",
+    "h5": ".fft.h5",
+    "peft": ".peft",
+    "lora": ".lora",
+    "safetensors": ".merged",
+}
+
+
+def convert(arguments: argparse.Namespace) -> Report:
+    """Returns the report of what the arguments ask for, done."""
+    output = arguments.output or default_output(arguments)
+    inputs = [*arguments.sources, *([arguments.base] if arguments.base else [])]
+    refuse_input(output, *inputs)
+    if not arguments.dry_run:
+        refuse_existing(output, arguments.force)
+    mapping = Map() if arguments.map is None else read_map(arguments.map)
+    if arguments.base is not None:
+        mapping.check_fields(arguments.base.suffix == ".onnx", str(arguments.map))
+    adapter, places = _read_sources(arguments, mapping)
+    if arguments.explain is not None:
+        refuse_input(arguments.explain, *inputs)
+        _explain(adapter, arguments, mapping)
+    report = _write(arguments, adapter, output, mapping, places)
+    return replace(report, skipped=mapping.skipped)
+
+
+def default_output(arguments: argparse.Namespace) -> Path:
+    """Returns a name beside the first source that says what the result is."""
+    first: Path = arguments.sources[0]
+    first = first.resolve() if first.name in {"", ".", ".."} else first
+    name = "+".join(_stem(source) for source in arguments.sources)
+    if arguments.adapter is not None:
+        name = f"{name}-{arguments.adapter.replace('/', '-')}"
+    if arguments.to == "onnx":
+        beside = arguments.base if arguments.external_data == "reference" else first
+        return Path(beside).with_name(f"{name}.{arguments.base.stem}.onnx")
+    return first.with_name(name + _SUFFIXES[arguments.to])
+
+
+def _stem(source: Path) -> str:
+    name = (source.resolve() if source.name in {"", ".", ".."} else source).name
+    for suffix in (".h5", ".hdf5", ".fft"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _read_sources(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter, dict[str, str]]:
+    """Returns the sum of the sources, and where the targets of PEFT ones lie in the base."""
+    read = [_read_source(source, arguments, mapping) for source in arguments.sources]
+    adapters = [adapter for adapter, _ in read]
+    if arguments.map is not None:
+        targets = {t.name for adapter in adapters for t in adapter.targets}
+        replaced = {name for adapter in adapters for name in adapter.replacements}
+        known = set(mapping.skipped)
+        mapping.check_names(targets | known, replaced | known, str(arguments.map))
+    places = {name: place for _, found in read for name, place in found.items()}
+    if len(adapters) == 1 and arguments.scales is None:
+        return adapters[0], places
+    from fourier_format.combination import combine
+
+    return combine(adapters, arguments.scales or [1.0] * len(adapters)), places
+
+
+def _read_source(
+    source: Path, arguments: argparse.Namespace, mapping: Map
+) -> tuple[Adapter, dict[str, str]]:
+    import fourier_format
+
+    if not source.is_dir():
+        adapter = fourier_format.load(source)
+        if len(arguments.sources) == 1:
+            names = [t.name for t in adapter.targets]
+            mapping.check_names(names, adapter.replacements, str(arguments.map))
+        return adapter, {}
+    from fourier_converters.base import open_base
+    from fourier_converters.peft import from_peft
+    from fourier_converters.peft.checkpoint import read_checkpoint, without
+    from fourier_format.fingerprint import without_fingerprints
+
+    checkpoint = read_checkpoint(source, arguments.adapter)
+    if len(arguments.sources) == 1:
+        mapping.check_names(checkpoint.spectra, checkpoint.replacements, str(arguments.map))
+    base = open_base(arguments.base, mapping, checkpoint.spectra)
+    places: dict[str, str] = {}
+    step = _progress(arguments, "reading the base", len(checkpoint.spectra))
+
+    def found(module: str, place: str) -> None:
+        places[module] = place
+        step(module)
+
+    adapter = from_peft(without(checkpoint, set(mapping.skipped)), base, found)
+    merged = arguments.to in {"onnx", "safetensors"}
+    return (without_fingerprints(adapter) if merged else adapter), places
+
+
+def _explain(adapter: Adapter, arguments: argparse.Namespace, mapping: Map) -> None:
+    import json
+
+    from fourier_converters.onnx import explain
+    from fourier_format.atomic import write_bytes
+
+    text = json.dumps(explain(adapter, arguments.base, mapping), indent=2, ensure_ascii=False)
+    write_bytes(arguments.explain, f"{text}\n".encode(errors="replace"), arguments.force)
+
+
+def _write(
+    arguments: argparse.Namespace,
+    adapter: Adapter,
+    output: Path,
+    mapping: Map,
+    places: dict[str, str],
+) -> Report:
+    if arguments.to in {"onnx", "safetensors"}:
+        merge = _to_onnx if arguments.to == "onnx" else _to_safetensors
+        report = merge(arguments, adapter, output, mapping)
+        unverified = any(source.is_dir() for source in arguments.sources)
+        return report.noting(_UNVERIFIED) if unverified else report
+    if arguments.to == "lora":
+        from fourier_converters.lora import to_lora
+
+        return to_lora(
+            adapter,
+            output,
+            rank=arguments.rank,
+            min_energy=0.9 if arguments.min_energy is None else arguments.min_energy,
+            overwrite=arguments.force,
+            progress=_progress(arguments, "decomposing", len(adapter.targets)),
+        )
+    if arguments.to == "peft":
+        from fourier_converters.peft import to_peft
+
+        to_peft(adapter, output, overwrite=arguments.force)
+    else:
+        _to_file(arguments.sources, adapter, output, arguments)
+    return of_adapter(adapter, str(output), places)
+
+
+def _to_file(
+    sources: Sequence[Path], adapter: Adapter, output: Path, arguments: argparse.Namespace
+) -> None:
+    """A file that is only re-wrapped keeps its manifest's very text."""
+    from fourier_format.files import transcode, write
+
+    if len(sources) == 1 and not sources[0].is_dir() and arguments.scales is None:
+        transcode(sources[0], output, arguments.to, overwrite=arguments.force)
+    else:
+        write(adapter, output, arguments.to, overwrite=arguments.force)
+
+
+def _to_onnx(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map) -> Report:
+    from fourier_converters.onnx import to_onnx
+
+    return to_onnx(
+        adapter,
+        arguments.base,
+        output,
+        mapping=mapping,
+        quantized=arguments.quantized or "live",
+        external_data=arguments.external_data or "copy",
+        verify_full=arguments.verify == "full",
+        overwrite=arguments.force,
+        dry_run=arguments.dry_run,
+        progress=_progress(arguments, "merging", len(adapter.targets)),
+    )
+
+
+def _to_safetensors(
+    arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map
+) -> Report:
+    from fourier_converters.safetensors import to_checkpoint
+
+    return to_checkpoint(
+        adapter,
+        arguments.base,
+        output,
+        mapping=mapping,
+        verify_full=arguments.verify == "full",
+        overwrite=arguments.force,
+        progress=_progress(arguments, "merging", len(adapter.targets)),
+    )
+
+
+def _progress(arguments: argparse.Namespace, what: str, total: int) -> Callable[[str], None]:
+    """Returns a function that moves a progress bar, where someone sees it."""
+    if arguments.quiet or arguments.json or not sys.stderr.isatty():
+        return lambda _: None
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, desc=what, unit="weight", leave=False, delay=0.5)
+
+    def step(name: str) -> None:
+        bar.set_postfix_str(name[-40:], refresh=False)
+        bar.update()
+        if bar.n >= total:
+            bar.close()
+
+    return step

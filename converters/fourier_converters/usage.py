@@ -1,0 +1,86 @@
+"""What the command refuses before it reads anything: combinations that mean nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from fourier_format.errors import UsageError, Violation
+
+_ONNX_ONLY: Final = ("quantized", "external_data", "dry_run", "explain")
+_LORA_ONLY: Final = ("rank", "min_energy")
+_MERGED: Final = ("onnx", "safetensors")
+
+
+def check_usage(arguments: argparse.Namespace) -> None:
+    """Refuse combinations that mean nothing.
+
+    Raises:
+        UsageError: E-USAGE.
+    """
+    for source in arguments.sources:
+        _check_source(source)
+    base, to = arguments.base, arguments.to
+    if to == "onnx" and (base is None or base.suffix != ".onnx"):
+        problem = "--to onnx needs the ONNX base" + (f", got {base}" if base else "")
+        raise usage_error("--base", problem, "add --base model.onnx")
+    if to == "safetensors" and (base is None or base.suffix == ".onnx"):
+        problem = "--to safetensors needs the checkpoint" + (f", got {base}" if base else "")
+        raise usage_error("--base", problem, "add --base CHECKPOINT_DIR")
+    if base is not None and not base.exists():
+        raise usage_error("--base", f"no such file or directory: {base}", "check the path")
+    if any(source.is_dir() for source in arguments.sources):
+        _check_checkpoint_usage(arguments)
+    else:
+        _check_file_usage(arguments)
+    _check_options(arguments)
+
+
+def usage_error(where: str, problem: str, advice: str) -> UsageError:
+    """Returns the error for a command that makes no sense."""
+    return UsageError(Violation("E-USAGE", where, problem, advice=advice))
+
+
+def _check_source(source: Path) -> None:
+    if not source.exists():
+        advice = "give a .fft or a PEFT directory"
+        raise usage_error(str(source), "no such file or directory", advice)
+    if source.suffix in {".safetensors", ".onnx", ".bin", ".json"} and not source.is_dir():
+        problem = "this is neither a .fft nor a PEFT directory"
+        raise usage_error(str(source), problem, "for a PEFT checkpoint give its directory")
+
+
+def _check_checkpoint_usage(arguments: argparse.Namespace) -> None:
+    if arguments.base is None:
+        advice = "add --base model.safetensors, its directory or model.onnx"
+        problem = "a PEFT checkpoint holds neither shapes nor entries, which come from the base"
+        raise usage_error("--base", problem, advice)
+    if arguments.verify is not None:
+        problem = "a PEFT checkpoint says nothing of its base that could be verified"
+        raise usage_error("--verify", problem, "make a .fft from it and its own base first")
+
+
+def _check_file_usage(arguments: argparse.Namespace) -> None:
+    if arguments.adapter is not None:
+        raise usage_error("--adapter", "only a PEFT directory has named adapters", "leave it out")
+    if arguments.to not in _MERGED:
+        for option in ("base", "map", "verify"):
+            if getattr(arguments, option) is not None:
+                problem = f"--to {arguments.to} of a .fft has no use for it"
+                raise usage_error(f"--{option}", problem, "leave it out")
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    for options, to in ((_ONNX_ONLY, "onnx"), (_LORA_ONLY, "lora")):
+        for option in options:
+            if getattr(arguments, option) not in {None, False} and arguments.to != to:
+                name = option.replace("_", "-")
+                raise usage_error(f"--{name}", f"it is for --to {to} only", "leave it out")
+    if arguments.to == "lora" and arguments.rank is None:
+        problem = "a LoRA approximates, and nothing says how closely"
+        raise usage_error("--rank", problem, "add --rank R, such as --rank 64")
+    given, count = arguments.scales, len(arguments.sources)
+    if given is not None and len(given) != count:
+        problem = f"{len(given)} scales for {count} sources"
+        raise usage_error("--scales", problem, "give one number for each source")
