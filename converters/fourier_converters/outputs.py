@@ -22,3 +22,15 @@ def refuse_input(output: Path, *inputs: Path) -> None:
         problem = "the output is an input of this conversion, which is only read"
         advice = "choose another name with -o"
         raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))
+
+
+def refuse_within(output: Path, directory: Path) -> None:
+    """Check that `output` does not lie in `directory`, which is only read.
+
+    Raises:
+        UsageError: E-USAGE: it does.
+    """
+    if output.absolute().resolve().is_relative_to(directory.resolve()):
+        problem = f"the output lies in {directory}, which is only read"
+        advice = "choose another place with -o"
+        raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))

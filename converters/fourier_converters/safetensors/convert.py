@@ -1,0 +1,202 @@
+"""Adapter + Hugging Face checkpoint -> merged checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fourier_converters.base.shards import Checkpoint, open_checkpoint
+from fourier_converters.directories import files_in, staged_directory
+from fourier_converters.mapping import Map
+from fourier_converters.naming import Renaming
+from fourier_converters.outputs import refuse_input, refuse_within
+from fourier_converters.report import Report, Row
+from fourier_converters.safetensors import writing
+from fourier_converters.safetensors.matching import BY_MAP, Match, match_targets
+from fourier_converters.safetensors.merging import Change, compute, plan_changes
+from fourier_converters.safetensors.places import Places
+from fourier_converters.safetensors.replacing import Replaced, match_replacements
+from fourier_converters.verification import FoundWeight, check_digests, check_norms
+from fourier_format.adapter import Adapter, Array
+from fourier_format.atomic import refuse_existing
+
+Progress = Callable[[str], None]
+"""Told what is being worked on."""
+
+_CONFIG: Final = "config.json"
+_TIED: Final = "tie_word_embeddings"
+
+
+def to_checkpoint(
+    adapter: Adapter,
+    base: Path,
+    output: Path,
+    *,
+    mapping: Map | None = None,
+    verify_full: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Write the checkpoint at `base` with `adapter` merged into it; the base is only read.
+
+    The result is a directory like the base's: the same files with the same tensors in the same
+    order, and the further files, such as config.json and the tokenizer's, copied. Heads that the
+    base lacks are added to the last file. config.json is the base's, but that it no longer ties a
+    head to the embedding when only the head has changed.
+
+    Args:
+        adapter: The adapter.
+        base: A directory with *.safetensors, or its index or one file, which is then the base.
+        output: The directory to write.
+        mapping: What the user says of where weights lie.
+        verify_full: Compare the SHA-256 of every adapted weight, not only samples and norms.
+        overwrite: Whether `output` may exist, with no other files than the result's.
+        progress: Called before each tensor's work.
+
+    Returns:
+        What was found where, and how large each change is.
+
+    Raises:
+        TargetNotFoundError: A target or replacement was not found, or not uniquely.
+        BaseMismatchError: The base is not the one that the adapter was trained on.
+        UnsupportedError: The base is of a sort that is not supported.
+        OutputExistsError: `output` exists, and `overwrite` is false or it holds other files.
+        UsageError: `output` is the base's directory or lies in it.
+        FileAccessError: Reading or writing failed.
+    """
+    refuse_input(output, base)
+    refuse_existing(output, overwrite)
+    checkpoint = open_checkpoint(base)
+    refuse_within(output, checkpoint.directory)
+    plan = _plan(adapter, checkpoint, mapping or Map(), verify_full)
+    sizes: dict[str, float] = {}
+
+    def values(change: Change) -> Array:
+        if progress is not None:
+            progress(change.tensor)
+        merged = compute(change, adapter)
+        if change.target is not None and merged.relative_change is not None:
+            sizes[change.target.name] = merged.relative_change
+        return merged.values
+
+    left = _write(output, plan, values, overwrite)
+    return plan.report(str(output), sizes, left)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """What is going to change.
+
+    Attributes:
+        adapter: The adapter.
+        places: The checkpoint and its names.
+        matches: Where the targets lie.
+        replaced: Where the replacements go.
+        untied: The heads that get weights of their own where config.json ties them.
+        skipped: What the map leaves out.
+        notes: What the checks could not compare.
+    """
+
+    adapter: Adapter
+    places: Places
+    matches: Sequence[Match]
+    replaced: Sequence[Replaced]
+    untied: Sequence[Match]
+    skipped: tuple[str, ...]
+    notes: Sequence[str]
+
+    def report(self, output: str, sizes: Mapping[str, float], left: Sequence[str]) -> Report:
+        """Returns the report; `left` are the base's files that are not in the result."""
+        rows = [_row(match, self.adapter, sizes) for match in self.matches]
+        rows += [_replaced_row(replacement) for replacement in self.replaced]
+        return Report(output, tuple(rows), self.skipped, (*self.notes, *_notes(self, left)))
+
+
+def _plan(adapter: Adapter, checkpoint: Checkpoint, mapping: Map, verify_full: bool) -> _Plan:
+    """Returns what is going to change, after every check of the base."""
+    places = Places(checkpoint, _module_names(adapter))
+    matches = match_targets(adapter, places, mapping)
+    replaced = match_replacements(adapter, matches, places, mapping)
+    check_norms(_weights(adapter, matches))
+    notes = check_digests(_weights(adapter, matches)) if verify_full else []
+    untied = _untied(matches, places)
+    return _Plan(adapter, places, matches, replaced, untied, mapping.skipped, notes)
+
+
+def _write(output: Path, plan: _Plan, values: writing.Compute, overwrite: bool) -> list[str]:
+    """Write the result; returns which of the base's files are not in it."""
+    checkpoint = plan.places.checkpoint
+    own = [file.path.name for file in checkpoint.files]
+    own += [] if checkpoint.index is None else [checkpoint.index.name]
+    others, left = writing.other_files(checkpoint, files_in(checkpoint.directory))
+    changes = plan_changes(plan.matches, plan.replaced)
+    with staged_directory(output, [*own, *others], overwrite) as folder:
+        writing.copy_files(folder, checkpoint.directory, others)
+        if plan.untied:
+            writing.write_json(folder / _CONFIG, checkpoint.config | {_TIED: False})
+        writing.write_weights(folder, checkpoint, changes, values)
+    return left
+
+
+def _module_names(adapter: Adapter) -> set[str]:
+    replaced = {name.rpartition(".")[0] for name in adapter.replacements}
+    return {target.name for target in adapter.targets} | (replaced - {""})
+
+
+def _weights(adapter: Adapter, matches: Sequence[Match]) -> Iterator[FoundWeight]:
+    for match in matches:
+        prints = adapter.entry_set(match.target).fingerprints
+        yield FoundWeight(match.target, prints, match.place.matrix, str(match.place))
+
+
+def _untied(matches: Sequence[Match], places: Places) -> list[Match]:
+    """Returns the heads that get weights of their own where config.json ties them."""
+    config = places.checkpoint.config
+    if not isinstance(config, dict) or config.get(_TIED) is False:
+        return []
+    heads = [m for m in matches if m.target.kind == "linear" and BY_MAP not in m.evidence]
+    return [m for m in heads if m.target.shape[0] in places.vocabularies]
+
+
+def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
+    yield from (str(r) for r in plan.places.renamings if r != Renaming())
+    for match in plan.untied:
+        yield f"{_CONFIG} says {_TIED}: false now, for {match.place.tensor} has changed alone"
+    config = plan.places.checkpoint.config
+    ties = isinstance(config, dict) and config.get(_TIED) is True
+    for match in plan.matches:
+        if ties and match not in plan.untied and set(match.target.shape) & plan.places.vocabularies:
+            yield f"{match.place.tensor} is tied to a head: what reads either has changed"
+    own = {match.place.tensor for match in plan.matches}
+    if any((r.added or r.reshaped) and r.tensor not in own for r in plan.replaced):
+        yield (
+            f"{_CONFIG} does not describe the head that came with the adapter: load the result "
+            "with the model class and the num_labels that it was trained with"
+        )
+    if left:
+        yield f"not copied, because they may hold the base's weights: {', '.join(left)}"
+
+
+def _row(match: Match, adapter: Adapter, sizes: Mapping[str, float]) -> Row:
+    out, in_ = match.target.shape
+    return Row(
+        target=match.target.name,
+        found=str(match.place),
+        evidence=" + ".join(match.evidence),
+        shape=f"{out}x{in_}",
+        n=adapter.entry_set(match.target).count,
+        relative_change=sizes.get(match.target.name),
+    )
+
+
+def _replaced_row(replaced: Replaced) -> Row:
+    return Row(
+        target=replaced.name,
+        found=replaced.tensor,
+        evidence=replaced.evidence,
+        shape="x".join(str(size) for size in replaced.values.shape),
+        n=None,
+        relative_change=None,
+    )

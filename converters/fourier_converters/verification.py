@@ -1,0 +1,92 @@
+"""Checks that a base's weights are those the adapter was trained on, beyond the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from fourier_format.adapter import Array, Fingerprints, Target
+from fourier_format.dtypes import dtype_name
+from fourier_format.errors import BaseMismatchError, Violation
+from fourier_format.fingerprint import NORM_TOLERANCE, frobenius_norm, sha256_of
+
+_ROUNDED: Final = {"F64": 1e-6, "F32": 1e-6, "F16": 2.0**-11, "BF16": 2.0**-8}
+"""What rounding to a dtype can change in a norm: half a unit in the last place of every value."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundWeight:
+    """A weight of the base that was found for a target.
+
+    Attributes:
+        target: The target.
+        prints: The fingerprints of the target's entry set; None where the adapter has none.
+        matrix: (out, in) canonical matrix.
+        source: Where it lies, in words.
+    """
+
+    target: Target
+    prints: Fingerprints | None
+    matrix: Array
+    source: str
+
+    @property
+    def dtype(self) -> str:
+        """The name of its dtype."""
+        return str(dtype_name(self.matrix.dtype))
+
+
+def check_norms(weights: Iterable[FoundWeight]) -> None:
+    """Compare Frobenius norms, as exactly as the base's dtype lets them be.
+
+    Raises:
+        BaseMismatchError: E-BASE-MISMATCH.
+    """
+    found = []
+    for weight in weights:
+        if weight.prints is not None:
+            norm = float(weight.prints.norm[weight.target.row])
+            got = frobenius_norm(weight.matrix)
+            same = weight.prints.dtype == weight.dtype
+            tolerance = NORM_TOLERANCE if same else _ROUNDED[weight.dtype]
+            if not math.isclose(got, norm, rel_tol=tolerance):
+                found.append(_mismatch(weight, "norm", f"{got:.9g}", f"{norm:.9g}"))
+    if found:
+        raise BaseMismatchError(found)
+
+
+def check_digests(weights: Iterable[FoundWeight]) -> list[str]:
+    """Compare SHA-256; returns notes on weights where that is not possible.
+
+    Raises:
+        BaseMismatchError: E-BASE-MISMATCH.
+    """
+    found, notes = [], []
+    for weight in weights:
+        name = weight.target.name
+        if weight.prints is None:
+            notes.append(f"{name}: the adapter has no fingerprint to verify")
+        elif weight.prints.dtype != weight.dtype:
+            text = f"the base holds {weight.dtype} and the fingerprint is of {weight.prints.dtype}"
+            notes.append(f"{name}: SHA-256 not comparable, {text}")
+        else:
+            expected = weight.prints.sha256[weight.target.row].tobytes().hex()
+            got = sha256_of(weight.matrix).tobytes().hex()
+            if got != expected:
+                found.append(_mismatch(weight, "SHA-256", got, expected))
+    if found:
+        raise BaseMismatchError(found)
+    return notes
+
+
+def _mismatch(weight: FoundWeight, what: str, got: str, expected: str) -> Violation:
+    return Violation(
+        "E-BASE-MISMATCH",
+        weight.target.name,
+        f"{weight.source} has another {what} than the weight that was trained on",
+        got,
+        expected,
+        "use the base that the adapter was trained on, not a fine-tune of it",
+    )
