@@ -188,6 +188,12 @@ SHARED_CASES = (
     ),
 )
 
+WRITTEN_OUT_CASE = Case(
+    name="bert-attention-written-out",
+    base=bases.bert_eager,
+    settings=_settings(["query", "key", "value", "dense"], 150, 25.0),
+)
+
 HALF_COEFFICIENT_CASES = tuple(
     Case(
         name=f"bert-{name}-coefficients",
@@ -220,5 +226,6 @@ WIDTH_2048_CASE = Case(
 SMALL_CASES = PLAIN_CASES + IMAGE_CASES + SHARED_CASES
 CASES = MINILM_CASES + SMALL_CASES + HALF_COEFFICIENT_CASES
 EVERY_CASE = {
-    case.name: case for case in (*CASES, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
+    case.name: case
+    for case in (*CASES, WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
 }

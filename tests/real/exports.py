@@ -113,7 +113,8 @@ _WRAPPERS: dict[str, type[torch.nn.Module]] = {"t5": WrappedPair, "vit": Wrapped
 def wrapped(model: PreTrainedModel, wrap: Wrap) -> torch.nn.Module:
     """Put the model in the module that its owner exports."""
     if wrap == "bare":
-        return model
+        itself: torch.nn.Module = model
+        return itself
     if wrap == "pooled":
         return Pooled(model)
     return _WRAPPERS.get(model.config.model_type, Wrapped)(model)
