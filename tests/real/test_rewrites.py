@@ -3,23 +3,27 @@
 Should a tool's new version no longer fuse or quantise, then what is tested with its graphs proves
 nothing any more; it shows here.
 """
-# ruff: noqa: TID251 -- torch and PEFT are what the converter is compared with
 
 from collections import Counter
 from pathlib import Path
 
 import onnx
 import pytest
-import torch
 
-from tests.real.checks import figures, run_onnx, worst
-from tests.real.dequantised import layer_outputs, layer_weight
-from tests.real.exports import wrapped
-from tests.real.samples import SAMPLES, Sample
-from tests.real.workspace import Workspace, WorkspaceOf, build_base, outputs
+from tests.real.checks import compare, figures, run_onnx, worst
+from tests.real.rounded import rounded_reference, rounded_weights
+from tests.real.samples import QUANTISED, SAMPLES, Sample
+from tests.real.workspace import Workspace, WorkspaceOf, build_base
 from tests.tolerances import ONNX_OUTPUT_F32
 
 pytestmark = pytest.mark.real
+_INT8 = [
+    sample.name
+    for sample in QUANTISED
+    if sample.case != "gpt2-conv1d"  # Conv1D: rounded_weights knows Linear only
+    and sample.tools[0] in {"dynamic", "dynamic-per-channel", "qdq", "qdq-per-channel"}
+    and len(sample.tools) == 1
+]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -53,18 +57,26 @@ def test_torch_with_the_rounded_weights_computes_the_same(
     """The weights that the graph answers with are all that the tool has changed."""
     sample, workspace = _sample(name, workspace_of)
     path = _path(sample, workspace)
-    reference = workspace.reference("wrapped")
-    model = build_base(workspace.case)
-    for module, output in layer_outputs(workspace.onnx(sample.how)).items():
-        weight = model.get_submodule(module).weight
-        weight.data = torch.from_numpy(layer_weight(path, output, weight.shape[1]))
-    inputs = {key: torch.from_numpy(value) for key, value in reference.inputs.items()}
+    weights = rounded_weights(workspace, workspace.onnx(sample.how), path)
 
-    expected = outputs(wrapped(model, "wrapped"), inputs)
+    reference = rounded_reference(workspace, weights)
 
-    error = worst(expected, run_onnx(path, reference.inputs))
+    error = worst(reference.base, run_onnx(path, reference.inputs))
     figures.info("off by %.1e", error)
     assert error <= ONNX_OUTPUT_F32
+
+
+@pytest.mark.parametrize("name", _INT8)
+def test_int8_layers_answer_with_the_bases_weights(name: str, workspace_of: WorkspaceOf) -> None:
+    """Where activations are rounded too, the weights are right to half a step of 1/127."""
+    sample, workspace = _sample(name, workspace_of)
+    base = build_base(workspace.case)
+
+    weights = rounded_weights(workspace, workspace.onnx(sample.how), _path(sample, workspace))
+
+    for module, weight in weights.items():
+        expected = base.get_submodule(module).weight.detach()
+        assert compare(expected.numpy(), weight.numpy()) <= 0.51 / 127
 
 
 def _sample(name: str, workspace_of: WorkspaceOf) -> tuple[Sample, Workspace]:
