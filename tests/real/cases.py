@@ -42,13 +42,21 @@ class Case:
 
 
 def example_inputs(model: PreTrainedModel, rows: int = 3, tokens: int = 11) -> Inputs:
-    """Draw token ids, the last row padded, as a tokenizer would give them."""
+    """Draw what the model takes: images, or token ids, the last row padded as by a tokenizer."""
     generator = torch.Generator().manual_seed(3)
-    ids = torch.randint(5, model.config.vocab_size, (rows, tokens), generator=generator)
+    config = model.config
+    if config.model_type == "vit":
+        size = (rows, config.num_channels, config.image_size, config.image_size)
+        return {"pixel_values": torch.randn(size, generator=generator)}
+    ids = torch.randint(5, config.vocab_size, (rows, tokens), generator=generator)
     mask = torch.ones_like(ids)
-    ids[-1, -3:] = model.config.pad_token_id or 0
+    ids[-1, -3:] = config.pad_token_id or 0
     mask[-1, -3:] = 0
-    return {"input_ids": ids, "attention_mask": mask}
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if config.is_encoder_decoder:
+        targets = torch.randint(5, config.vocab_size, (rows, tokens - 4), generator=generator)
+        inputs["decoder_input_ids"] = targets
+    return inputs
 
 
 def _settings(targets: object, n: int, scaling: float, **others: object) -> dict[str, object]:
@@ -127,6 +135,21 @@ PLAIN_CASES = (
         base=bases.gpt2,
         settings=_settings(["c_attn", "c_fc"], 150, 50.0, bias="fourier_only"),
     ),
+    Case(
+        name="t5-encoder-decoder",
+        base=bases.t5,
+        settings=_settings(["q", "v", "wo"], 150, 30.0),
+    ),
+)
+
+# transformers 5 saves a ViT under former names (encoder.layer.0.attention.attention.query), PEFT
+# the adapter under today's (layers.0.attention.q_proj): only the graph knows the adapter's names.
+IMAGE_CASES = (
+    Case(
+        name="vit-query-value",
+        base=bases.vit,
+        settings=_settings(["q_proj", "v_proj"], 150, 30.0),
+    ),
 )
 
 # Weights that several nodes or several targets share, or whose values tell them apart from none.
@@ -165,6 +188,12 @@ SHARED_CASES = (
     ),
 )
 
+WRITTEN_OUT_CASE = Case(
+    name="bert-attention-written-out",
+    base=bases.bert_eager,
+    settings=_settings(["query", "key", "value", "dense"], 150, 25.0),
+)
+
 HALF_COEFFICIENT_CASES = tuple(
     Case(
         name=f"bert-{name}-coefficients",
@@ -194,8 +223,9 @@ WIDTH_2048_CASE = Case(
     settings=_settings(["q_proj", "v_proj", "o_proj"], 1000, 3000.0),
 )
 
-SMALL_CASES = PLAIN_CASES + SHARED_CASES
+SMALL_CASES = PLAIN_CASES + IMAGE_CASES + SHARED_CASES
 CASES = MINILM_CASES + SMALL_CASES + HALF_COEFFICIENT_CASES
 EVERY_CASE = {
-    case.name: case for case in (*CASES, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
+    case.name: case
+    for case in (*CASES, WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
 }

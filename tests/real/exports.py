@@ -20,6 +20,13 @@ Exporter = Literal["dynamo", "torchscript"]
 Wrap = Literal["bare", "wrapped", "pooled"]
 EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
 _OPSET = 18
+_AXES = {
+    "input_ids": {0: "batch", 1: "tokens"},
+    "attention_mask": {0: "batch", 1: "tokens"},
+    "decoder_input_ids": {0: "batch", 1: "targets"},
+    "pixel_values": {0: "batch"},
+}
+"""What varies from one run to the next, by input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,34 @@ class Wrapped(torch.nn.Module):
         return tuple(self.model(input_ids=input_ids, attention_mask=attention_mask).values())
 
 
+class WrappedPair(Wrapped):
+    """The same around an encoder and a decoder."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        result = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+        )
+        return tuple(result.values())
+
+
+class WrappedImages(torch.nn.Module):
+    """The same around a model of images."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.model(pixel_values=pixel_values).values())
+
+
 class Pooled(torch.nn.Module):
     """A sentence encoder: its path ``encoder.`` stands before BERT's own ``encoder.layer``."""
 
@@ -72,11 +107,17 @@ class Pooled(torch.nn.Module):
         return (torch.nn.functional.normalize(pooled, dim=1),)
 
 
-def wrapped(model: torch.nn.Module, wrap: Wrap) -> torch.nn.Module:
+_WRAPPERS: dict[str, type[torch.nn.Module]] = {"t5": WrappedPair, "vit": WrappedImages}
+
+
+def wrapped(model: PreTrainedModel, wrap: Wrap) -> torch.nn.Module:
     """Put the model in the module that its owner exports."""
     if wrap == "bare":
-        return model
-    return Wrapped(model) if wrap == "wrapped" else Pooled(model)
+        itself: torch.nn.Module = model
+        return itself
+    if wrap == "pooled":
+        return Pooled(model)
+    return _WRAPPERS.get(model.config.model_type, Wrapped)(model)
 
 
 def export(
@@ -95,7 +136,7 @@ def export(
 def _write_dynamo(
     module: torch.nn.Module, inputs: dict[str, torch.Tensor], path: Path, how: Export
 ) -> None:
-    shapes = {name: {0: "batch", 1: "tokens"} for name in inputs} if how.dynamic else None
+    shapes = {name: _AXES[name] for name in inputs} if how.dynamic else None
     torch.onnx.export(
         module,
         (),
@@ -114,9 +155,9 @@ def _write_dynamo(
 def _write_torchscript(
     module: torch.nn.Module, inputs: dict[str, torch.Tensor], path: Path, how: Export
 ) -> None:
-    axes = {name: {0: "batch", 1: "tokens"} for name in inputs} if how.dynamic else None
+    axes = {name: _AXES[name] for name in inputs} if how.dynamic else None
     if how.wrap == "bare":
-        module.forward = _plain(module.forward)
+        module.forward = _plain(module.forward, list(inputs))
     torch.onnx.export(
         module,
         tuple(inputs.values()),
@@ -129,13 +170,15 @@ def _write_torchscript(
     )
 
 
-def _plain(forward: Callable[..., Mapping[str, torch.Tensor]]) -> Callable[..., object]:
+def _plain(
+    forward: Callable[..., Mapping[str, torch.Tensor]], names: list[str]
+) -> Callable[..., object]:
     """Patch a forward as Optimum does: tracing fails on the originals of transformers 5.
 
     Given positions they pass ``use_cache`` twice; given keywords, every default becomes an input.
     """
 
-    def plain(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(forward(input_ids=input_ids, attention_mask=attention_mask).values())
+    def plain(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(forward(**dict(zip(names, values, strict=True))).values())
 
     return plain

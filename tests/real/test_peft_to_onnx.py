@@ -7,7 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.real.cases import HALF_COEFFICIENT_CASES, MINILM_CASES, PLAIN_CASES, example_inputs
+from tests.real.cases import (
+    HALF_COEFFICIENT_CASES,
+    IMAGE_CASES,
+    MINILM_CASES,
+    PLAIN_CASES,
+    example_inputs,
+)
 from tests.real.checks import assert_equals_peft
 from tests.real.exports import EXPORTERS, Export, Exporter, Wrap
 from tests.real.routes import one_step, two_steps
@@ -132,3 +138,17 @@ def test_coefficients_were_saved_in_half_precision(name: str, workspace_of: Work
 
     assert {tensor.dtype for tensor in saved.values()} == {workspace.case.adapter_dtype}
     assert workspace.case.adapter_dtype in (torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("name", [case.name for case in IMAGE_CASES])
+def test_image_models_equal_peft(
+    name: str, exporter: Exporter, workspace_of: WorkspaceOf, tmp_path: Path
+) -> None:
+    """The graph is the base of both steps: the checkpoint has other names than the adapter."""
+    workspace = workspace_of(name)
+    base = workspace.onnx(Export(exporter=exporter))
+
+    merged = two_steps(workspace.adapter(), base, base, tmp_path)
+
+    assert_equals_peft(workspace.reference(), base, merged)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from tests.real.cases import Case, example_inputs
 from tests.real.exports import Export, Wrap, export, wrapped
+from tests.real.rewrites import Job, rewrite
 
 _SEED = 7
 Array = NDArray[np.generic]
@@ -109,6 +110,23 @@ class Workspace:
             export(model, example_inputs(model), folder / "model.onnx", how)
 
         return once(self.folder / how.name, save) / "model.onnx"
+
+    def rewritten(self, how: Export, tools: tuple[str, ...]) -> Path:
+        """The base as ONNX, as the tools leave it, one after the other."""
+        if not tools:
+            return self.onnx(how)
+        source = self.rewritten(how, tools[:-1])
+
+        def save(folder: Path) -> None:
+            model = build_base(self.case)
+            inputs = {key: value.numpy() for key, value in example_inputs(model).items()}
+            target = folder / "model.onnx"
+            rewrite(
+                tools[-1],
+                Job(source=source, target=target, config=model.config, inputs=inputs),
+            )
+
+        return once(self.folder / f"{how.name}-{'+'.join(tools)}", save) / "model.onnx"
 
     def reference(self, wrap: Wrap | None = None, name: str = "default") -> Reference:
         """The outputs of torch and PEFT, for the module that ``wrap`` puts around the model."""

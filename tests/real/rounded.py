@@ -1,0 +1,40 @@
+"""What torch and PEFT compute with the weights that a quantised graph has left."""
+# ruff: noqa: TID251 -- torch and PEFT are what the converter is compared with
+
+from pathlib import Path
+
+import torch
+
+from tests.real.dequantised import layer_outputs, layer_weight
+from tests.real.exports import wrapped
+from tests.real.workspace import Reference, Workspace, build_base, load_adapted, outputs
+
+
+def rounded_weights(
+    workspace: Workspace, exported: Path, quantised: Path
+) -> dict[str, torch.Tensor]:
+    """Return every Linear's weight [out, in] as the quantised graph uses it, by module.
+
+    ``exported`` is the graph that was quantised: it still says which layer is which module.
+    """
+    written = layer_outputs(exported)
+    return {
+        name: torch.from_numpy(layer_weight(quantised, written[name], module.in_features))
+        for name, module in build_base(workspace.case).named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+
+
+def rounded_reference(workspace: Workspace, weights: dict[str, torch.Tensor]) -> Reference:
+    """Run the base and the adapted model, wrapped, with these weights in place of the base's."""
+    exact = workspace.reference("wrapped")
+    inputs = {key: torch.from_numpy(value) for key, value in exact.inputs.items()}
+    base = build_base(workspace.case)
+    adapted = load_adapted(workspace.case, workspace.adapter())
+    results = []
+    for model, modules in ((base, base), (adapted, adapted.get_base_model())):
+        for name, weight in weights.items():
+            layer = modules.get_submodule(name)
+            getattr(layer, "base_layer", layer).weight.data = weight
+        results.append(outputs(wrapped(model, "wrapped"), inputs))
+    return Reference(inputs=exact.inputs, base=results[0], adapted=results[1])
