@@ -52,7 +52,7 @@ def trace(model: Model, value: Value) -> Origin | None:
         value = model.resolve(value.scope, node.input[0])
     stored, shape, dtype, quantized = found
     view = View(shape)
-    operand_dtype = dtype if quantized is None else dequantised_dtype(model, quantized)
+    operand_dtype = dtype if quantized is None else dequantized_dtype(model, quantized)
     for scope, node in reversed(passed):
         step = _step(model, scope, node, view.result)
         if step is None:
@@ -65,7 +65,7 @@ def trace(model: Model, value: Value) -> Origin | None:
     return Origin(stored, shape, dtype, view, operand_dtype, quantized)
 
 
-def dequantised_dtype(model: Model, quantized: Quantized) -> str:
+def dequantized_dtype(model: Model, quantized: Quantized) -> str:
     """Returns the dtype in which a quantised weight is computed with: that of its scales."""
     return dtype_of(model.tensor(quantized.scale)) or "F32"
 

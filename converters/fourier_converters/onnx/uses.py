@@ -25,8 +25,8 @@ from fourier_converters.onnx.quantized import Quantized
 from fourier_converters.onnx.tracing import (
     Origin,
     bits_matmul,
-    dequantised_dtype,
     dequantized_by,
+    dequantized_dtype,
     integer_matmul,
     is_passed,
     trace,
@@ -185,7 +185,7 @@ def _quantized_origin(model: Model, scope: int, node: Any) -> Origin | None:
         return None
     if found is None:
         return None
-    operand_dtype = dequantised_dtype(model, found)
+    operand_dtype = dequantized_dtype(model, found)
     return Origin(found.codes, found.shape, "F32", View(found.shape), operand_dtype, found)
 
 
