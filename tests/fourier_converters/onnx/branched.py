@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,19 @@ def assert_added(got: Array, expected: Array, dtype: Any = np.float32) -> None:
     assert np.abs(got - expected).max() <= bar * np.abs(expected).max()
 
 
-def set_shape(proto: Any, sizes: list[Any]) -> None:
-    """Give the model's input a shape."""
-    dims = proto.graph.input[0].type.tensor_type.shape.dim
-    del dims[:]
-    for size in sizes:
-        if isinstance(size, int):
-            dims.add().dim_value = size
-        else:
-            dims.add().dim_param = size
+def set_shape(proto: Any, given: Sequence[Any], got: Sequence[Any] | None = None) -> Any:
+    """Give the model's input, and its output if that is said, a shape; returns the model."""
+    for value, sizes in ((proto.graph.input[0], given), (proto.graph.output[0], got)):
+        if sizes is None:
+            continue
+        dims = value.type.tensor_type.shape.dim
+        del dims[:]
+        for size in sizes:
+            if isinstance(size, int):
+                dims.add().dim_value = size
+            else:
+                dims.add().dim_param = size
+    return proto
 
 
 def convolved(x: Array, kernel: Array, groups: int, strides: tuple[int, int]) -> Array:

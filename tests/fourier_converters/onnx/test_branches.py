@@ -204,17 +204,14 @@ class TestOtherOperators:
         codes = np.rint(kernel / scale).astype(np.int8)
         body = f' d = DequantizeLinear (w, s) [q] y = Einsum <equation = "{equation}"> (x, d)'
         proto = Layer(body, {"w": codes, "s": np.array(scale)}).model()
-        sizes: list[int | str] = [2, 3, IN] if rank == 3 else [2, 3, 4, 10]
-        set_shape(proto, sizes)
-        del proto.graph.output[0].type.tensor_type.shape.dim[:]
-        for size in [2, 3, 4, 6] if rank == 3 else [2, 3, OUT]:
-            proto.graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
+        sizes = [2, 3, IN] if rank == 3 else [2, 3, 4, 10]
+        set_shape(proto, sizes, [2, 3, 4, 6] if rank == 3 else [2, 3, OUT])
         whole = adapter({"enc.q": W}, kind="einsum_dense")
 
         merge(proto, whole, tmp_path)
 
         x = inputs(6)
-        got = added(tmp_path, x=x.reshape([int(n) for n in sizes]))
+        got = added(tmp_path, x=x.reshape(sizes))
         assert_added(got.reshape(6, OUT), x @ delta(whole, "enc.q").T)
 
 
