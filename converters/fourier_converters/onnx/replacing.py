@@ -102,7 +102,8 @@ def match_replacement(
     module, _, parameter = name.rpartition(".")
     if entry.initializers or entry.nodes:
         found = by_map(entry, candidates.all, candidates.model)
-        uses, source = [c for c in found if c.holds_its_rows], "map"
+        meant = [c for c in found if c.use.role == parameter] or found  # a node may read several
+        uses, source = [c for c in meant if c.holds_its_rows], "map"
         if not uses:
             raise _not_found(name, "the map names nothing that reads a parameter")
     else:
