@@ -74,14 +74,10 @@ def _replacement(
         return {"explanation": {"problem": str(error)}}
     if found.added:  # a bias that the graph lacks has no use that a map could name
         return {"explanation": {"why": found.evidence}}
+    # the node alone could mean its other parameters, too
     tensors = list(dict.fromkeys(c.use.initializer for c in found.uses))
-    return (
-        {
-            "initializer": tensors[0] if len(tensors) == 1 else tensors
-        }  # of several that a node reads
-        | _places(found.uses, candidates.model)
-        | {"explanation": {"why": found.evidence}}
-    )
+    entry = _places(found.uses, candidates.model) | {"explanation": {"why": found.evidence}}
+    return {"initializer": tensors[0] if len(tensors) == 1 else tensors} | entry
 
 
 def _places(uses: Sequence[Candidate], model: Model) -> dict[str, Any]:
