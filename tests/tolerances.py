@@ -20,3 +20,6 @@ OUTPUT_F32 = 5e-6
 
 EFFECT_F32 = 1e-4
 """Output minus base output, the same two, relative to the effect's own largest value."""
+
+ONNX_EFFECT_QUANTISED = 1e-3
+"""The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""
