@@ -37,6 +37,18 @@ NOT_LOOKED_INTO = {
 
 SAMPLES = {sample.name: sample for sample in (*FUSED, *OPTIMISED, *QUANTISED)}
 
+NAMELESS = (
+    "llama-grouped-queries-dynamo-ort-all",
+    "llama-grouped-queries-dynamo-int4-asymmetric",
+    "llama-grouped-queries-dynamo-int4-qdq-asymmetric",
+    "llama-grouped-queries-dynamo-dynamic",
+    "t5-encoder-decoder-dynamo-ort-extended",
+    "bert-attention-written-out-dynamo-qlinear",
+    "bert-attention-written-out-torchscript-fused+dynamic",
+)
+"""Samples whose tools drop dynamo's node metadata, of models without biases to go by; and those
+whose weights are not looked into."""
+
 
 def _adapter(workspace: Workspace, folder: Path) -> Path:
     """The .fft with the fingerprints of the float32 checkpoint."""
@@ -192,3 +204,34 @@ def test_a_graph_whose_weights_are_not_looked_into_is_refused_by_name(
 
     assert any(named in line for line in lines), lines
     assert not (tmp_path / "merged.onnx").exists()
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLES if n not in NAMELESS])
+def test_names_alone_find_what_the_fingerprint_finds(
+    name: str, workspace_of: WorkspaceOf, tmp_path: Path
+) -> None:
+    """A PEFT checkpoint in one step: no fingerprint, but what the tools have left of names."""
+    sample = SAMPLES[name]
+    workspace = workspace_of(sample.case)
+    base = workspace.rewritten(sample.how, sample.tools)
+    named, marked = tmp_path / "named.onnx", tmp_path / "marked.onnx"
+
+    convert(workspace.adapter(), "--to", "onnx", "--base", base, "-o", named)
+
+    convert(_adapter(workspace, tmp_path), "--to", "onnx", "--base", base, "-o", marked)
+    inputs = workspace.reference("wrapped").inputs
+    assert worst(run_onnx(marked, inputs), run_onnx(named, inputs)) == 0
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_a_graph_without_names_is_refused_for_each_target(
+    name: str, workspace_of: WorkspaceOf, tmp_path: Path, capsys: Captured
+) -> None:
+    sample = SAMPLES[name]
+    workspace = workspace_of(sample.case)
+    base, output = workspace.rewritten(sample.how, sample.tools), tmp_path / "merged.onnx"
+
+    lines = refused(capsys, workspace.adapter(), "--to", "onnx", "--base", base, "-o", output)
+
+    assert all(line.endswith("[E-TARGET-NOT-FOUND]") for line in lines)
+    assert not output.exists()
