@@ -113,10 +113,11 @@ def _export(folder: Path) -> None:
 def _adapt(folder: Path, deltas: Path, outputs: Path) -> None:
     model = _build(folder.name)
     variables = {variable.path: variable for variable in model.weights}
+    base = _outputs(model)
     with np.load(deltas) as arrays:
         for path in arrays.files:
             variables[path].assign_add(arrays[path])
-    np.savez(outputs, allow_pickle=False, outputs=_outputs(model))
+    np.savez(outputs, allow_pickle=False, base=base, adapted=_outputs(model))
 
 
 if __name__ == "__main__":
