@@ -8,6 +8,7 @@ import torch
 
 from tests.real.cases import EVERY_CASE
 from tests.real.keras_graphs import KerasGraphOf, exported
+from tests.real.torch_graphs import TorchGraphOf, torch_graph
 from tests.real.workspace import Workspace, WorkspaceOf
 
 
@@ -35,3 +36,9 @@ def workspace_of(shared_folder: Path) -> WorkspaceOf:
 def keras_graph_of(shared_folder: Path) -> KerasGraphOf:
     """Return a Keras model's graph by backend and name."""
     return lambda backend, name: exported(shared_folder / "keras", backend, name)
+
+
+@pytest.fixture(scope="session")
+def torch_graph_of(shared_folder: Path) -> TorchGraphOf:
+    """Return a small torch module's graph by the sample's name."""
+    return lambda name: torch_graph(shared_folder / "torch", name)
