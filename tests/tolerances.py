@@ -26,3 +26,6 @@ BRANCH_F32 = 1e-5
 
 BRANCH_F16 = 4e-3
 """The same where sum and branch are rounded to float16: 2^-11 of outputs a few times as large."""
+
+ONNX_EFFECT_QUANTISED = 1e-3
+"""The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""

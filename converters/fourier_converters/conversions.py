@@ -12,6 +12,7 @@ from typing import Final
 from fourier_converters.mapping import Map, read_map
 from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, of_adapter
+from fourier_converters.usage import is_onnx_base
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 
@@ -37,7 +38,7 @@ def convert(arguments: argparse.Namespace) -> Report:
         refuse_existing(output, arguments.force)
     mapping = Map() if arguments.map is None else read_map(arguments.map)
     if arguments.base is not None:
-        mapping.check_fields(arguments.base.suffix == ".onnx", str(arguments.map))
+        mapping.check_fields(is_onnx_base(arguments.base), str(arguments.map))
     adapter, places = _read_sources(arguments, mapping)
     if arguments.explain is not None:
         refuse_input(arguments.explain, *inputs)
@@ -53,6 +54,8 @@ def default_output(arguments: argparse.Namespace) -> Path:
     name = "+".join(_stem(source) for source in arguments.sources)
     if arguments.adapter is not None:
         name = f"{name}-{arguments.adapter.replace('/', '-')}"
+    if arguments.to == "onnx" and arguments.base.is_dir():
+        return first.with_name(f"{name}.{arguments.base.resolve().name}")
     if arguments.to == "onnx":
         beside = arguments.base if arguments.external_data == "reference" else first
         return Path(beside).with_name(f"{name}.{arguments.base.stem}.onnx")
@@ -102,7 +105,7 @@ def _read_source(
     checkpoint = read_checkpoint(source, arguments.adapter)
     if len(arguments.sources) == 1:
         mapping.check_names(checkpoint.spectra, checkpoint.replacements, str(arguments.map))
-    base = open_base(arguments.base, mapping, checkpoint.spectra)
+    base = open_base(_graph_of(arguments.base), mapping, checkpoint.spectra)
     places: dict[str, str] = {}
     step = _progress(arguments, "reading the base", len(checkpoint.spectra))
 
@@ -115,13 +118,24 @@ def _read_source(
     return (without_fingerprints(adapter) if merged else adapter), places
 
 
+def _graph_of(base: Path) -> Path:
+    """Returns the base itself; of a directory of onnxruntime-genai its graph."""
+    if not (base.is_dir() and is_onnx_base(base)):
+        return base
+    from fourier_converters.onnx.generative import graph_of
+
+    return graph_of(base)
+
+
 def _explain(adapter: Adapter, arguments: argparse.Namespace, mapping: Map) -> None:
     import json
 
     from fourier_converters.onnx import explain
     from fourier_format.atomic import write_bytes
 
-    text = json.dumps(explain(adapter, arguments.base, mapping), indent=2, ensure_ascii=False)
+    text = json.dumps(
+        explain(adapter, _graph_of(arguments.base), mapping), indent=2, ensure_ascii=False
+    )
     write_bytes(arguments.explain, f"{text}\n".encode(errors="replace"), arguments.force)
 
 
@@ -170,15 +184,17 @@ def _to_file(
 
 
 def _to_onnx(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map) -> Report:
-    from fourier_converters.onnx import to_onnx
+    from fourier_converters.onnx import to_onnx, to_onnx_directory
 
-    return to_onnx(
+    external_data = {"external_data": arguments.external_data or "copy"}
+    whole = arguments.base.is_dir()
+    return (to_onnx_directory if whole else to_onnx)(
         adapter,
         arguments.base,
         output,
         mapping=mapping,
         quantized=arguments.quantized or "live",
-        external_data=arguments.external_data or "copy",
+        **({} if whole else external_data),
         verify_full=arguments.verify == "full",
         overwrite=arguments.force,
         dry_run=arguments.dry_run,

@@ -22,10 +22,14 @@ def check_usage(arguments: argparse.Namespace) -> None:
     for source in arguments.sources:
         _check_source(source)
     base, to = arguments.base, arguments.to
-    if to == "onnx" and (base is None or base.suffix != ".onnx"):
+    if to == "onnx" and not (base is not None and is_onnx_base(base)):
         problem = "--to onnx needs the ONNX base" + (f", got {base}" if base else "")
-        raise usage_error("--base", problem, "add --base model.onnx")
-    if to == "safetensors" and (base is None or base.suffix == ".onnx"):
+        advice = "add --base model.onnx, or a directory with genai_config.json"
+        raise usage_error("--base", problem, advice)
+    if to == "onnx" and base.is_dir() and arguments.external_data == "reference":
+        problem = "a directory of onnxruntime-genai is always copied whole"
+        raise usage_error("--external-data", problem, "give its .onnx file as --base")
+    if to == "safetensors" and (base is None or is_onnx_base(base)):
         problem = "--to safetensors needs the checkpoint" + (f", got {base}" if base else "")
         raise usage_error("--base", problem, "add --base CHECKPOINT_DIR")
     if base is not None and not base.exists():
@@ -35,6 +39,11 @@ def check_usage(arguments: argparse.Namespace) -> None:
     else:
         _check_file_usage(arguments)
     _check_options(arguments)
+
+
+def is_onnx_base(base: Path) -> bool:
+    """Whether a base is an ONNX model: a .onnx file, or a directory of onnxruntime-genai."""
+    return base.suffix == ".onnx" or (base / "genai_config.json").is_file()
 
 
 def usage_error(where: str, problem: str, advice: str) -> UsageError:

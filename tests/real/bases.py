@@ -131,7 +131,9 @@ def _gpt2_config() -> GPT2Config:
     )
 
 
-def llama(width: int = 72, layers: int = 2, heads: int = 6, groups: int = 2) -> PreTrainedModel:
+def llama(
+    width: int = 72, layers: int = 2, heads: int = 6, groups: int = 2, *, tied: bool = False
+) -> PreTrainedModel:
     """Grouped queries: ``k_proj`` and ``v_proj`` are ``groups / heads`` as tall as ``q_proj``."""
     config = LlamaConfig(
         vocab_size=_VOCABULARY,
@@ -141,6 +143,7 @@ def llama(width: int = 72, layers: int = 2, heads: int = 6, groups: int = 2) -> 
         num_attention_heads=heads,
         num_key_value_heads=groups,
         max_position_embeddings=64,
+        tie_word_embeddings=tied,
         initializer_range=_SPREAD if width < 1000 else 0.02,
         attn_implementation="eager",
         use_cache=False,
@@ -151,6 +154,11 @@ def llama(width: int = 72, layers: int = 2, heads: int = 6, groups: int = 2) -> 
 def llama_generating() -> PreTrainedModel:
     """Heads 16 wide: ONNX Runtime's GroupQueryAttention wants a multiple of 8."""
     return llama(width=96)
+
+
+def llama_generating_tied() -> PreTrainedModel:
+    """``lm_head`` is the embedding, as in most small Llamas."""
+    return llama(width=96, tied=True)
 
 
 def llama_2048() -> PreTrainedModel:

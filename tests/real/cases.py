@@ -194,6 +194,19 @@ WRITTEN_OUT_CASE = Case(
     settings=_settings(["query", "key", "value", "dense"], 150, 25.0),
 )
 
+GENERATING_CASES = (
+    Case(
+        name="llama-generating",
+        base=bases.llama_generating,
+        settings=_settings(_LLAMA, 150, 12.0),
+    ),
+    Case(
+        name="llama-generating-tied",
+        base=bases.llama_generating_tied,
+        settings=_settings(["q_proj", "v_proj", "o_proj"], 150, 20.0),
+    ),
+)
+
 HALF_COEFFICIENT_CASES = tuple(
     Case(
         name=f"bert-{name}-coefficients",
@@ -225,7 +238,5 @@ WIDTH_2048_CASE = Case(
 
 SMALL_CASES = PLAIN_CASES + IMAGE_CASES + SHARED_CASES
 CASES = MINILM_CASES + SMALL_CASES + HALF_COEFFICIENT_CASES
-EVERY_CASE = {
-    case.name: case
-    for case in (*CASES, WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
-}
+_OTHER_CASES = (WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
+EVERY_CASE = {case.name: case for case in (*CASES, *GENERATING_CASES, *_OTHER_CASES)}

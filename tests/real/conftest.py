@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tests.real.cases import EVERY_CASE
+from tests.real.keras_graphs import KerasGraphOf, exported
+from tests.real.torch_graphs import TorchGraphOf, torch_graph
 from tests.real.workspace import Workspace, WorkspaceOf
 
 
@@ -17,8 +19,26 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def workspace_of(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> WorkspaceOf:
-    """Return the workspace of a case by its name."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return the folder of what is made once for all workers."""
     own = tmp_path_factory.getbasetemp()
     root: Path = (own if worker_id == "master" else own.parent) / "real"
-    return lambda name: Workspace(EVERY_CASE[name], root / name)
+    return root
+
+
+@pytest.fixture(scope="session")
+def workspace_of(shared_folder: Path) -> WorkspaceOf:
+    """Return the workspace of a case by its name."""
+    return lambda name: Workspace(EVERY_CASE[name], shared_folder / name)
+
+
+@pytest.fixture(scope="session")
+def keras_graph_of(shared_folder: Path) -> KerasGraphOf:
+    """Return a Keras model's graph by backend and name."""
+    return lambda backend, name: exported(shared_folder / "keras", backend, name)
+
+
+@pytest.fixture(scope="session")
+def torch_graph_of(shared_folder: Path) -> TorchGraphOf:
+    """Return a small torch module's graph by the sample's name."""
+    return lambda name: torch_graph(shared_folder / "torch", name)

@@ -6,6 +6,7 @@ and zero points it reads, is cut out and run in ONNX Runtime: the formula in use
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def _module(node: onnx.NodeProto) -> str:
 
 def layer_weight(path: Path, output: str, width: int) -> NDArray[np.float32]:
     """Return the weight [out, ``width``] of the layer that writes ``output``, as it is used."""
-    model = onnx.load(path)
+    model = _load(path)
     producers = {name: node for node in model.graph.node for name in node.output}
     kept = [producers[output]]
     source = kept[0].input[0]
@@ -63,12 +64,18 @@ def layer_weight(path: Path, output: str, width: int) -> NDArray[np.float32]:
 
 def table(path: Path, output: str, rows: int) -> NDArray[np.float32]:
     """Return the embedding table [``rows``, width] whose looked-up rows are ``output``."""
-    model = onnx.load(path)
+    model = _load(path)
     producers = {name: node for node in model.graph.node for name in node.output}
     kept = [producers[output]]
     while not kept[-1].op_type.startswith("Gather"):
         kept.append(producers[kept[-1].input[0]])
     return _run(model, kept, kept[-1].input[1], output, np.arange(rows, dtype=np.int64))
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path) -> onnx.ModelProto:
+    """Load a model once for all its layers."""
+    return onnx.load(path)
 
 
 def _chain(producers: dict[str, onnx.NodeProto], output: str) -> Iterator[onnx.NodeProto]:
@@ -86,17 +93,8 @@ def _chain(producers: dict[str, onnx.NodeProto], output: str) -> Iterator[onnx.N
 def _run(
     model: onnx.ModelProto, kept: list[onnx.NodeProto], source: str, output: str, fed: Array
 ) -> NDArray[np.float32]:
-    """Run a few nodes, with every constant of the model at hand."""
-    wanted = {name for node in kept for name in node.output}
-    graph = model.graph
-    constant = {tensor.name for tensor in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        if wanted.intersection(node.output):
-            nodes.append(node)
-        elif constant.issuperset(filter(None, node.input)):
-            constant.update(node.output)
-            nodes.append(node)
+    """Run a few nodes, with the constants that they read."""
+    nodes, read = _with_constants(model.graph, kept, source)
     kind = helper.np_dtype_to_tensor_dtype(fed.dtype)
     part = helper.make_model(
         helper.make_graph(
@@ -104,13 +102,27 @@ def _run(
             "part",
             [helper.make_tensor_value_info(source, kind, fed.shape)],
             [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)],
-            graph.initializer,
+            [tensor for tensor in model.graph.initializer if tensor.name in read],
         ),
         opset_imports=model.opset_import,
         ir_version=model.ir_version,
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # most constants are of other layers
-    session = onnxruntime.InferenceSession(part.SerializeToString(), options)
+    session = onnxruntime.InferenceSession(part.SerializeToString())
     (answers,) = session.run([output], {source: fed})
     return np.asarray(answers, np.float32)
+
+
+def _with_constants(
+    graph: onnx.GraphProto, kept: list[onnx.NodeProto], source: str
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Add the nodes that make their constants, in the graph's order; return also what is read."""
+    wanted = {name for node in kept for name in node.output}
+    read, nodes = set[str](), []
+    for node in reversed(graph.node):
+        if not wanted.intersection(node.output):
+            continue
+        nodes.append(node)
+        read.update(node.input)
+        # Whatever else is read comes from constants, or the source would have to be fed too.
+        wanted.update(name for name in node.input if name != source)
+    return nodes[::-1], read

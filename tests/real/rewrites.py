@@ -45,10 +45,14 @@ def rewrite(tool: str, job: Job) -> None:
 
 
 def _fused(job: Job, *, half: bool = False) -> None:
-    """Run ``onnxruntime.transformers.optimizer`` on patterns alone, without ONNX Runtime's own."""
+    """Run ``onnxruntime.transformers.optimizer`` on patterns alone, without ONNX Runtime's own.
+
+    It knows no Llama; "gpt2" is what its users say of other decoders.
+    """
+    known = job.config.model_type in optimizer.MODEL_TYPES
     model = optimizer.optimize_model(
         str(job.source),
-        model_type=job.config.model_type if job.config.model_type != "llama" else "gpt2",
+        model_type=job.config.model_type if known else "gpt2",
         num_heads=job.config.num_attention_heads,
         hidden_size=job.config.hidden_size,
         opt_level=0,

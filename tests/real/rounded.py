@@ -5,23 +5,24 @@ from pathlib import Path
 
 import torch
 
-from tests.real.dequantised import layer_outputs, layer_weight
+from tests.real.dequantised import layer_weight
 from tests.real.exports import wrapped
 from tests.real.workspace import Reference, Workspace, build_base, load_adapted, outputs
 
 
 def rounded_weights(
-    workspace: Workspace, exported: Path, quantised: Path
+    workspace: Workspace, written: dict[str, str], quantised: Path
 ) -> dict[str, torch.Tensor]:
-    """Return every Linear's weight [out, in] as the quantised graph uses it, by module.
+    """Return each Linear's weight [out, in] as the quantised graph uses it, by module.
 
-    ``exported`` is the graph that was quantised: it still says which layer is which module.
+    ``written`` says which tensor each module writes (``dequantised.layer_outputs``).
     """
-    written = layer_outputs(exported)
+    model = build_base(workspace.case)
     return {
-        name: torch.from_numpy(layer_weight(quantised, written[name], module.in_features))
-        for name, module in build_base(workspace.case).named_modules()
-        if isinstance(module, torch.nn.Linear)
+        module: torch.from_numpy(
+            layer_weight(quantised, output, model.get_submodule(module).in_features)
+        )
+        for module, output in written.items()
     }
 
 
@@ -33,8 +34,13 @@ def rounded_reference(workspace: Workspace, weights: dict[str, torch.Tensor]) ->
     adapted = load_adapted(workspace.case, workspace.adapter())
     results = []
     for model, modules in ((base, base), (adapted, adapted.get_base_model())):
-        for name, weight in weights.items():
-            layer = modules.get_submodule(name)
-            getattr(layer, "base_layer", layer).weight.data = weight
+        put(weights, modules)
         results.append(outputs(wrapped(model, "wrapped"), inputs))
     return Reference(inputs=exact.inputs, base=results[0], adapted=results[1])
+
+
+def put(weights: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Replace the weights of these modules, in front of which PEFT may stand."""
+    for name, weight in weights.items():
+        layer = model.get_submodule(name)
+        getattr(layer, "base_layer", layer).weight.data = weight

@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from tests.real.cases import CASES, SMALL_CASES
+from tests.real.cases import CASES, GENERATING_CASES, SMALL_CASES, WRITTEN_OUT_CASE
 from tests.real.checks import compare, effects, figures, run_onnx, worst
 from tests.real.exports import EXPORTERS, Export, Exporter
 from tests.real.workspace import (
@@ -21,6 +21,7 @@ from tests.tolerances import ONNX_EFFECT_F32, ONNX_OUTPUT_F32
 
 pytestmark = pytest.mark.real
 _NAMES = [case.name for case in CASES]
+_REWRITTEN = [case.name for case in (WRITTEN_OUT_CASE, *GENERATING_CASES)]
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
@@ -39,7 +40,7 @@ def test_exported_base_equals_torch(
     assert error <= ONNX_OUTPUT_F32
 
 
-@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("name", [*_NAMES, *_REWRITTEN])
 def test_adapter_changes_every_output(name: str, workspace_of: WorkspaceOf) -> None:
     """Each output moves by a twentieth of its largest value at least."""
     reference = workspace_of(name).reference()
@@ -51,7 +52,7 @@ def test_adapter_changes_every_output(name: str, workspace_of: WorkspaceOf) -> N
     assert min(sizes) >= 0.05
 
 
-@pytest.mark.parametrize("name", [case.name for case in SMALL_CASES])
+@pytest.mark.parametrize("name", [*(case.name for case in SMALL_CASES), *_REWRITTEN])
 def test_every_trained_tensor_shows_in_the_output(name: str, workspace_of: WorkspaceOf) -> None:
     """Leaving out any one delta, bias or replaced module breaks the bar on the effect tenfold."""
     workspace = workspace_of(name)

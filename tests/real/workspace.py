@@ -94,6 +94,15 @@ class Workspace:
         name = str(dtype).removeprefix("torch.")
         return once(self.folder / f"base-{name}", save) / "model.safetensors"
 
+    def fingerprinted_base(self) -> Path:
+        """A float32 base in which the adapter's modules have the names that PEFT gave them.
+
+        transformers 5 renames a ViT's modules when it saves them; an export does not.
+        """
+        if self.case.base.__name__.startswith("vit"):
+            return self.onnx(Export(exporter="dynamo"))
+        return self.safetensors()
+
     def sharded(self) -> Path:
         """The same base in several files; returns their index."""
 
@@ -118,15 +127,15 @@ class Workspace:
         source = self.rewritten(how, tools[:-1])
 
         def save(folder: Path) -> None:
-            model = build_base(self.case)
-            inputs = {key: value.numpy() for key, value in example_inputs(model).items()}
-            target = folder / "model.onnx"
-            rewrite(
-                tools[-1],
-                Job(source=source, target=target, config=model.config, inputs=inputs),
-            )
+            self.rewrite(source, folder / "model.onnx", tools[-1])
 
         return once(self.folder / f"{how.name}-{'+'.join(tools)}", save) / "model.onnx"
+
+    def rewrite(self, source: Path, target: Path, tool: str) -> None:
+        """Run one tool over a model of this base, adapted or not."""
+        model = build_base(self.case)
+        inputs = {key: value.numpy() for key, value in example_inputs(model).items()}
+        rewrite(tool, Job(source=source, target=target, config=model.config, inputs=inputs))
 
     def reference(self, wrap: Wrap | None = None, name: str = "default") -> Reference:
         """The outputs of torch and PEFT, for the module that ``wrap`` puts around the model."""

@@ -9,6 +9,7 @@ from fourier_converters.base.protocol import BaseWeight
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.candidates import Candidates, ambiguous, by_map
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.uses import unopened
 from fourier_format.adapter import Array
 from fourier_format.errors import TargetNotFoundError, Violation
 
@@ -46,16 +47,23 @@ class OnnxBase:
         return BaseWeight(self._candidates.values(first), f"{first.place} (by {source})")
 
     def _not_found(self, module: str) -> TargetNotFoundError:
-        known = sorted({c.module for c in self._candidates.of_kind("linear") if c.module})
-        got = f"{self._path} with {len(known)} linear layers"
+        layers = self._candidates.of_kind("linear")
+        known = sorted({c.module for c in layers if c.module})
+        got = f"{self._path} with {len({c.use for c in layers})} linear layers"
         if known:
-            got += f", such as {', '.join(known[:3])}"
+            got += f", {len(known)} of them with names, such as {', '.join(known[:3])}"
+        elif layers:
+            got += ", none of which has a name"
+        hidden = unopened(self._candidates.model)
+        if hidden:
+            got += f"; not looked into: {', '.join(hidden)}"
         return TargetNotFoundError(
             Violation(
                 "E-TARGET-NOT-FOUND",
                 module,
                 "no linear layer of the graph has this name",
                 got=got,
-                advice="give the checkpoint (.safetensors) as --base, or a --map",
+                advice="make a .fft with the checkpoint (.safetensors) as --base, which is then "
+                "found by its fingerprint; or say where with --map",
             )
         )

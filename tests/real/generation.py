@@ -1,0 +1,146 @@
+"""Graphs from onnxruntime-genai's model builder, and text from them.
+
+The builder reads a checkpoint, not an exported graph. It packs q, k and v into one weight, calls
+``self_attn`` ``attn``, moves the rotation into GroupQueryAttention and keeps every weight external.
+"""
+# ruff: noqa: TID251 -- torch and PEFT are what the converter is compared with
+
+import io
+import json
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime_genai
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from tests.real.dequantised import layer_weight
+from tests.real.workspace import Workspace, build_base, once
+
+PROMPT = (1, 5, 17, 80, 33, 9)
+_COUNT = 8
+_SPECIAL = ("<unk>", "<s>", "</s>")
+# The builder knows float16 with GroupQueryAttention for CUDA only; the graph runs on a CPU as well.
+# Level 1 keeps activations in float32: by default they are rounded to int8 on CPUs.
+_EXACT = "accuracy_level=1"
+_SESSION = {"session.qdq_matmulnbits_accuracy_level": "1"}  # the same for DequantizeLinear
+_EXACT_QDQ = json.dumps({"model": {"decoder": {"session_options": _SESSION}}})
+FORMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "fp32": ("fp32", "cpu", ()),
+    "fp32-unpacked": ("fp32", "cpu", ("fuse_qkv=false",)),
+    "fp32-packed-mlp": ("fp32", "cpu", ("fuse_mlp_gate_up=true",)),
+    "fp32-shared": ("fp32", "cpu", ("shared_embeddings=true",)),
+    "fp16": ("fp16", "cuda", ()),
+    "int4": ("int4", "cpu", (_EXACT,)),
+    "int4-asymmetric": ("int4", "cpu", (_EXACT, "is_symmetric=false")),
+    "int4-unpacked": ("int4", "cpu", (_EXACT, "fuse_qkv=false")),
+    "int4-rtn": ("int4", "cpu", (_EXACT, "algo_config=rtn")),
+    "int4-qdq": ("int4", "cpu", ("use_qdq=true",)),
+    "int4-embedding": ("int4", "cpu", (_EXACT, "op_types_to_quantize=MatMul/Gather")),
+    "int8": ("int8", "cpu", (_EXACT,)),
+}
+"""Precision, execution provider and extra options, by the name that tests and folders use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The prompt and what greedy search made of it."""
+
+    tokens: list[int]
+    logits: NDArray[np.float32]
+    """Of the last token at each step, (steps, vocabulary)."""
+
+
+def built(workspace: Workspace, form: str) -> Path:
+    """Return the folder that the builder wrote for the case's base, with its ``model.onnx``."""
+    checkpoint = once(workspace.folder / "generating", lambda folder: _save(workspace, folder))
+    return once(
+        workspace.folder / f"generating-{form}",
+        lambda folder: _build(checkpoint, folder, form),
+    )
+
+
+def _save(workspace: Workspace, folder: Path) -> None:
+    """Save the checkpoint, and a tokenizer of one word a token, which the builder asks for."""
+    model = build_base(workspace.case)
+    model.save_pretrained(folder)
+    words = [*_SPECIAL, *(f"t{number}" for number in range(3, model.config.vocab_size))]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=_SPECIAL[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    unknown, first, last = _SPECIAL
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=unknown,
+        bos_token=first,
+        eos_token=last,
+        pad_token=unknown,
+    ).save_pretrained(folder)
+
+
+def _build(checkpoint: Path, folder: Path, form: str) -> None:
+    """Do what ``python -m onnxruntime_genai.models.builder`` does, but for its 4 s of imports."""
+    from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+    precision, provider, options = FORMS[form]
+    cache = str(folder.with_name(f"{folder.name}-cache"))
+    settings = (None, str(checkpoint), str(folder), precision, provider, cache)
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        create_model(*settings, **parse_extra_options(*settings, list(options)))
+
+
+def generate(folder: Path) -> Generated:
+    """Continue the prompt with onnxruntime-genai, on the CPU whatever the folder was built for."""
+    config = onnxruntime_genai.Config(str(folder))
+    config.clear_providers()
+    config.overlay(_EXACT_QDQ)
+    model = onnxruntime_genai.Model(config)
+    settings = onnxruntime_genai.GeneratorParams(model)
+    settings.set_search_options(max_length=len(PROMPT) + _COUNT, do_sample=False)
+    generator = onnxruntime_genai.Generator(model, settings)
+    generator.append_tokens(np.array([PROMPT], np.int32))
+    logits = []
+    while not generator.is_done():
+        logits.append(np.array(generator.get_logits(), np.float32).reshape(-1))
+        generator.generate_next_token()
+    tokens = [int(token) for token in generator.get_sequence(0)]
+    return Generated(tokens, np.stack(logits))
+
+
+def torch_generate(model: PreTrainedModel) -> Generated:
+    """Continue the prompt with torch, the whole sequence anew at each step."""
+    tokens = list(PROMPT)
+    logits: list[NDArray[np.float32]] = []
+    while len(logits) < _COUNT and tokens[-1] != model.config.eos_token_id:
+        ids = torch.tensor([tokens])
+        with torch.no_grad():
+            result = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        logits.append(result.logits[0, -1].float().numpy())
+        tokens.append(int(logits[-1].argmax()))
+    return Generated(tokens, np.stack(logits))
+
+
+def rounded_layers(path: Path, config: PretrainedConfig) -> dict[str, torch.Tensor]:
+    """Return each layer's weight [out, in] as a built graph uses it, by transformers' names."""
+    width, per_head = config.hidden_size, config.hidden_size // config.num_attention_heads
+    small = config.num_key_value_heads * per_head
+    weights = {"lm_head": layer_weight(path, "logits", width)}
+    for number in range(config.num_hidden_layers):
+        ours, theirs = f"model.layers.{number}", f"/model/layers.{number}"
+        packed = layer_weight(path, f"{theirs}/attn/qkv_proj/MatMul/output_0", width)
+        for name, part in zip("qkv", np.split(packed, [width, width + small]), strict=True):
+            weights[f"{ours}.self_attn.{name}_proj"] = part
+        output = f"{theirs}/attn/o_proj/MatMul/output_0"
+        weights[f"{ours}.self_attn.o_proj"] = layer_weight(path, output, width)
+        for name in ("gate_proj", "up_proj", "down_proj"):
+            fed = config.intermediate_size if name == "down_proj" else width
+            output = f"{theirs}/mlp/{name}/MatMul/output_0"
+            weights[f"{ours}.mlp.{name}"] = layer_weight(path, output, fed)
+    return {module: torch.from_numpy(weight) for module, weight in weights.items()}
