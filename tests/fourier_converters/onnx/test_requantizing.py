@@ -40,7 +40,7 @@ FORMS: Final = {
         f"QDQ {np.dtype(dtype).name} {'symmetric' if symmetric else 'asymmetric'} {each}": (
             dequantize_linear(each, dtype, symmetric=symmetric)
         )
-        for dtype in (np.int8, np.uint8, ml_dtypes.int4, ml_dtypes.uint4)
+        for dtype in (np.int8, np.uint8, np.int16, ml_dtypes.int4, ml_dtypes.uint4)
         for each in ("tensor", "channel", "block")
         for symmetric in (True, False)
         if not symmetric or np.dtype(dtype).name.startswith("i")
