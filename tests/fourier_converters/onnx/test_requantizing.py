@@ -190,6 +190,19 @@ def test_a_trained_weight_is_rounded_too(tmp_path: Path, capsys: Captured) -> No
     assert (error <= 0.5 * steps(done.output, exact) + 1e-5).all()
 
 
+def test_the_share_that_is_kept_stands_in_the_table(tmp_path: Path, capsys: Captured) -> None:
+    base = save_model(nbits(8).model(), tmp_path / "base.onnx")
+    file = save(without_prints({"enc.q": W}, alpha=300.0), tmp_path)
+    arguments = (file, "--to", "onnx", "--base", base, "--quantized", "requantize", "--dry-run")
+    _, found = as_json(capsys, *arguments)
+
+    assert convert(*arguments) == 0
+
+    header, row, *_ = capsys.readouterr().out.splitlines()
+    assert header.endswith("kept")
+    assert row.endswith(f"{found['rows'][0]['kept']:.1%}")
+
+
 class TestScalesThatHoldNoMore:
     """Groups whose new values do not fit, where the zero point cannot move freely."""
 
