@@ -123,3 +123,19 @@ def test_the_map_says_where_a_replacement_goes(graph: Graph) -> None:
     new = values(3, 6, seed=1)
 
     assert_close(graph.merge({"classifier.weight": new}, "--map", path), graph.hidden @ new.T)
+
+
+@pytest.mark.parametrize("parameter", ["weight", "bias"])
+def test_of_a_node_that_reads_several_parameters_the_map_means_the_one_of_that_name(
+    parameter: str, graph: Graph
+) -> None:
+    head, bias = values(3, 6), values(3)
+    graph.build("[n] y = Gemm <transB = 1> (h, c, d)", {"c": head, "d": bias})
+    new = {"weight": values(3, 6, seed=1), "bias": values(3, seed=1)}[parameter]
+    path = graph.folder / "map.json"
+    path.write_text(f'{{"replacements": {{"head.{parameter}": {{"node": "n"}}}}}}')
+
+    got = graph.merge({f"head.{parameter}": new}, "--map", path)
+
+    weight, added = (new, bias) if parameter == "weight" else (head, new)
+    assert_close(got, graph.hidden @ weight.T + added)

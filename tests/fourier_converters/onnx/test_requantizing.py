@@ -203,6 +203,23 @@ def test_the_share_that_is_kept_stands_in_the_table(tmp_path: Path, capsys: Capt
     assert row.endswith(f"{found['rows'][0]['kept']:.1%}")
 
 
+def test_codes_are_chosen_for_the_scale_as_it_is_stored(tmp_path: Path, capsys: Captured) -> None:
+    """A scale in float16 is up to 2^-12 off, which is a tenth of a step for the largest codes."""
+    layer = dequantize_linear("channel", np.int16, scales=np.float16)
+    whole = without_prints({"enc.q": W}, alpha=3000.0)
+
+    done = Requantised(layer.model(), whole, tmp_path, capsys)
+
+    old = layer.arrays["w_quantized"] * layer.arrays["w_scale"].astype(np.float64)
+    exact = old + delta(whole, "enc.q").T
+    codes = tensor(done.output, "w_quantized")
+    scale = tensor(done.output, "w_scale").astype(np.float64)
+    assert not np.array_equal(scale, layer.arrays["w_scale"])
+    inner = np.abs(codes.astype(int)) < 2**15 - 1  # at the ends the range itself is rounded
+    error = np.abs(codes * scale - exact)
+    assert (error <= 0.5 * scale * (1 + 1e-9))[inner].all()
+
+
 class TestScalesThatHoldNoMore:
     """Groups whose new values do not fit, where the zero point cannot move freely."""
 
