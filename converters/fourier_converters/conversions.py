@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fourier_converters.mapping import Map, read_map
 from fourier_converters.outputs import refuse_input
@@ -186,20 +186,18 @@ def _to_file(
 def _to_onnx(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map) -> Report:
     from fourier_converters.onnx import to_onnx, to_onnx_directory
 
-    external_data = {"external_data": arguments.external_data or "copy"}
-    whole = arguments.base.is_dir()
-    return (to_onnx_directory if whole else to_onnx)(
-        adapter,
-        arguments.base,
-        output,
-        mapping=mapping,
-        quantized=arguments.quantized or "live",
-        **({} if whole else external_data),
-        verify_full=arguments.verify == "full",
-        overwrite=arguments.force,
-        dry_run=arguments.dry_run,
-        progress=_progress(arguments, "merging", len(adapter.targets)),
-    )
+    settings: dict[str, Any] = {
+        "mapping": mapping,
+        "quantized": arguments.quantized or "live",
+        "verify_full": arguments.verify == "full",
+        "overwrite": arguments.force,
+        "dry_run": arguments.dry_run,
+        "progress": _progress(arguments, "merging", len(adapter.targets)),
+    }
+    if arguments.base.is_dir():
+        return to_onnx_directory(adapter, arguments.base, output, **settings)
+    external_data = arguments.external_data or "copy"
+    return to_onnx(adapter, arguments.base, output, external_data=external_data, **settings)
 
 
 def _to_safetensors(
