@@ -21,5 +21,11 @@ OUTPUT_F32 = 5e-6
 EFFECT_F32 = 1e-4
 """Output minus base output, the same two, relative to the effect's own largest value."""
 
+BRANCH_F32 = 1e-5
+"""Output minus base output of a quantised layer with a branch, against x delta^T in float64."""
+
+BRANCH_F16 = 4e-3
+"""The same where sum and branch are rounded to float16: 2^-11 of outputs a few times as large."""
+
 ONNX_EFFECT_QUANTISED = 1e-3
 """The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fourier_converters.mapping import Map, read_map
 from fourier_converters.outputs import refuse_input
@@ -69,16 +69,31 @@ def _stem(source: Path) -> str:
     return name
 
 
+class _Source(NamedTuple):
+    """What was read of one source.
+
+    Attributes:
+        adapter: The adapter; of a PEFT directory without what the map skips.
+        targets: The names of its targets, those that the map skips included.
+        replacements: The names of its replacements, likewise.
+        places: Where the targets of a PEFT directory lie in the base.
+    """
+
+    adapter: Adapter
+    targets: frozenset[str]
+    replacements: frozenset[str]
+    places: dict[str, str]
+
+
 def _read_sources(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter, dict[str, str]]:
     """Returns the sum of the sources, and where the targets of PEFT ones lie in the base."""
     read = [_read_source(source, arguments, mapping) for source in arguments.sources]
-    adapters = [adapter for adapter, _ in read]
     if arguments.map is not None:
-        targets = {t.name for adapter in adapters for t in adapter.targets}
-        replaced = {name for adapter in adapters for name in adapter.replacements}
-        known = set(mapping.skipped)
-        mapping.check_names(targets | known, replaced | known, str(arguments.map))
-    places = {name: place for _, found in read for name, place in found.items()}
+        targets = frozenset().union(*(source.targets for source in read))
+        replacements = frozenset().union(*(source.replacements for source in read))
+        mapping.check_names(targets, replacements, str(arguments.map))
+    places = {name: place for source in read for name, place in source.places.items()}
+    adapters = [source.adapter for source in read]
     if len(adapters) == 1 and arguments.scales is None:
         return adapters[0], places
     from fourier_format.combination import combine
@@ -86,17 +101,13 @@ def _read_sources(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter,
     return combine(adapters, arguments.scales or [1.0] * len(adapters)), places
 
 
-def _read_source(
-    source: Path, arguments: argparse.Namespace, mapping: Map
-) -> tuple[Adapter, dict[str, str]]:
+def _read_source(source: Path, arguments: argparse.Namespace, mapping: Map) -> _Source:
     import fourier_format
 
     if not source.is_dir():
         adapter = fourier_format.load(source)
-        if len(arguments.sources) == 1:
-            names = [t.name for t in adapter.targets]
-            mapping.check_names(names, adapter.replacements, str(arguments.map))
-        return adapter, {}
+        targets = frozenset(target.name for target in adapter.targets)
+        return _Source(adapter, targets, frozenset(adapter.replacements), {})
     from fourier_converters.base import open_base
     from fourier_converters.peft import from_peft
     from fourier_converters.peft.checkpoint import read_checkpoint, without
@@ -114,8 +125,10 @@ def _read_source(
         step(module)
 
     adapter = from_peft(without(checkpoint, set(mapping.skipped)), base, found)
-    merged = arguments.to in {"onnx", "safetensors"}
-    return (without_fingerprints(adapter) if merged else adapter), places
+    if arguments.to in {"onnx", "safetensors"}:
+        adapter = without_fingerprints(adapter)
+    targets, replacements = frozenset(checkpoint.spectra), frozenset(checkpoint.replacements)
+    return _Source(adapter, targets, replacements, places)
 
 
 def _graph_of(base: Path) -> Path:

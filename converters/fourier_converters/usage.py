@@ -83,13 +83,14 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace) -> None:
     for options, to in ((_ONNX_ONLY, "onnx"), (_LORA_ONLY, "lora")):
         for option in options:
-            if getattr(arguments, option) not in {None, False} and arguments.to != to:
+            given = getattr(arguments, option)
+            if given is not None and given is not False and arguments.to != to:
                 name = option.replace("_", "-")
                 raise usage_error(f"--{name}", f"it is for --to {to} only", "leave it out")
     if arguments.to == "lora" and arguments.rank is None:
         problem = "a LoRA approximates, and nothing says how closely"
         raise usage_error("--rank", problem, "add --rank R, such as --rank 64")
-    given, count = arguments.scales, len(arguments.sources)
-    if given is not None and len(given) != count:
-        problem = f"{len(given)} scales for {count} sources"
+    scales, count = arguments.scales, len(arguments.sources)
+    if scales is not None and len(scales) != count:
+        problem = f"{len(scales)} scales for {count} sources"
         raise usage_error("--scales", problem, "give one number for each source")

@@ -24,13 +24,15 @@ def adapter(
     *,
     alpha: float = 10.0,
     prints: bool = True,
+    kind: str = "linear",
+    count: int = COUNT,
     replacements: Mapping[str, Array] | None = None,
     **fields: Any,
 ) -> Adapter:
     """Returns an adapter of one target for each of `weights`, entries drawn as PEFT draws them."""
-    sets = [_entry_set(str(i), w, i, prints) for i, w in enumerate(weights.values())]
+    sets = [_entry_set(str(i), w, i, prints, count) for i, w in enumerate(weights.values())]
     targets = [
-        Target(name=name, kind="linear", shape=s.shape, entries=s.id, row=0)
+        Target(name=name, kind=kind, shape=s.shape, entries=s.id, row=0)
         for name, s in zip(weights, sets, strict=True)
     ]
     return Adapter(
@@ -73,14 +75,14 @@ def replaced(record: Any, **fields: Any) -> Any:
     return dataclasses.replace(record, **fields)
 
 
-def _entry_set(id_: str, canonical: Array, seed: int, prints: bool) -> EntrySet:
+def _entry_set(id_: str, canonical: Array, seed: int, prints: bool, count: int) -> EntrySet:
     shape = (canonical.shape[0], canonical.shape[1])
     recipe = Sampling(method="torch-randperm", generator=torch_generator(shape))
-    coefficients = np.random.default_rng(100 + seed).standard_normal((1, COUNT))
+    coefficients = np.random.default_rng(100 + seed).standard_normal((1, count))
     return EntrySet(
         id=id_,
         shape=shape,
-        entries=sampling.draw(shape, COUNT, recipe, SEED),
+        entries=sampling.draw(shape, count, recipe, SEED),
         coefficients=coefficients.astype(np.float32),
         sampling=recipe,
         fingerprints=stack([fingerprint(canonical, "w")]) if prints else None,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fourier_format
+from fourier_converters.cli import TARGETS
 from tests.fourier_converters.adapters import adapter, save
 from tests.fourier_converters.checkpoints import DIGITS, spectrum, write_base, write_peft
 from tests.fourier_converters.command import (
@@ -16,10 +17,14 @@ from tests.fourier_converters.command import (
     converted,
     refused,
 )
-from tests.fourier_converters.graphs import LINEAR, model, weight
+from tests.fourier_converters.graphs import LINEAR, model, save_external, weight
 from tests.fourier_converters.graphs import save as save_model
 
 W = weight()
+FOR_ONE_RESULT = {
+    "onnx": ("--quantized live", "--external-data copy", "--dry-run", "--explain map.json"),
+    "lora": ("--rank 4", "--rank 0", "--min-energy 0.5", "--min-energy 0"),
+}
 PEFT, BASE = DIGITS / "peft_adapter", DIGITS / "base.onnx"
 
 
@@ -47,6 +52,42 @@ class TestNames:
         converted(source, "--to", to, *more)
 
         assert source.with_name(name).exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "name"),
+        [
+            (["a.fft", "b.fft", "--to", "fft"], "a+b.fft"),
+            (["a.fft", "b.fft.h5", "--to", "peft"], "a+b.peft"),
+            (["a.fft", "--scales", "2", "--to", "h5"], "a.fft.h5"),
+            (["a.fft", "b.fft", "--to", "onnx", "--base", "base.onnx"], "a+b.base.onnx"),
+            (["a.fft", "--to", "safetensors", "--base", "checkpoint"], "a.merged"),
+        ],
+    )
+    @pytest.mark.usefixtures("source", "base")
+    def test_of_several_sources_and_of_a_checkpoint(
+        self,
+        arguments: list[str],
+        name: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        save(adapter({"enc.q": W}), tmp_path, "b.fft")
+        save(adapter({"enc.q": W}), tmp_path, "b.fft.h5")
+        write_base(tmp_path / "checkpoint", {"enc.q.weight": W})
+
+        converted(*arguments)
+
+        assert (tmp_path / name).exists()
+
+    def test_beside_the_base_whose_data_it_refers_to(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "there").mkdir()
+        proto = model(LINEAR, {"val_1": W.T}, {"node_MatMul": "enc.q"})
+        base = save_external(proto, tmp_path / "there" / "base.onnx")
+
+        converted(source, "--to", "onnx", "--base", base, "--external-data", "reference")
+
+        assert base.with_name("a.base.onnx").exists()
 
     @pytest.mark.parametrize(
         ("written", "there"),
@@ -145,6 +186,77 @@ class TestUsage:
         (line,) = refused(capsys, source, "--to", "h5", *more, exit_code=2)
 
         assert problem in line
+
+    @pytest.mark.parametrize("wrong", [[], ["--base", str(BASE)], ["--base", "no"]])
+    def test_a_merged_checkpoint_needs_a_checkpoint(
+        self, wrong: list[str], source: Path, capsys: Captured
+    ) -> None:
+        (line,) = refused(capsys, source, "--to", "safetensors", *wrong, exit_code=2)
+
+        assert line.startswith("--base: ")
+        assert line.endswith("[E-USAGE]")
+
+    @pytest.mark.parametrize(
+        ("asked", "to", "option"),
+        [
+            (asked, to, option)
+            for to, options in FOR_ONE_RESULT.items()
+            for option in options
+            for asked in TARGETS
+            if asked != to
+        ],
+    )
+    def test_an_option_for_another_result(
+        self,
+        asked: str,
+        to: str,
+        option: str,
+        source: Path,
+        base: Path,
+        tmp_path: Path,
+        capsys: Captured,
+    ) -> None:
+        checkpoint = write_base(tmp_path / "checkpoint", {"enc.q.weight": W})
+        bases: dict[str, Path] = {"onnx": base, "safetensors": checkpoint.parent}
+        more: list[str | Path] = ["--base", bases[asked]] if asked in bases else []
+        more += ["--rank", "4"] if asked == "lora" else []
+
+        (line,) = refused(capsys, source, "--to", asked, *more, *option.split(), exit_code=2)
+
+        assert line.startswith(f"{option.split(maxsplit=1)[0]}: it is for --to {to} only")
+
+    def test_a_lora_needs_a_rank(self, source: Path, capsys: Captured) -> None:
+        (line,) = refused(capsys, source, "--to", "lora", exit_code=2)
+
+        assert "--rank: a LoRA approximates, and nothing says how closely" in line
+
+    @pytest.mark.parametrize(
+        ("scales", "said"),
+        [
+            ("1", "--scales: 1 scales for 2 sources; give one number for each source"),
+            ("1,2,3", "--scales: 3 scales for 2 sources"),
+            ("a,b", "--scales: invalid"),
+            ("1,", "--scales: invalid"),
+            ("1,nan", "--scales: invalid"),
+            ("inf,1", "--scales: invalid"),
+        ],
+    )
+    def test_scales_are_numbers_one_for_each_source(
+        self, scales: str, said: str, source: Path, tmp_path: Path, capsys: Captured
+    ) -> None:
+        arguments = (source, source, "--to", "fft", "-o", tmp_path / "sum.fft")
+
+        (line,) = refused(capsys, *arguments, "--scales", scales, exit_code=2)
+
+        assert said in line
+        assert line.endswith("[E-USAGE]")
+
+    def test_one_of_several_sources_that_is_not_there(
+        self, source: Path, tmp_path: Path, capsys: Captured
+    ) -> None:
+        (line,) = refused(capsys, source, tmp_path / "no.fft", "--to", "fft", exit_code=2)
+
+        assert "no.fft: no such file or directory" in line
 
     @pytest.mark.parametrize(
         "arguments",

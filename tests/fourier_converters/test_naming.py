@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourier_converters.naming import Renaming, renamings
+from fourier_converters.naming import ALIASES, Renaming, renamings
+
+(ATTN,) = ALIASES
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,14 @@ from fourier_converters.naming import Renaming, renamings
         (["a.q"], ["ba.q", "aq", "a.qq", "a", ""], [Renaming()]),
         (["layer.1.q"], ["layer.11.q", "1.layer.q", "layer.1.q.k"], [Renaming()]),
         (["q"], [], [Renaming()]),
+        (["a.self_attn.q"], ["a.attn.q"], [Renaming(alias=ATTN)]),
+        (["a.self_attn.q"], ["m.a.attn.q"], [Renaming(added="m.", alias=ATTN)]),
+        (["m.self_attn.q", "m.up"], ["attn.q", "up"], [Renaming(removed="m.", alias=ATTN)]),
+        (["a.self_attn.q", "a.up"], ["a.attn.q", "a.up"], [Renaming(alias=ATTN)]),
+        (["a.self_attn.q"], ["a.self_attn.q", "a.attn.q"], [Renaming()]),
+        (["a.self_attn.q"], ["m.a.self_attn.q", "a.attn.q"], [Renaming(added="m.")]),
+        (["a.attn.q"], ["a.self_attn.q"], [Renaming()]),
+        (["a.my_self_attn.q"], ["a.my_attn.q"], [Renaming()]),
         ([], ["q"], [Renaming()]),
     ],
 )
@@ -46,6 +56,28 @@ def test_a_renaming_says_nothing_of_a_name_without_its_prefix() -> None:
     assert Renaming(removed="bert.")("q") is None
     assert Renaming(added="model.")("q") == "model.q"
     assert Renaming()("q") == "q"
+
+
+@pytest.mark.parametrize(
+    ("renaming", "name", "renamed", "said"),
+    [
+        (Renaming(), "self_attn.q", "self_attn.q", "equal"),
+        (Renaming(alias=ATTN), "a.self_attn.q", "a.attn.q", "say 'attn' for 'self_attn'"),
+        (Renaming(alias=ATTN), "a.mlp.up", "a.mlp.up", "say 'attn' for 'self_attn'"),
+        (
+            Renaming(removed="m.", alias=ATTN),
+            "m.self_attn.q",
+            "attn.q",
+            "lack the prefix 'm.' and say 'attn' for 'self_attn'",
+        ),
+        (Renaming(added="m."), "q", "m.q", "have the prefix 'm.'"),
+    ],
+)
+def test_a_renaming_is_done_and_said(
+    renaming: Renaming, name: str, renamed: str, said: str
+) -> None:
+    assert renaming(name) == renamed
+    assert str(renaming) == (said if said == "equal" else f"the base's names {said}")
 
 
 _PATHS = st.lists(st.sampled_from(["a", "b", "encoder"]), min_size=1, max_size=4).map(".".join)

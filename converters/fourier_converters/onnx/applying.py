@@ -138,7 +138,10 @@ def _write(change: Change, values: Array, model: Model, store: Store) -> None:
 
 
 def _add_bias(model: Model, bias: Replaced, store: Store) -> None:
-    """Give the linear nodes of `bias` the bias that they lack: Gemm's third input, or an Add."""
+    """Give the linear nodes of `bias` the bias that they lack: Gemm's third input, or an Add.
+
+    An Add, too, beside a quantised weight, where it can stand behind the output's own rounding.
+    """
     first = bias.uses[0].use
     dtype = first.origin.operand_dtype
     tensor = surgery.new_initializer(model, bias.name, dtype, bias.values.shape)
@@ -146,12 +149,12 @@ def _add_bias(model: Model, bias: Replaced, store: Store) -> None:
     for candidate in bias.uses:
         read = candidate.use.read
         node = model.node(read)
-        if node.op_type in {"Gemm", "FusedGemm"}:
+        quantized = candidate.use.quantized is not None
+        if node.op_type in {"Gemm", "FusedGemm"} and not quantized:
             del node.input[2:]
             node.input.append(tensor.name)
             surgery.drop_attribute(node, "beta")  # without a C it may be anything
         else:
-            quantized = candidate.use.quantized is not None
             value = product_of(model, read) if quantized else Value(read.scope, node.output[0])
             surgery.add_to(model, value, tensor.name)
 

@@ -23,7 +23,7 @@ from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.replacing import placed
 from fourier_converters.onnx.stores import Store
-from fourier_converters.onnx.tensors import dtype_of, element_type
+from fourier_converters.onnx.tensors import element_type
 from fourier_format.adapter import Adapter, Array, EntrySet, Target
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.transforms import delta_weight
@@ -148,7 +148,7 @@ class BranchWriter:
     def add(self, branch: Branch) -> None:
         """Add one branch to the graph."""
         node = self.model.node(branch.read)
-        dtype = self._activation(branch)
+        dtype = branch.edits[0].candidate.use.origin.operand_dtype
         nodes: list[Any] = []
         x = branch.x.name
         if dtype != "F32" and branch.edits[0].candidate.use.kind != "embedding":
@@ -169,12 +169,6 @@ class BranchWriter:
             surgery.recompute(
                 self.model, branch.y, lambda old: [*nodes, *self._parts(branch, terms, old)]
             )
-
-    def _activation(self, branch: Branch) -> str:
-        """The dtype of the product: that of the scales, which dequantised values have."""
-        quantized = branch.edits[0].candidate.use.quantized
-        tensor = None if quantized is None else self.model.tensor(quantized.scale)
-        return (dtype_of(tensor) if tensor is not None else None) or "F32"
 
     def _term(self, edit: Edit, node: Any, x: str, nodes: list[Any], stem: str) -> str:
         """Returns the name of x delta^T of one edit."""

@@ -49,11 +49,11 @@ class Candidate:
 
     @property
     def holds_its_rows(self) -> bool:
-        """Whether the rows are rows of the weight."""
-        whole = self.use.canonical_shape
-        if self.rows is None or whole is None:
-            return self.rows is None
-        return 0 <= self.rows[0] < self.rows[1] <= whole[0]
+        """Whether the rows are rows of the weight, or elements of a vector."""
+        if self.rows is None:
+            return True
+        whole = self.use.canonical_shape or self.use.origin.view.result
+        return bool(whole) and 0 <= self.rows[0] < self.rows[1] <= whole[0]
 
     def __str__(self) -> str:
         """The use in words, for errors and reports."""

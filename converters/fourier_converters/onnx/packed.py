@@ -50,8 +50,8 @@ def parts_of(model: Model, use: Use) -> list[Part]:
         return _divided(sizes or [out // 3] * 3, out)
     if use.role == "weight" and use.kind != "linear":
         return []
-    for scope, reader in _following(model, Value(use.read.scope, node.output[0])):
-        sizes = _sizes(model, scope, reader, out)
+    for scope, reader, reshaped in _following(model, Value(use.read.scope, node.output[0])):
+        sizes = _sizes(model, scope, reader, out, reshaped=reshaped)
         if sizes:
             return _divided(sizes, out)
     return []
@@ -69,21 +69,22 @@ def _divided(sizes: list[int], out: int) -> list[Part]:
     return [Part(*pair) for pair in zip(names, bounds, strict=True)]
 
 
-def _following(model: Model, value: Value) -> Iterator[tuple[int, Any]]:
-    """Yields what reads a value in the end, a bias's Add or a Reshape between."""
-    values = [value]
+def _following(model: Model, value: Value) -> Iterator[tuple[int, Any, bool]]:
+    """Yields what reads a value in the end, a bias's Add between, and whether a Reshape is, too."""
+    values = [(value, False)]
     for _ in range(4):
         found, values = values, []
-        for at in found:
+        for at, reshaped in found:
             for read in model.reads(at):
                 node = model.node(read)
                 if node.op_type in _PASSING and node.domain in ONNX and read.slot < 2:
-                    values.append(Value(read.scope, node.output[0]))
+                    following = Value(read.scope, node.output[0])
+                    values.append((following, reshaped or node.op_type == "Reshape"))
                 elif read.slot == 0:
-                    yield read.scope, node
+                    yield read.scope, node, reshaped
 
 
-def _sizes(model: Model, scope: int, node: Any, out: int) -> list[int]:
+def _sizes(model: Model, scope: int, node: Any, out: int, *, reshaped: bool) -> list[int]:
     if node.op_type == "GroupQueryAttention" and node.domain == MICROSOFT:
         if any(node.input[1:3]):
             return []
@@ -91,8 +92,22 @@ def _sizes(model: Model, scope: int, node: Any, out: int) -> list[int]:
         width = out // max(1, heads + 2 * groups)
         return [heads * width, groups * width, groups * width]
     if node.op_type == "Split" and node.domain in ONNX and len(node.output) in {2, 3}:
-        if len(node.input) > 1:
-            value = model.resolve(scope, node.input[1])
-            return [] if model.tensor(value) is None else [int(n) for n in model.array(value)]
-        return attribute(node, "split", []) or [out // len(node.output)] * len(node.output)
+        return _split_sizes(model, scope, node, out, reshaped=reshaped)
     return []
+
+
+def _split_sizes(model: Model, scope: int, node: Any, out: int, *, reshaped: bool) -> list[int]:
+    """Returns the sizes into which Split divides the features, none where that is not sure.
+
+    Equal parts of another axis, or of a part of the features alone (BLOOM's query, key and value
+    take turns, head by head), do not add up to all of them, and only stated sizes show it.
+    """
+    if attribute(node, "axis", 0) == 0:
+        return []
+    if len(node.input) > 1:
+        value = model.resolve(scope, node.input[1])
+        return [] if model.tensor(value) is None else [int(n) for n in model.array(value)]
+    stated: list[int] = attribute(node, "split", [])
+    if stated or reshaped:
+        return stated
+    return [out // len(node.output)] * len(node.output)

@@ -101,7 +101,9 @@ def match_replacement(
         raise _not_found(name, f"a replacement of {values.dtype}, and graphs keep only floats")
     module, _, parameter = name.rpartition(".")
     if entry.initializers or entry.nodes:
-        uses, source = by_map(entry, candidates.all, candidates.model), "map"
+        found = by_map(entry, candidates.all, candidates.model)
+        meant = [c for c in found if c.use.role == parameter] or found  # a node may read several
+        uses, source = [c for c in meant if c.holds_its_rows], "map"
         if not uses:
             raise _not_found(name, "the map names nothing that reads a parameter")
     else:
@@ -146,7 +148,8 @@ def _dropped_bias(name: str, values: Array, candidates: Candidates) -> Replaced:
     """Returns the place of a bias that the exporter dropped because it was zero.
 
     Raises:
-        TargetNotFoundError: It is no bias, or the layer's output has something added already.
+        TargetNotFoundError: It is no bias, the layer is one of several in a packed weight, or its
+            output has something added already.
     """
     module, _, parameter = name.rpartition(".")
     uses = candidates.named(module, candidates.of_kind("linear"))
@@ -154,6 +157,7 @@ def _dropped_bias(name: str, values: Array, candidates: Candidates) -> Replaced:
     if (
         parameter != "bias"
         or len(modules) != 1
+        or any(c.rows is not None or c.use.operator == "Attention" for c in uses)
         or any(_has_bias(candidates.model, c) for c in uses)
     ):
         raise _not_found(name, "nothing in the graph reads a tensor of this name")

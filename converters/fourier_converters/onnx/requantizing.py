@@ -18,7 +18,6 @@ from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.quantized import (
     Levels,
     Quantized,
-    dequantized,
     group_shape,
     pack,
     spread,
@@ -77,8 +76,8 @@ def requantize(
     quantized = use.quantized
     if quantized is None:
         raise TypeError(use)
-    before = dequantized(quantized, model).astype(np.float64)
-    matrix = np.array(use.view.apply(before))  # (out, in)
+    before = unpack(quantized, model)
+    matrix = np.array(use.view.apply(_values(before, quantized)))  # (out, in)
     old = matrix.copy()
     for edit in edits:
         part = matrix if edit.candidate.rows is None else matrix[slice(*edit.candidate.rows)]
@@ -87,13 +86,18 @@ def requantize(
             part[...] = new
         if edit.target is not None:
             part += delta_weight(adapter, edit.target, np.float64)
-    levels = _levels(use.view.invert(matrix), unpack(quantized, model), quantized)
+    levels = _levels(use.view.invert(matrix), before, quantized, model)
     _replace(levels, quantized, model, store)
-    zero, scale = spread(levels.zero, quantized), spread(levels.scale, quantized)
-    after = (levels.codes.astype(np.float64) - zero) * scale.astype(np.float64)
-    changed = use.view.apply(after) - old
+    changed = use.view.apply(_values(levels, quantized)) - old
     wanted = matrix - old
     return Requantized(dict(_survivals(edits, changed, wanted)))
+
+
+def _values(levels: Levels, quantized: Quantized) -> Array:
+    """Returns the float64 values of codes."""
+    zero, scale = spread(levels.zero, quantized), spread(levels.scale, quantized)
+    values: Array = (levels.codes.astype(np.float64) - zero) * scale.astype(np.float64)
+    return values
 
 
 def _survivals(edits: Sequence[Edit], changed: Array, wanted: Array) -> Any:
@@ -105,30 +109,50 @@ def _survivals(edits: Sequence[Edit], changed: Array, wanted: Array) -> Any:
             yield edit.target.name, share
 
 
-def _levels(values: Array, old: Levels, quantized: Quantized) -> Levels:
+def _levels(values: Array, old: Levels, quantized: Quantized, model: Model) -> Levels:
     zero, scale = old.zero.astype(np.float64), old.scale.astype(np.float64)
     low, high = _extremes(values, quantized)
     fits = (low >= (old.lowest - zero - 0.5) * scale) & (high <= (old.highest - zero + 0.5) * scale)
     fits &= scale > 0
-    new_scale, new_zero = _chosen(low, high, old, quantized)
-    scale = np.where(fits, scale, new_scale).astype(np.float32)
+    if _zero_points_move(old, quantized, model):
+        new_scale, new_zero = _asymmetric(low, high, old)
+    else:
+        new_scale, new_zero = _around(low, high, old), zero
+    stored = DTYPES[dtype_of(model.tensor(quantized.scale)) or "F32"]
+    scale = np.where(fits, scale, new_scale).astype(stored).astype(np.float32)
     zero = np.where(fits, zero, new_zero)
     if np.issubdtype(old.zero.dtype, np.integer):
         zero = zero.astype(np.int32)
     divisor = spread(scale, quantized).astype(np.float64)
-    codes = np.rint(values / np.where(divisor == 0, 1, divisor)) + spread(zero, quantized)
+    codes = np.rint(values / np.where(divisor == 0, 1, divisor) + spread(zero, quantized))
     codes = np.clip(codes, old.lowest, old.highest).astype(old.codes.dtype)
     return Levels(codes, scale, zero, old.lowest, old.highest)
 
 
-def _chosen(low: Array, high: Array, old: Levels, quantized: Quantized) -> tuple[Array, Array]:
-    """Returns scales and zero points for groups of these extremes; zero itself stays exact."""
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
+def _zero_points_move(old: Levels, quantized: Quantized, model: Model) -> bool:
+    """Whether each group has a zero point of its own, and they are not all zero."""
+    if quantized.zero is None or not old.zero.any():
+        return False
+    return bool(quantized.bits) or model.array(quantized.zero).size == old.scale.size
+
+
+def _around(low: Array, high: Array, old: Levels) -> Array:
+    """Returns scales for groups of these extremes, the zero points kept.
+
+    What lies on a side where there are no codes cannot be held: it becomes zero.
+    """
     middle = old.zero.astype(np.float64)
     below, above = middle - old.lowest, old.highest - middle
-    symmetric = np.maximum(-low / np.maximum(below, 1e-9), high / np.maximum(above, 1e-9))
-    if quantized.zero is None or not old.zero.any() or np.issubdtype(old.zero.dtype, np.floating):
-        return np.where(symmetric == 0, 1, symmetric), middle
+    needed = np.maximum(
+        np.where(below > 0, -low / np.where(below > 0, below, 1), 0),
+        np.where(above > 0, high / np.where(above > 0, above, 1), 0),
+    )
+    return np.where(needed > 0, needed, 1)
+
+
+def _asymmetric(low: Array, high: Array, old: Levels) -> tuple[Array, Array]:
+    """Returns scales and zero points for groups of these extremes; zero itself stays exact."""
+    low, high = np.minimum(low, 0), np.maximum(high, 0)
     scale = (high - low) / (old.highest - old.lowest)
     scale = np.where(scale == 0, 1, scale)
     zero = np.clip(np.rint(old.lowest - low / scale), old.lowest, old.highest)

@@ -36,17 +36,20 @@ def new_node(
 def recompute(model: Model, value: Value, make: Callable[[str], Sequence[Any]]) -> None:
     """Compute `value` anew from what it was: `make` returns the nodes, given the old one's name.
 
-    Whoever reads `value`, the graph's outputs included, reads the new one.
+    Whoever reads `value`, the graph's outputs included, reads the new one. What was computed before
+    can be recomputed, too.
     """
     producer = model.producer(value)
     bare = model.fresh_name(f"{value.name}.before")
-    graph = model.scopes[value.scope].graph
-    index = _position(graph, producer) + 1
+    scope = model.scopes[value.scope]
+    index = _position(scope.graph, producer) + 1
     for slot, name in enumerate(producer.output):
         if name == value.name:
             producer.output[slot] = bare
+    scope.producers[bare] = producer
     for node in reversed(list(make(bare))):
-        graph.node.insert(index, node)
+        scope.graph.node.insert(index, node)
+        scope.producers.update(dict.fromkeys(node.output, scope.graph.node[index]))
 
 
 def summed(model: Model, bare: str, term: str, result: str) -> Any:

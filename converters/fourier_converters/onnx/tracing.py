@@ -51,7 +51,8 @@ def trace(model: Model, value: Value) -> Origin | None:
         passed.append((value.scope, node))
         value = model.resolve(value.scope, node.input[0])
     stored, shape, dtype, quantized = found
-    view, operand_dtype = View(shape), dtype
+    view = View(shape)
+    operand_dtype = dtype if quantized is None else dequantized_dtype(model, quantized)
     for scope, node in reversed(passed):
         step = _step(model, scope, node, view.result)
         if step is None:
@@ -62,6 +63,11 @@ def trace(model: Model, value: Value) -> Origin | None:
             if operand_dtype not in FLOATS:
                 return None
     return Origin(stored, shape, dtype, view, operand_dtype, quantized)
+
+
+def dequantized_dtype(model: Model, quantized: Quantized) -> str:
+    """Returns the dtype in which a quantised weight is computed with: that of its scales."""
+    return dtype_of(model.tensor(quantized.scale)) or "F32"
 
 
 def is_passed(node: Any) -> bool:

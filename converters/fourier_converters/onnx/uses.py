@@ -26,6 +26,7 @@ from fourier_converters.onnx.tracing import (
     Origin,
     bits_matmul,
     dequantized_by,
+    dequantized_dtype,
     integer_matmul,
     is_passed,
     trace,
@@ -184,7 +185,8 @@ def _quantized_origin(model: Model, scope: int, node: Any) -> Origin | None:
         return None
     if found is None:
         return None
-    return Origin(found.codes, found.shape, "F32", View(found.shape), "F32", found)
+    operand_dtype = dequantized_dtype(model, found)
+    return Origin(found.codes, found.shape, "F32", View(found.shape), operand_dtype, found)
 
 
 def _scale_of_product(model: Model, scope: int, node: Any) -> str | None:

@@ -1,0 +1,149 @@
+"""Quantised weights beside which no branch can stand, and users who want none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fourier_format.adapter import Array
+from tests.fourier_converters.adapters import save
+from tests.fourier_converters.command import Captured, as_json, refused
+from tests.fourier_converters.graphs import digests, weight
+from tests.fourier_converters.graphs import save as save_model
+from tests.fourier_converters.onnx.branched import adapter, without_prints
+from tests.fourier_converters.onnx.quantised import (
+    IN,
+    OUT,
+    Layer,
+    W,
+    dequantize_linear,
+    integer,
+    nbits,
+)
+
+GEMM = dequantize_linear("channel", operator="Gemm")
+FUSED = 'com.microsoft.FusedGemm <activation = "Tanh", transB = 1> (x, d)'
+OTHERS = weight(2 * OUT, IN, seed=4)
+
+
+def refuse(proto: object, folder: Path, capsys: Captured, *more: str, prints: bool = True) -> str:
+    """Returns the one line of the refusal; nothing is written."""
+    base = save_model(proto, folder / "base.onnx")
+    file = save((adapter if prints else without_prints)({"enc.q": W}), folder)
+    before = digests(folder)
+
+    (line,) = refused(capsys, file, "--to", "onnx", "--base", base, "-o", folder / "m.onnx", *more)
+
+    assert digests(folder) == before
+    return line
+
+
+@pytest.mark.parametrize("operator", ["FusedGemm", "FusedMatMul"])
+def test_a_node_whose_output_is_no_plain_product_is_named(
+    operator: str, tmp_path: Path, capsys: Captured
+) -> None:
+    product = FUSED if operator == "FusedGemm" else "com.microsoft.FusedMatMul <transB = 1> (x, d)"
+    layer = Layer(GEMM.body.replace("Gemm <transB = 1> (x, d)", product), GEMM.arrays)
+
+    line = refuse(layer.model(), tmp_path, capsys)
+
+    assert line.startswith(f"enc.q: a branch cannot be added to {operator} '/enc/q/MatMul'")
+    assert "quantise a graph in which this layer is a MatMul of its own" in line
+    assert line.endswith("[E-CONVERSION-UNSUPPORTED]")
+
+
+def test_a_fused_attention_is_named(tmp_path: Path, capsys: Captured) -> None:
+    layer = dequantize_linear("channel", w=np.concatenate([W, OTHERS]))
+    body = layer.body.replace(
+        "[q] y = MatMul (x, d)", "[a] y = com.microsoft.Attention <num_heads = 2> (x, d)"
+    )
+    proto = Layer(body, layer.arrays).model(out=f"N, 3, {OUT}")
+
+    line = refuse(proto, tmp_path, capsys)
+
+    assert line.startswith("enc.q: a branch cannot be added to Attention 'a'")
+
+
+@pytest.mark.parametrize("form", ["MatMulInteger", "MatMulIntegerToFloat"])
+def test_integers_that_nothing_here_made_of_floats_have_no_branch(
+    form: str, tmp_path: Path, capsys: Captured
+) -> None:
+    """Another part of the model hands on integers: the floats that they stand for are not there."""
+    layer = integer(form)
+    body = layer.body.split("DynamicQuantizeLinear (x)", 1)[1]
+    arrays = layer.arrays | {"x_zero_point": np.array(0, np.uint8)}
+    body = f"a = Cast <to = 2> (x) x_scale = ReduceMax <keepdims = 0> (x) {body}"
+    proto = Layer(body, arrays).model()
+
+    line = refuse(proto, tmp_path, capsys)
+
+    assert f"a branch cannot be added to {form} '/enc/q/MatMul'" in line
+
+
+@pytest.mark.parametrize(
+    ("layer", "scheme"),
+    [
+        (nbits(), "MatMulNBits int4, blocks of 16"),
+        (dequantize_linear("channel"), "QDQ int8, per axis 1"),
+        (integer("MatMulInteger"), "dynamic int8, per column"),
+    ],
+)
+def test_a_user_who_wants_no_branch_gets_none(
+    layer: Layer, scheme: str, tmp_path: Path, capsys: Captured
+) -> None:
+    line = refuse(layer.model(), tmp_path, capsys, "--quantized", "refuse")
+
+    (codes,) = (name for name in layer.arrays if name in {"w_Q", "w_quantized"})
+    assert line.startswith(f"enc.q: its weight {codes} is quantised ({scheme})")
+    assert "use --quantized live (exact, beside the weight) or requantize" in line
+
+
+def test_another_models_quantised_weight_is_not_the_targets(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    line = refuse(nbits(w=weight(OUT, IN, seed=7)).model(), tmp_path, capsys)
+
+    assert line.endswith("[E-BASE-MISMATCH]")
+
+
+@pytest.mark.parametrize(
+    ("body", "arrays", "said"),
+    [
+        (
+            "y = com.microsoft.QGemm <transB = 1> (x, s, z, w, s, z, b, s, z)",
+            {"s": np.ones((), np.float32), "z": np.zeros((), np.int8), "w": W.astype(np.int8)},
+            "not looked into: 1 QGemm: QOperator format",
+        ),
+        (
+            "y = com.microsoft.MatMulNBits <K = 40, N = 24, bits = 4, block_size = 16> (x, x, x)",
+            {},
+            "not looked into: 1 MatMulNBits whose weight is not constant",
+        ),
+    ],
+)
+def test_what_hides_weights_is_said_where_a_target_is_not_found(
+    body: str, arrays: dict[str, Array], said: str, tmp_path: Path, capsys: Captured
+) -> None:
+    line = refuse(Layer(body, arrays).model(), tmp_path, capsys)
+
+    assert said in line
+    assert line.endswith("[E-TARGET-NOT-FOUND]")
+
+
+def test_the_report_says_what_became_of_quantised_weights(tmp_path: Path, capsys: Captured) -> None:
+    base = save_model(nbits().model(), tmp_path / "base.onnx")
+    file = save(adapter({"enc.q": W}), tmp_path)
+
+    _, found = as_json(capsys, file, "--to", "onnx", "--base", base, "--verify", "full")
+
+    (row,) = found["rows"]
+    scheme = "MatMulNBits int4, blocks of 16"
+    assert row["kept"] is None
+    assert row["evidence"] == "fingerprint + node path"
+    assert found["notes"] == [
+        f"enc.q: SHA-256 not comparable, the graph holds {scheme} and the fingerprint is of F32",
+        f"1 targets on quantised weights got a branch in full precision ({scheme})",
+        "on a quantised base the fingerprint proves which weight it is, not which checkpoint",
+    ]
