@@ -68,7 +68,9 @@ class Rows:
 def rows_of(
     adapter: Adapter, target: Target, dtype: npt.DTypeLike = np.float32, *, turned: bool = False
 ) -> Rows:
-    """Returns the rows of a target's delta weight; `turned`, of its transpose: v and u change places.
+    """Returns the rows of a target's delta weight, or of its transpose (`turned`).
+
+    In the transpose u and v change places.
     """
     entry_set = adapter.entry_set(target)
     shape, entries = entry_set.shape, entry_set.entries

@@ -35,6 +35,9 @@ _BITS: Final[dict[int, int]] = {
     **dict.fromkeys((25, 26), 2),
 }
 """TensorProto.DataType -> bits of one value."""
+_SERVED: Final = 16
+"""Tensors handed out between two times that mapped pages are let go of."""
+
 _COPY_ADVICE: Final = "copy the model and its data to one directory (for a hub cache: cp -RL)"
 
 
@@ -76,6 +79,7 @@ class ExternalFiles:
         self.directory: Final = model_path.parent
         self._model: Final = model_path
         self._maps: dict[str, mmap.mmap | bytes] = {}
+        self._served = 0
 
     def place(self, tensor: Any) -> External:
         """Returns where the tensor's bytes lie, its file opened and the place checked.
@@ -100,7 +104,14 @@ class ExternalFiles:
         return External(location, offset, size)
 
     def data(self, place: External) -> Array:
-        """Returns the (length,) uint8 bytes at a checked place, as a view of the mapped file."""
+        """Returns the (length,) uint8 bytes at a checked place, as a view of the mapped file.
+
+        Now and then what was read before is let go of: sampling one weight maps some 2 MB, since the
+        kernel maps a page's neighbours too.
+        """
+        self._served += 1
+        if self._served % _SERVED == 0:
+            self.release()
         return np.frombuffer(self._maps[place.location], np.uint8, place.length, place.offset)
 
     def size(self, location: str) -> int:

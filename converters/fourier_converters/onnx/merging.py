@@ -221,7 +221,7 @@ def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block
         if delta is not None:
             added = delta(start, stop)
             weight, change = sum_of_squares(rows), sum_of_squares(added)
-            rows += added
+            np.add(rows, added, out=rows)
         with np.errstate(over="ignore"):
             rounded = round_once(rows, str(dtype))
         values[start:stop] = rounded
