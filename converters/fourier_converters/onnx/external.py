@@ -35,9 +35,6 @@ _BITS: Final[dict[int, int]] = {
     **dict.fromkeys((25, 26), 2),
 }
 """TensorProto.DataType -> bits of one value."""
-_SERVED: Final = 16
-"""Tensors handed out between two times that mapped pages are let go of."""
-
 _COPY_ADVICE: Final = "copy the model and its data to one directory (for a hub cache: cp -RL)"
 
 
@@ -79,7 +76,6 @@ class ExternalFiles:
         self.directory: Final = model_path.parent
         self._model: Final = model_path
         self._maps: dict[str, mmap.mmap | bytes] = {}
-        self._served = 0
 
     def place(self, tensor: Any) -> External:
         """Returns where the tensor's bytes lie, its file opened and the place checked.
@@ -106,12 +102,10 @@ class ExternalFiles:
     def data(self, place: External) -> Array:
         """Returns the (length,) uint8 bytes at a checked place, as a view of the mapped file.
 
-        Now and then what was read before is let go of: sampling one weight maps some 2 MB, since the
-        kernel maps a page's neighbours too.
+        What was read before of this file is let go of: sampling one weight can map 2 MB for each
+        sample, since the kernel maps a page's neighbours too. Views of it stay valid.
         """
-        self._served += 1
-        if self._served % _SERVED == 0:
-            self.release()
+        self._release(self._maps[place.location])
         return np.frombuffer(self._maps[place.location], np.uint8, place.length, place.offset)
 
     def size(self, location: str) -> int:
@@ -121,8 +115,12 @@ class ExternalFiles:
     def release(self) -> None:
         """Let go of the mapped pages, which would count as this process's memory."""
         for mapped in self._maps.values():
-            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                mapped.madvise(mmap.MADV_DONTNEED)
+            self._release(mapped)
+
+    @staticmethod
+    def _release(mapped: mmap.mmap | bytes) -> None:
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def path(self, location: str, where: str = "") -> Path:
         """Returns the real file at `location`, all links followed.

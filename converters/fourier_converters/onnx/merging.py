@@ -183,7 +183,7 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
 def _edit(
     change: Change, edit: Edit, before: Array, values: Array, adapter: Adapter
 ) -> float | None:
-    """Write `before` as `edit` makes it to `values`, its place; returns the change's size.
+    """Write `before` as `edit` makes it to `values`; returns the delta weight's relative size.
 
     Both are rows of canonical matrices. A weight that is stored the other way round is worked on
     in the order of its memory, with the delta weight turned instead.
@@ -193,21 +193,22 @@ def _edit(
         if new is not None:
             before = np.broadcast_to(new, before.shape)
     if edit.target is None:
-        return _finish(change, _merge(before, None, values))
+        _finish(change, _merge(before, None, values))
+        return None
     turned = values.ndim == 2 and abs(values.strides[0]) < abs(values.strides[1])
     if turned:
         before, values = before.T, values.T
     wide = np.float32 if change.dtype == "F32" else np.float64
     delta = dft2.rows_of(adapter, edit.target, wide, turned=turned)
-    return _finish(change, _merge(before, delta, values))
+    norm = _finish(change, _merge(before, delta, values))
+    return delta.norm / norm if norm else None
 
 
 class _Block(NamedTuple):
-    """What is known of some merged rows."""
+    """What is known of some merged rows: of the results, and of what was added to."""
 
     finite: bool
-    weight: float
-    delta: float
+    squares: float
 
 
 def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block]:
@@ -217,15 +218,14 @@ def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block
 
     def block(start: int, stop: int) -> _Block:
         rows = before[start:stop].astype(wide)
-        weight, change = 0.0, 0.0
+        squares = 0.0
         if delta is not None:
-            added = delta(start, stop)
-            weight, change = sum_of_squares(rows), sum_of_squares(added)
-            np.add(rows, added, out=rows)
+            squares = sum_of_squares(rows)
+            np.add(rows, delta(start, stop), out=rows)
         with np.errstate(over="ignore"):
             rounded = round_once(rows, str(dtype))
         values[start:stop] = rounded
-        return _Block(all_finite(rounded), weight, change)
+        return _Block(all_finite(rounded), squares)
 
     length = values.shape[0] if values.ndim else 1
     if not values.ndim:
@@ -234,8 +234,8 @@ def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block
     return by_blocks(block, length, step, parallel=values.size >= _PARALLEL_CELLS)
 
 
-def _finish(change: Change, blocks: Sequence[_Block]) -> float | None:
-    """Returns the Frobenius norm of the delta weight over the weight's, None where that is 0.
+def _finish(change: Change, blocks: Sequence[_Block]) -> float:
+    """Returns the Frobenius norm of what a delta weight was added to.
 
     Raises:
         UnsupportedError: E-NUMBER-NONFINITE.
@@ -245,5 +245,4 @@ def _finish(change: Change, blocks: Sequence[_Block]) -> float | None:
         problem = f"the merged weight is not finite in {change.dtype}"
         advice = "export the base in float32, or check alpha"
         raise UnsupportedError(Violation("E-NUMBER-NONFINITE", named, problem, advice=advice))
-    weight = math.fsum(block.weight for block in blocks)
-    return math.sqrt(math.fsum(block.delta for block in blocks) / weight) if weight else None
+    return math.sqrt(math.fsum(block.squares for block in blocks))
