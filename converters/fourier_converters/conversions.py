@@ -209,8 +209,8 @@ def _to_onnx(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapp
     }
     if arguments.base.is_dir():
         return to_onnx_directory(adapter, arguments.base, output, **settings)
-    external_data = arguments.external_data or "copy"
-    return to_onnx(adapter, arguments.base, output, external_data=external_data, **settings)
+    settings["external_data"] = arguments.external_data or "copy"
+    return to_onnx(adapter, arguments.base, output, **settings)
 
 
 def _to_safetensors(
