@@ -14,8 +14,11 @@ from fourier_converters.onnx.protos import attribute
 from fourier_converters.onnx.quantized import Quantized, group_shape
 from fourier_converters.onnx.tensors import ELEMENT_TYPES, FLOATS, dtype_of
 from fourier_converters.onnx.views import Reshaped, Step, Transposed, View
+from fourier_format.dtypes import DTYPES
 
 _CODES = frozenset({"I8", "U8"})
+_WIDER = frozenset({"I16", "U16", "I32"})
+"""What DequantizeLinear reads beside them: wide weights, and the biases of static quantisation."""
 _FOUR_BITS = frozenset({21, 22})
 
 
@@ -104,16 +107,17 @@ def _dequantize_linear(model: Model, scope: int, node: Any) -> Quantized | None:
     codes, scale, *zeros = (model.resolve(scope, name) for name in node.input if name)
     stored, scales = model.tensor(codes), model.tensor(scale)
     zero = zeros[0] if zeros else None
-    if not _are_codes(stored) or scales is None or (zero and model.tensor(zero) is None):
+    wider = stored is not None and dtype_of(stored) in _WIDER
+    if not (wider or _are_codes(stored)) or scales is None or (zero and model.tensor(zero) is None):
         return None
     shape = tuple(stored.dims)
     size, block = math.prod(scales.dims), attribute(node, "block_size", 0)
     axis = None if size == 1 and not block else attribute(node, "axis", 1) % max(1, len(shape))
-    bits = 4 if stored.data_type in _FOUR_BITS else 8
+    bits = 4 if stored.data_type in _FOUR_BITS else DTYPES[str(dtype_of(stored))].itemsize * 8
     each = "tensor" if axis is None else f"blocks of {block}" if block else f"axis {axis}"
     scheme = f"QDQ int{bits}, per {each}"
     found = Quantized(scheme, codes, scale, zero, shape, axis, block or 1)
-    return found if _fits(found, scales) else None
+    return found if _fits(found, scales, model) else None
 
 
 def _cast_and_mul(model: Model, scope: int, node: Any) -> Quantized | None:
@@ -150,7 +154,7 @@ def integer_matmul(
     axis = None if math.prod(scales.dims) == 1 else 1
     each = "tensor" if axis is None else "column"
     found = Quantized(f"{scheme}, per {each}", codes, scale, zero, tuple(stored.dims), axis)
-    return found if len(stored.dims) == 2 and _fits(found, scales) else None
+    return found if len(stored.dims) == 2 and _fits(found, scales, model) else None
 
 
 def bits_matmul(model: Model, scope: int, node: Any) -> Quantized | None:
@@ -187,8 +191,11 @@ def _are_codes(tensor: Any) -> TypeGuard[Any]:
     return tensor is not None and (dtype_of(tensor) in _CODES or tensor.data_type in _FOUR_BITS)
 
 
-def _fits(quantized: Quantized, scales: Any) -> bool:
-    return bool(math.prod(scales.dims) == math.prod(group_shape(quantized)))
+def _fits(quantized: Quantized, scales: Any, model: Model) -> bool:
+    """Whether there is a scale for each group, and a zero point for each or one for all."""
+    groups = math.prod(group_shape(quantized))
+    zeros = 1 if quantized.zero is None else math.prod(model.tensor(quantized.zero).dims)
+    return bool(math.prod(scales.dims) == groups and zeros in {1, groups})
 
 
 def _step(model: Model, scope: int, node: Any, shape: tuple[int, ...]) -> Step | None:

@@ -97,9 +97,22 @@ def unopened(model: Model) -> list[str]:
             counts[f"{node.op_type}: {UNOPENED.get(node.op_type, '')}"] += 1
         elif node.op_type in QUANTIZED and _quantized_origin(model, scope, node) is None:
             counts[f"{node.op_type} whose weight is not constant or not of a known packing"] += 1
+        elif node.op_type == "Gather" and _gathers_codes(model, scope, node):
+            counts["Gather of an embedding's codes, which are dequantised behind it"] += 1
         elif node.domain == "com.microsoft.nchwc":
             counts["Conv in ONNX Runtime's own NCHWc layout"] += 1
     return [f"{count} {text}" for text, count in counts.items()]
+
+
+def _gathers_codes(model: Model, scope: int, node: Any) -> bool:
+    """Whether a table of codes is read before it is dequantised, as quantize_dynamic writes it."""
+    if node.domain not in ONNX or not node.output:
+        return False
+    tensor = model.tensor(model.resolve(scope, node.input[0]))
+    following = model.reads(Value(scope, node.output[0]))
+    return tensor is not None and any(
+        model.node(read).op_type == "DequantizeLinear" for read in following
+    )
 
 
 @dataclass(frozen=True, slots=True)

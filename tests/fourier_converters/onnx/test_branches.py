@@ -251,6 +251,45 @@ class TestReplacements:
         expected = x.astype(np.float64) @ delta(whole, "enc.q").T + NEW[:, 0]
         assert_added(added(tmp_path, x=x), expected, layer.dtype)
 
+    def test_a_trained_bias_of_a_static_gemm_takes_the_place_of_its_integers(
+        self, tmp_path: Path
+    ) -> None:
+        """quantize_static keeps it as int32, with the product of both scales."""
+        layer = dequantize_linear(operator="Gemm")
+        scale = np.float32(0.03) * layer.arrays["w_scale"]
+        body = " e = DequantizeLinear (b, b_s)" + layer.body.replace("(x, d)", "(x, d, e)")
+        arrays = {"b": np.rint(BIAS / scale).astype(np.int32), "b_s": np.array(scale)}
+        proto = Layer(body, layer.arrays | arrays).model()
+        rename(proto, "b", "enc.q.bias_quantized")
+        whole = adapter({"enc.q": W}, replacements={"enc.q.bias": NEW[:, 0]})
+
+        merge(proto, whole, tmp_path)
+
+        x = inputs()
+        bias = NEW[:, 0] - arrays["b"].astype(np.float64) * scale
+        assert_added(added(tmp_path, x=x), x @ delta(whole, "enc.q").T + bias)
+
+
+def test_an_output_that_others_read_as_integers_is_rounded_with_its_branch(
+    tmp_path: Path,
+) -> None:
+    layer = with_activations(dequantize_linear())
+    proto = layer.model()
+    proto.graph.node.append(
+        onnx.helper.make_node("DequantizeLinear", ["c", "y_s", "x_z"], ["z"], "again")
+    )
+    proto.graph.output.add().CopyFrom(proto.graph.output[0])
+    proto.graph.output[1].name = "z"
+    whole = adapter({"enc.q": W})
+
+    output = merge(proto, whole, tmp_path)
+
+    x = inputs()
+    error = added(tmp_path, x=x) - x @ delta(whole, "enc.q").T
+    assert np.abs(error).max() <= 2 * layer.arrays["y_s"]  # rounded once before and once after
+    y, z = run(output, x=x)
+    assert np.array_equal(y, z)
+
 
 def _dequantised(layer: Layer, folder: Path) -> Array:
     """Returns W, (out, in), as a MatMul without quantised activations has it."""

@@ -121,6 +121,11 @@ def test_another_models_quantised_weight_is_not_the_targets(
             {},
             "not looked into: 1 MatMulNBits whose weight is not constant",
         ),
+        (
+            "i = Cast <to = 7> (x) e = Gather (w, i) y = DequantizeLinear (e, s)",
+            {"s": np.ones((), np.float32), "w": W.astype(np.int8)},
+            "not looked into: 1 Gather of an embedding's codes, which are dequantised behind it",
+        ),
     ],
 )
 def test_what_hides_weights_is_said_where_a_target_is_not_found(

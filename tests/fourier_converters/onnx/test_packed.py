@@ -204,6 +204,27 @@ def test_a_trained_bias_of_a_packed_product_takes_its_own_elements(tmp_path: Pat
     assert np.array_equal(tensor(output, "b")[32:], new)
 
 
+@pytest.mark.parametrize("mode", ["live", "requantize"])
+@pytest.mark.parametrize("name", ["MatMulNBits", "blocks of QDQ", "float"])
+def test_one_layers_trained_weight_stands_beside_anothers_delta(
+    name: str, mode: str, tmp_path: Path
+) -> None:
+    new = weight(8, IN, seed=12)
+    replacements = {f"{SELF_ATTN}.v_proj.weight": new}
+    whole = without_prints({f"{SELF_ATTN}.q_proj": Q}, replacements=replacements)
+
+    output = merge(split(FORMS[name]), whole, tmp_path, "--quantized", mode)
+
+    eye = np.eye(IN, dtype=np.float32)
+    before, after = (run_plainly(p, x=eye).T for p in (tmp_path / "base.onnx", output))
+    exact = before + changed(whole)
+    exact[32:] = new
+    bar = 1e-5 if mode == "live" or name == "float" else 0.2
+    assert np.abs(after - exact).max() <= bar * np.abs(exact).max()
+    if name == "MatMulNBits":
+        assert np.array_equal(after[24:32], before[24:32])
+
+
 class TestNotPacked:
     """Splits that do not divide one product's features into layers."""
 

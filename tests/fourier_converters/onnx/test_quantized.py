@@ -44,7 +44,7 @@ QDQ: Final = {
     f"QDQ {np.dtype(dtype).name} {'symmetric' if symmetric else 'asymmetric'} {each} {operator}": (
         dequantize_linear(each, dtype, symmetric=symmetric, operator=operator)
     )
-    for dtype in (np.int8, np.uint8, ml_dtypes.int4, ml_dtypes.uint4)
+    for dtype in (np.int8, np.uint8, np.int16, np.uint16, ml_dtypes.int4, ml_dtypes.uint4)
     for symmetric in (True, False)
     for each in ("tensor", "channel", "block")
     for operator in ("MatMul", "Gemm")
@@ -138,18 +138,23 @@ def test_any_bytes_are_unpacked_and_packed_again(data: st.DataObject) -> None:
     assert zero.tobytes() == tensors["zero"].tobytes()
 
 
+BLOCKS: Final = nbits(zero="packed")
+CHANNELS: Final = dequantize_linear("channel", symmetric=False)
+
+
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("layer", "change", "why"),
     [
-        ({"w_scales": np.ones((24, 2), np.float32)}, "a scale for every block"),
-        ({"w_Q": np.zeros((24, 3, 4), np.uint8)}, "codes for every value"),
-        ({"w_zero_points": np.zeros((24, 1), np.uint8)}, "a zero point for every block"),
+        (BLOCKS, {"w_scales": np.ones((24, 2), np.float32)}, "a scale for every block"),
+        (BLOCKS, {"w_Q": np.zeros((24, 3, 4), np.uint8)}, "codes for every value"),
+        (BLOCKS, {"w_zero_points": np.zeros((24, 1), np.uint8)}, "zero points for every block"),
+        (CHANNELS, {"w_scale": np.ones(23, np.float32)}, "a scale for every channel"),
+        (CHANNELS, {"w_zero_point": np.zeros(5, np.int8)}, "a zero point for every channel"),
     ],
 )
 def test_tensors_of_the_wrong_size_are_no_weight(
-    change: dict[str, Array], why: str, tmp_path: Path
+    layer: Layer, change: dict[str, Array], why: str, tmp_path: Path
 ) -> None:
-    layer = nbits(zero="packed")
     broken = Layer(layer.body, layer.arrays | change)
     model = Model(save(broken.model(), tmp_path / "m.onnx"))
 

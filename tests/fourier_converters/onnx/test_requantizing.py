@@ -40,7 +40,7 @@ FORMS: Final = {
         f"QDQ {np.dtype(dtype).name} {'symmetric' if symmetric else 'asymmetric'} {each}": (
             dequantize_linear(each, dtype, symmetric=symmetric)
         )
-        for dtype in (np.int8, np.uint8, ml_dtypes.int4, ml_dtypes.uint4)
+        for dtype in (np.int8, np.uint8, np.int16, ml_dtypes.int4, ml_dtypes.uint4)
         for each in ("tensor", "channel", "block")
         for symmetric in (True, False)
         if not symmetric or np.dtype(dtype).name.startswith("i")
@@ -188,6 +188,19 @@ def test_a_trained_weight_is_rounded_too(tmp_path: Path, capsys: Captured) -> No
     exact = new + delta(whole, "enc.q")
     error = np.abs(done.after(layer) - exact)
     assert (error <= 0.5 * steps(done.output, exact) + 1e-5).all()
+
+
+def test_the_share_that_is_kept_stands_in_the_table(tmp_path: Path, capsys: Captured) -> None:
+    base = save_model(nbits(8).model(), tmp_path / "base.onnx")
+    file = save(without_prints({"enc.q": W}, alpha=300.0), tmp_path)
+    arguments = (file, "--to", "onnx", "--base", base, "--quantized", "requantize", "--dry-run")
+    _, found = as_json(capsys, *arguments)
+
+    assert convert(*arguments) == 0
+
+    header, row, *_ = capsys.readouterr().out.splitlines()
+    assert header.endswith("kept")
+    assert row.endswith(f"{found['rows'][0]['kept']:.1%}")
 
 
 class TestScalesThatHoldNoMore:
