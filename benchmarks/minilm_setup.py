@@ -27,7 +27,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     folder: Path = arguments.folder
-    base = _tiny() if arguments.tiny else _minilm()
+    base = base_model(tiny=arguments.tiny)
     base.save_pretrained(folder / "model")
     for exporter in ("dynamo", "torchscript"):
         (folder / exporter).mkdir()
@@ -39,6 +39,11 @@ def main() -> None:
     peft, model, adapter = (str(folder / name) for name in ("peft", "model", "adapter.fft"))
     if convert([peft, "--to", "fft", "--base", model, "-o", adapter, "--quiet"]) != 0:
         raise SystemExit(1)
+
+
+def base_model(*, tiny: bool) -> BertModel:
+    """MiniLM, or a tiny model with its architecture."""
+    return _tiny() if tiny else _minilm()
 
 
 def _minilm() -> BertModel:

@@ -110,18 +110,39 @@ def lock(file: IO[bytes] | int) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Holds the lock of `directory` in the block, so that commits in it come one after another.
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock that belongs to `path` in the block: commits to one output come in turn.
 
-    Where the system has no such locks the block runs all the same.
+    The lock is a file beside it, `.<name>.lock`, gone afterwards; one that a killed run leaves is
+    nobody's, and the next run takes it over. Where the system has no locks the block runs all the
+    same.
     """
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(directory, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+    place = path.with_name(f".{path.name}.lock")
+    file = _locked(place)
+    try:
         yield
+    finally:
+        if file is not None:
+            place.unlink(missing_ok=True)
+            file.close()
+
+
+def _locked(place: Path) -> IO[bytes] | None:
+    """Returns the file at `place`, made and locked; another run may remove it before it is."""
+    if fcntl is None:
+        return None
+    flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        file = os.fdopen(os.open(place, flags, 0o600), "rb+")
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            file.close()
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), place.stat()):
+                return file
+        file.close()
 
 
 def sync_directory(directory: Path) -> None:

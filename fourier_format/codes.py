@@ -69,6 +69,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-USE-CLAIMED": CodeInfo("-", "two targets claim the same use of a weight"),
     "E-REPLACEMENT-SHAPE": CodeInfo("-", "a replacement and the base's tensor differ in shape"),
     "E-REPLACEMENT-NOT-FOUND": CodeInfo("-", "a replacement's tensor was not found in the base"),
+    "E-LORA-ENERGY": CodeInfo("-", "a LoRA of this rank would keep too little of a delta weight"),
     "E-REPLACEMENT-CONFLICT": CodeInfo("-", "adapters to combine replace a tensor differently"),
     "E-MAP": CodeInfo("-", "the map file is not valid"),
 }

@@ -11,11 +11,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from fourier_format import limits, words
+from fourier_format import agreement, limits, words
 from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
 from fourier_format.errors import BaseMismatchError, UnsupportedError, UsageError, Violation
 from fourier_format.fingerprint import NORM_TOLERANCE, Fingerprint, row_of, stack
@@ -50,7 +50,7 @@ def combine(adapters: Sequence[Adapter], scales: Sequence[float]) -> Adapter:
     sums = _sums(adapters, scales)
     first = adapters[0]
     modules: list[tuple[str, ...] | str | None] = [a.target_modules for a in adapters]
-    seed = _common([a.seed for a in adapters])
+    seed = agreement.common([a.seed for a in adapters])
     sets = _grouped(sums)
     _check_limits(sums, sets)
     return Adapter(
@@ -59,10 +59,10 @@ def combine(adapters: Sequence[Adapter], scales: Sequence[float]) -> Adapter:
         transform=first.transform,
         entry_sets=tuple(_entry_set(id_, members, seed) for id_, members in sets.items()),
         targets=_targets(sums, sets, first.alpha),
-        target_modules=_common(modules),
-        replacements=_replacements(adapters),
-        base_model=_base_model(adapters),
-        labels=_agreed([a.labels for a in adapters]),
+        target_modules=agreement.common(modules),
+        replacements=agreement.replacements(adapters),
+        base_model=agreement.base_model(adapters),
+        labels=agreement.agreed([a.labels for a in adapters]),
         producer={"name": "fourier-format", "version": __version__},
     )
 
@@ -212,33 +212,6 @@ def _targets(
     )
 
 
-def _replacements(adapters: Sequence[Adapter]) -> dict[str, Array]:
-    """Returns every adapter's replacements.
-
-    Raises:
-        UnsupportedError: E-REPLACEMENT-CONFLICT: two adapters have different ones of one name.
-    """
-    kept: dict[str, Array] = {}
-    found = []
-    for adapter in adapters:
-        for name, array in adapter.replacements.items():
-            other = kept.setdefault(name, array)
-            if words.array(other) != words.array(array) or other.tobytes() != array.tobytes():
-                got = f"{words.array(other)} and {words.array(array)}"
-                found.append(_conflict(name, "two adapters replace it by different tensors", got))
-    if found:
-        raise UnsupportedError(dict.fromkeys(found))
-    return kept
-
-
-def _conflict(name: str, problem: str, got: str) -> Violation:
-    advice = (
-        "a sum of whole tensors means nothing: take the one to keep, and leave it out of the other "
-        "adapters with dataclasses.replace(adapter, replacements={})"
-    )
-    return Violation("E-REPLACEMENT-CONFLICT", name, problem, got, advice=advice)
-
-
 def _differences(parts: Sequence[_Part]) -> Iterator[Violation]:
     """Yields what says that the adapters were trained on different weights of this name."""
     name = parts[0].target.name
@@ -267,25 +240,6 @@ def _is_same_weight(a: Fingerprint, b: Fingerprint) -> bool:
 def _mismatch(name: str, problem: str, *got: str) -> Violation:
     advice = "combine adapters that were trained on one base"
     return Violation("E-BASE-MISMATCH", name, problem, " and ".join(got) or None, advice=advice)
-
-
-def _base_model(adapters: Sequence[Adapter]) -> dict[str, Any] | None:
-    """Returns the fields of `base_model` that no adapter contradicts."""
-    stated = [a.base_model for a in adapters if a.base_model is not None]
-    keys = dict.fromkeys(key for fields in stated for key in fields)
-    agreed = {key: _agreed([fields.get(key) for fields in stated]) for key in keys}
-    return {key: value for key, value in agreed.items() if value is not None} or None
-
-
-def _agreed(values: Sequence[T | None]) -> T | None:
-    """Returns the one value that is stated, None where none is or where two are."""
-    stated = [value for value in values if value is not None]
-    return stated[0] if stated and all(value == stated[0] for value in stated) else None
-
-
-def _common(values: Sequence[T]) -> T | None:
-    """Returns the value that all are, None where they differ."""
-    return values[0] if all(value == values[0] for value in values) else None
 
 
 def _first(values: Sequence[T | None]) -> T | None:

@@ -14,6 +14,7 @@ from fourier_format.adapter import Adapter, Array, Fingerprints
 from fourier_format.dtypes import DTYPES, WEIGHT_DTYPES, dtype_name, little_endian_bytes
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.sampling import splitmix64
+from fourier_format.threads import by_blocks
 
 POSITIONS_SEED: Final = 0x6670_7269_6E74  # "fprint" in ASCII
 SAMPLES: Final = 32
@@ -22,6 +23,9 @@ NORM_TOLERANCE: Final = 1e-9
 
 _CHUNK_CELLS: Final = 2**15
 """Cells hashed or squared at a time: few enough for the cache."""
+
+_PARALLEL_CELLS: Final = 2**21
+"""Cells from which threads repay their start."""
 
 
 class Fingerprint(NamedTuple):
@@ -69,11 +73,23 @@ def fingerprint(matrix: Array, where: str) -> Fingerprint:
 
 def frobenius_norm(matrix: Array) -> float:
     """Returns the Frobenius norm of a canonical `matrix`, accumulated in float64."""
-    total = 0.0
     straight = matrix if matrix.flags.c_contiguous else matrix.T  # in the order of its memory
-    for rows in _row_chunks(straight):
-        total += float(np.square(rows.astype(np.float64)).sum())  # BLAS would wake its threads
+    step = max(1, _CHUNK_CELLS // straight.shape[1])
+    parallel = straight.size >= _PARALLEL_CELLS
+
+    def squares(start: int, stop: int) -> float:
+        return sum_of_squares(straight[start:stop])
+
+    total = 0.0
+    for part in by_blocks(squares, straight.shape[0], step, parallel=parallel):
+        total += part
     return math.sqrt(total)
+
+
+def sum_of_squares(rows: Array) -> float:
+    """Returns the sum of the squares of a few rows, in float64."""
+    wide = rows.astype(np.float64, order="C")
+    return float(np.square(wide, out=wide).sum())  # BLAS would wake its threads
 
 
 def sha256_of(matrix: Array) -> Array:

@@ -199,20 +199,18 @@ def _to_file(
 def _to_onnx(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map) -> Report:
     from fourier_converters.onnx import to_onnx, to_onnx_directory
 
-    external_data: dict[str, Any] = {"external_data": arguments.external_data or "copy"}
-    whole = arguments.base.is_dir()
-    return (to_onnx_directory if whole else to_onnx)(
-        adapter,
-        arguments.base,
-        output,
-        mapping=mapping,
-        quantized=arguments.quantized or "live",
-        **({} if whole else external_data),
-        verify_full=arguments.verify == "full",
-        overwrite=arguments.force,
-        dry_run=arguments.dry_run,
-        progress=_progress(arguments, "merging", len(adapter.targets)),
-    )
+    settings: dict[str, Any] = {
+        "mapping": mapping,
+        "quantized": arguments.quantized or "live",
+        "verify_full": arguments.verify == "full",
+        "overwrite": arguments.force,
+        "dry_run": arguments.dry_run,
+        "progress": _progress(arguments, "merging", len(adapter.targets)),
+    }
+    if arguments.base.is_dir():
+        return to_onnx_directory(adapter, arguments.base, output, **settings)
+    settings["external_data"] = arguments.external_data or "copy"
+    return to_onnx(adapter, arguments.base, output, **settings)
 
 
 def _to_safetensors(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from fourier_format.adapter import Array, Fingerprints, Target
-from fourier_format.dtypes import dtype_name
 from fourier_format.errors import BaseMismatchError, Violation
 from fourier_format.fingerprint import NORM_TOLERANCE, frobenius_norm, sha256_of
 
@@ -23,19 +22,19 @@ class FoundWeight:
     Attributes:
         target: The target.
         prints: The fingerprints of the target's entry set; None where the adapter has none.
-        matrix: (out, in) canonical matrix.
         source: Where it lies, in words.
+        dtype: The dtype that the base stores.
+        read: Gives the (out, in) canonical matrix.
+        scheme: How it is quantised, in words; such values are near the original's, and neither
+            norm nor digest can be compared.
     """
 
     target: Target
     prints: Fingerprints | None
-    matrix: Array
     source: str
-
-    @property
-    def dtype(self) -> str:
-        """The name of its dtype."""
-        return str(dtype_name(self.matrix.dtype))
+    dtype: str
+    read: Callable[[], Array]
+    scheme: str | None = None
 
 
 def check_norms(weights: Iterable[FoundWeight]) -> None:
@@ -46,9 +45,9 @@ def check_norms(weights: Iterable[FoundWeight]) -> None:
     """
     found = []
     for weight in weights:
-        if weight.prints is not None:
+        if weight.prints is not None and weight.scheme is None:
             norm = float(weight.prints.norm[weight.target.row])
-            got = frobenius_norm(weight.matrix)
+            got = frobenius_norm(weight.read())
             same = weight.prints.dtype == weight.dtype
             tolerance = NORM_TOLERANCE if same else _ROUNDED[weight.dtype]
             if not math.isclose(got, norm, rel_tol=tolerance):
@@ -68,12 +67,13 @@ def check_digests(weights: Iterable[FoundWeight]) -> list[str]:
         name = weight.target.name
         if weight.prints is None:
             notes.append(f"{name}: the adapter has no fingerprint to verify")
-        elif weight.prints.dtype != weight.dtype:
-            text = f"the base holds {weight.dtype} and the fingerprint is of {weight.prints.dtype}"
+        elif weight.scheme is not None or weight.prints.dtype != weight.dtype:
+            held = weight.scheme or weight.dtype
+            text = f"the base holds {held} and the fingerprint is of {weight.prints.dtype}"
             notes.append(f"{name}: SHA-256 not comparable, {text}")
         else:
             expected = weight.prints.sha256[weight.target.row].tobytes().hex()
-            got = sha256_of(weight.matrix).tobytes().hex()
+            got = sha256_of(weight.read()).tobytes().hex()
             if got != expected:
                 found.append(_mismatch(weight, "SHA-256", got, expected))
     if found:

@@ -11,18 +11,76 @@ columns that hold an entry: 6 times faster than the complex transform at 4096
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fourier_format.adapter import Array
+from fourier_format.adapter import Adapter, Array, Target
+from fourier_format.threads import by_blocks
 
-_BLOCK: Final = 128
-"""Output rows at a time: the half spectrum of so many stays in the cache."""
+_BLOCK: Final = 32
+"""Output rows at a time: the half spectrum of so many, and the rows, stay in the cache."""
 
 _PARALLEL_SIZE: Final = 2**19
-"""Cells from which the threads of SciPy's FFT repay their start."""
+"""Cells from which threads repay their start."""
+
+
+class Rows:
+    """A delta weight of which rows are computed when they are asked for, by any thread.
+
+    Attributes:
+        shape: (out, in).
+        norm: The Frobenius norm, known without computing a row.
+    """
+
+    def __init__(
+        self,
+        entries: Array,
+        coefficients: Array,
+        shape: tuple[int, int],
+        alpha: float,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        """Takes what `delta_weight` takes; the transform along the output axis is done here."""
+        from scipy import fft  # here, so that a command line can speak before SciPy is loaded
+
+        out, in_ = shape
+        scaled = coefficients.astype(np.float64) * (alpha / (out * in_))  # (n,)
+        columns, cells, values = _folded(entries, scaled, shape)  # (m,), (k,), (k,)
+        spectrum = np.zeros((columns.size, out), np.result_type(dtype, np.complex64))
+        spectrum.reshape(-1)[cells] = values
+        self.shape: Final = shape
+        self.norm: Final = _norm(columns[cells // out], values, shape)
+        self._columns = columns
+        self._irfft = fft.irfft
+        self._spectrum = fft.ifft(
+            spectrum, axis=1, norm="forward", overwrite_x=True, workers=_workers(shape)
+        )
+
+    def __call__(self, start: int, stop: int) -> Array:
+        """Returns the rows from `start` to before `stop`, (b, in)."""
+        in_ = self.shape[1]
+        half = np.zeros((stop - start, in_ // 2 + 1), self._spectrum.dtype)
+        half[:, self._columns] = self._spectrum[:, start:stop].T  # (m, b) -> (b, in // 2 + 1)
+        rows: Array = self._irfft(half, n=in_, axis=1, norm="forward", workers=1)
+        return rows
+
+
+def rows_of(
+    adapter: Adapter, target: Target, dtype: npt.DTypeLike = np.float32, *, turned: bool = False
+) -> Rows:
+    """Returns the rows of a target's delta weight, or of its transpose (`turned`).
+
+    In the transpose u and v change places.
+    """
+    entry_set = adapter.entry_set(target)
+    shape, entries = entry_set.shape, entry_set.entries
+    if turned:
+        shape, entries = (shape[1], shape[0]), entries[:, ::-1]
+    coefficients = entry_set.coefficients[target.row]  # (n,)
+    return Rows(entries, coefficients, shape, adapter.alpha_of(target), dtype)
 
 
 def delta_weight(
@@ -41,30 +99,29 @@ def delta_weight(
         alpha: The scale.
         dtype: float32 or float64, of the arithmetic and of the result.
     """
-    from scipy import fft  # here, so that a command line can speak before SciPy is loaded
-
-    out, in_ = shape
-    workers = -1 if out * in_ >= _PARALLEL_SIZE else 1
-    complex_dtype = np.result_type(dtype, np.complex64)
-    scaled = coefficients.astype(np.float64) * (alpha / (out * in_))  # (n,)
-    columns, folded = _folded(entries, scaled, shape)  # (m,), (m, out)
-    spectrum = folded.astype(complex_dtype)
-    spectrum = fft.ifft(spectrum, axis=1, norm="forward", overwrite_x=True, workers=workers)
+    rows = Rows(entries, coefficients, shape, alpha, dtype)
     delta = np.empty(shape, dtype)
-    half = np.zeros((min(out, _BLOCK), in_ // 2 + 1), complex_dtype)
-    for start in range(0, out, _BLOCK):
-        rows = delta[start : start + _BLOCK]  # (b, in)
-        block = half[: len(rows)]
-        block[:, columns] = spectrum[:, start : start + _BLOCK].T  # (m, b) -> (b, in // 2 + 1)
-        rows[:] = fft.irfft(block, n=in_, axis=1, norm="forward", workers=workers)
+
+    def fill(start: int, stop: int) -> None:
+        delta[start:stop] = rows(start, stop)
+
+    by_blocks(fill, shape[0], _BLOCK, parallel=_workers(shape) != 1)
     return delta  # (out, in)
 
 
-def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Returns the non-empty columns (m,) and, transposed, their (m, out) float64 half spectrum.
+def _workers(shape: tuple[int, int]) -> int:
+    return -1 if shape[0] * shape[1] >= _PARALLEL_SIZE else 1
+
+
+def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """Returns the float64 half spectrum: its non-empty columns (m,), and what is in their cells.
 
     Each entry stands at (u, v) and at its mirror (-u, -v) with half its value; of the two, the
     ones in columns 0 to in // 2 are kept. In columns 0 and in / 2 both are.
+
+    Returns:
+        The columns; flat positions (k,) in the transposed (m, out) array of these columns; and the
+        values there (k,).
     """
     out, in_ = shape
     u, v = entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64)
@@ -73,9 +130,15 @@ def _folded(entries: Array, values: Array, shape: tuple[int, int]) -> tuple[Arra
     halves = np.concatenate([values, values]) / 2
     kept = cols <= in_ // 2
     columns, inverse = np.unique(cols[kept], return_inverse=True)  # (m,)
-    cells = inverse * out + rows[kept]
-    folded = np.bincount(cells, halves[kept], minlength=out * columns.size)
-    return columns, folded.reshape(columns.size, out)
+    cells, place = np.unique(inverse * out + rows[kept], return_inverse=True)
+    return columns, cells, np.bincount(place, halves[kept], minlength=cells.size)
+
+
+def _norm(columns: Array, values: Array, shape: tuple[int, int]) -> float:
+    """Returns the norm by Parseval: of columns other than 0 and in / 2 the mirrors count too."""
+    mirrored = (columns > 0) & (2 * columns != shape[1])
+    total = float((values**2 * (1 + mirrored)).sum())
+    return math.sqrt(shape[0] * shape[1] * total)
 
 
 class Factors(NamedTuple):

@@ -58,11 +58,15 @@ class Generated:
 
 def built(workspace: Workspace, form: str) -> Path:
     """Return the folder that the builder wrote for the case's base, with its ``model.onnx``."""
-    checkpoint = once(workspace.folder / "generating", lambda folder: _save(workspace, folder))
     return once(
         workspace.folder / f"generating-{form}",
-        lambda folder: _build(checkpoint, folder, form),
+        lambda folder: build(checkpoint(workspace), folder, form),
     )
+
+
+def checkpoint(workspace: Workspace) -> Path:
+    """Return the folder that the builder reads: the case's base and a tokenizer."""
+    return once(workspace.folder / "generating", lambda folder: _save(workspace, folder))
 
 
 def _save(workspace: Workspace, folder: Path) -> None:
@@ -83,13 +87,13 @@ def _save(workspace: Workspace, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def _build(checkpoint: Path, folder: Path, form: str) -> None:
+def build(source: Path, folder: Path, form: str) -> None:
     """Do what ``python -m onnxruntime_genai.models.builder`` does, but for its 4 s of imports."""
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
     precision, provider, options = FORMS[form]
     cache = str(folder.with_name(f"{folder.name}-cache"))
-    settings = (None, str(checkpoint), str(folder), precision, provider, cache)
+    settings = (None, str(source), str(folder), precision, provider, cache)
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,6 +115,8 @@ def generate(folder: Path) -> Generated:
         logits.append(np.array(generator.get_logits(), np.float32).reshape(-1))
         generator.generate_next_token()
     tokens = [int(token) for token in generator.get_sequence(0)]
+    if len(tokens) < len(PROMPT) + len(logits):  # it ends without saying that it does
+        tokens.append(int(logits[-1].argmax()))
     return Generated(tokens, np.stack(logits))
 
 

@@ -14,6 +14,7 @@ from fourier_converters.onnx import to_onnx
 from tests.fourier_converters.command import Captured, refused
 from tests.real.branches import branches_of, nearest
 from tests.real.checks import compare, deltas, effects, figures, run_onnx, worst
+from tests.real.dequantised import layer_outputs
 from tests.real.rounded import rounded_reference, rounded_weights
 from tests.real.routes import convert
 from tests.real.samples import FUSED, OPTIMISED, QUANTISED, Sample
@@ -102,7 +103,7 @@ def test_a_weight_only_quantised_graph_gets_the_whole_change(
 
     convert(_adapter(workspace, tmp_path), "--to", "onnx", "--base", base, "-o", merged)
 
-    weights = rounded_weights(workspace, workspace.onnx(sample.how), base)
+    weights = rounded_weights(workspace, layer_outputs(workspace.onnx(sample.how)), base)
     reference = rounded_reference(workspace, weights)
     got, got_base = run_onnx(merged, reference.inputs), run_onnx(base, reference.inputs)
     output = worst(reference.adapted, got)

@@ -18,7 +18,7 @@ from fourier_converters.onnx.applying import (
     make_plan,
 )
 from fourier_converters.onnx.candidates import Candidate, Candidates, module_names
-from fourier_converters.onnx.checking import check_full, check_norms
+from fourier_converters.onnx.checking import found_weights
 from fourier_converters.onnx.matching import Match, match_targets
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.replacing import Replaced, match_replacements
@@ -27,6 +27,7 @@ from fourier_converters.onnx.stores import Discarding, Store
 from fourier_converters.onnx.writing import write_merged
 from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, Row
+from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UsageError, Violation
@@ -92,8 +93,8 @@ def find(
     candidates = Candidates(model, module_names(adapter))
     matches = match_targets(adapter, candidates, mapping)
     replaced = match_replacements(adapter, candidates, mapping)
-    check_norms(adapter, matches, candidates)
-    notes = check_full(adapter, matches, candidates) if verify_full else []
+    check_norms(found_weights(adapter, matches, candidates))
+    notes = check_digests(found_weights(adapter, matches, candidates)) if verify_full else []
     refuse_unclear_readers(matches, replaced, candidates)
     plan = make_plan(matches, replaced, model, quantized)
     notes += [str(r) for r in candidates.renamings if r != Renaming()]

@@ -1,7 +1,8 @@
 """The external data of a merged model: copies of the base's files, or one small file beside them.
 
-Both are stores. `CopiedData` copies each file inside the kernel and overwrites the changed ranges.
-`AddedData` leaves the base's files where they are, refers to them, and holds the new values alone.
+Both are stores. `CopiedData` copies each file inside the kernel while new values are computed, and
+overwrites the changed ranges behind the copying. `AddedData` leaves the base's files where they
+are, refers to them, and holds the new values alone.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Final
@@ -18,13 +20,102 @@ from typing import IO, Any, Final
 from fourier_converters.copying import copy_file
 from fourier_converters.onnx.external import External, ExternalFiles, is_external, set_external
 from fourier_converters.onnx.stores import INLINE_LIMIT
-from fourier_converters.onnx.tensors import set_values, stored_bytes
+from fourier_converters.onnx.tensors import FOUR_BITS, set_values, stored_bytes
 from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Array
 from fourier_format.atomic import companion
+from fourier_format.dtypes import little_endian_bytes
 from fourier_format.errors import UsageError, Violation
 
 _ALIGNMENT: Final = 2**16  # what older ONNX Runtimes need to map a tensor, on any system
+
+_SYNC_BYTES: Final = 2**26
+"""Bytes after which the disk begins with what was written, while more is computed."""
+
+_PATIENCE: Final = 0.1
+"""Seconds between looks at a copy that may have ended without a word."""
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the copy any more."""
+
+
+class DataFile:
+    """One data file in the making: what it begins with is copied while new values are computed.
+
+    Attributes:
+        name: Its name, which the model states.
+    """
+
+    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+        """Create the file at `path`."""
+        self.name: Final = path.name
+        self._copying = stack.enter_context(path.open("xb"))  # its position is the copier's
+        self._file = stack.enter_context(path.open("rb+", buffering=0))
+        self._progress = threading.Condition()
+        self._copied = 0
+        self._wanted = True
+        self._unsynced = 0
+
+    def copy(self, source: Path) -> None:
+        """Take the bytes of the file at `source`; may be called by another thread."""
+        with contextlib.suppress(_StoppedError):
+            copy_file(source, self._copying, self._told)
+            self._copying.flush()
+
+    def stop(self) -> None:
+        """End the copying early: the file is given up."""
+        self._wanted = False
+
+    def wait(self, end: int, copying: Future[None] | None) -> None:
+        """Wait until the bytes up to `end` are there.
+
+        Raises:
+            FileAccessError: Copying failed.
+            OSError: Copying failed.
+        """
+        while copying is not None and self._copied < end and not copying.done():
+            with self._progress:
+                self._progress.wait(_PATIENCE)
+        if copying is not None and copying.done():
+            copying.result()
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write `data` over what is at `offset`."""
+        self._file.seek(offset)
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        self._unsynced += len(data)
+
+    def append(self, data: bytes | memoryview) -> int:
+        """Write `data` at an aligned place at the end; returns its offset."""
+        offset = -(-self._file.seek(0, os.SEEK_END) // _ALIGNMENT) * _ALIGNMENT
+        self._file.truncate(offset)
+        self.write_at(offset, data)
+        return offset
+
+    def sync(self) -> None:
+        """Make what is written durable; may be called by another thread."""
+        self._unsynced = 0
+        os.fsync(self._file.fileno())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much was written since the last sync that the disk should begin with it."""
+        return self._unsynced >= _SYNC_BYTES
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file still has its name."""
+        return os.fstat(self._file.fileno()).st_nlink > 0
+
+    def _told(self, copied: int) -> None:
+        if not self._wanted:
+            raise _StoppedError
+        with self._progress:
+            self._copied = copied
+            self._progress.notify_all()
 
 
 class DataFiles:
@@ -37,8 +128,9 @@ class DataFiles:
         self._stack = stack
         self._model: os.stat_result | None = None
         self._kept = False
-        self._files: list[IO[bytes]] = []
+        self._files: list[DataFile] = []
         self._places: dict[int, tuple[Any, External]] = {}
+        self._copies: dict[str, Future[None]] = {}
         self._syncing: list[Future[None]] = []
         self._pool = stack.enter_context(ThreadPoolExecutor(1))
 
@@ -47,22 +139,39 @@ class DataFiles:
         """How many data files there are."""
         return len(self._files)
 
-    def create(self) -> tuple[str, IO[bytes]]:
-        """Returns the name of a new data file, and the file."""
+    def create(self) -> DataFile:
+        """Returns a new data file."""
         path = companion(self._output, self._staged, f"{len(self._files)}.data")
         self._stack.callback(self._discard, path)
-        file = self._stack.enter_context(path.open("xb+"))
+        file = DataFile(path, self._stack)
+        self._stack.callback(self._stop)  # before any file is closed
         self._files.append(file)
-        return path.name, file
+        return file
 
-    def write(self, tensor: Any, values: Array, name: str, file: IO[bytes]) -> None:
+    def copy(self, sources: Mapping[str, Path]) -> dict[str, DataFile]:
+        """Begin to copy each of `sources` to a file of its own; `overwrite` waits where it must."""
+        files = {key: self.create() for key in sources}
+        for key, source in sources.items():
+            file = files[key]
+            self._copies[file.name] = self._pool.submit(file.copy, source)
+        for file in files.values():
+            self._syncing.append(self._pool.submit(file.sync))
+        return files
+
+    def overwrite(self, place: External, file: DataFile, tensor: Any, values: Array) -> None:
+        """Write values over the bytes at `place`, which keeps its size."""
+        file.wait(place.end, self._copies.get(file.name))
+        file.write_at(place.offset, _stored(tensor, values))
+        self._sync_behind(file)
+
+    def append(self, tensor: Any, values: Array, file: DataFile) -> None:
         """Write values at an aligned place at the end of `file` and point the tensor at them."""
-        offset = -(-file.seek(0, os.SEEK_END) // _ALIGNMENT) * _ALIGNMENT
-        file.truncate(offset)
-        file.seek(offset)
-        data = stored_bytes(tensor, values)
-        file.write(data)
-        self.place(tensor, External(name, offset, len(data)))
+        copying = self._copies.get(file.name)
+        if copying is not None:
+            copying.result()
+        data = _stored(tensor, values)
+        self.place(tensor, External(file.name, file.append(data), len(data)))
+        self._sync_behind(file)
 
     def place(self, tensor: Any, place: External) -> None:
         """Note where a tensor's bytes are going to be."""
@@ -73,19 +182,13 @@ class DataFiles:
         for tensor, place in self._places.values():
             set_external(tensor, place)
 
-    def start_sync(self, file: IO[bytes]) -> None:
-        """Begin to make a file durable while the deltas are computed; `sync` finishes it."""
-        file.flush()
-        self._syncing.append(self._pool.submit(os.fsync, file.fileno()))
-
     def sync(self) -> None:
         """Make the data durable."""
-        for future in self._syncing:
+        for future in (*self._copies.values(), *self._syncing):
             future.result()
         for file in self._files:
-            file.flush()
-            os.fsync(file.fileno())
-            if not os.fstat(file.fileno()).st_nlink:
+            file.sync()
+            if not file.is_there:
                 raise FileNotFoundError(errno.ENOENT, "another process removed its data file")
 
     def belong_to(self, model: IO[bytes]) -> None:
@@ -95,6 +198,16 @@ class DataFiles:
     def keep(self) -> None:
         """The model is written: the files stay."""
         self._kept = True
+
+    def _sync_behind(self, file: DataFile) -> None:
+        if file.is_behind:
+            self._syncing.append(self._pool.submit(file.sync))
+
+    def _stop(self) -> None:
+        """Have nothing running that could write to a file once it is closed."""
+        for file in self._files:
+            file.stop()
+        self._pool.shutdown(cancel_futures=True)
 
     def _discard(self, path: Path) -> None:
         if not self._kept and not self._is_committed():
@@ -115,25 +228,20 @@ class CopiedData:
     def __init__(
         self, files: ExternalFiles, tensors: Sequence[Any], data: DataFiles, output: Path
     ) -> None:
-        """Copy the files that the base's `tensors` lie in."""
+        """Begin to copy the files that the base's `tensors` lie in."""
         external = [tensor for tensor in tensors if is_external(tensor)]
         places = [(tensor, files.place(tensor)) for tensor in external]
         files.refuse_overlaps(external)
         self._data = data
-        self._copies: dict[str, tuple[str, IO[bytes]]] = {}
         locations = sorted({place.location for _, place in places})
         sources = {location: files.path(location) for location in locations}
         refuse_input(output, *sources.values())
-        for location, source in sources.items():
-            name, file = data.create()
-            copy_file(source, file)
-            data.start_sync(file)
-            self._copies[location] = (name, file)
+        self._copies = data.copy(sources)
         self._old: dict[int, External] = {id(tensor): place for tensor, place in places}
         self._tensors = external  # held, so that their ids stay theirs
         self._shared = _shared(place for _, place in places)
         for tensor, place in places:
-            name = self._copies[place.location][0]
+            name = self._copies[place.location].name
             data.place(tensor, External(name, place.offset, place.length))
 
     def replace(self, tensor: Any, values: Array) -> None:
@@ -142,19 +250,18 @@ class CopiedData:
             set_values(tensor, values)
             return
         place = self._old[id(tensor)]
-        name, file = self._copies[place.location]
+        file = self._copies[place.location]
         if place in self._shared:
-            self._data.write(tensor, values, name, file)
-            return
-        file.seek(place.offset)
-        file.write(stored_bytes(tensor, values))
+            self._data.append(tensor, values, file)
+        else:
+            self._data.overwrite(place, file, tensor, values)
 
     def add(self, tensor: Any, values: Array) -> None:
         """Write values at the end of the first file; small ones go inside the model."""
         if values.nbytes <= INLINE_LIMIT or not self._copies:
             set_values(tensor, values)
         else:
-            self._data.write(tensor, values, *next(iter(self._copies.values())))
+            self._data.append(tensor, values, next(iter(self._copies.values())))
 
 
 class AddedData:
@@ -177,7 +284,7 @@ class AddedData:
             raise UsageError(Violation("E-USAGE", "--external-data", problem, advice=advice))
         prefix = _prefix(files.directory, output)
         self._data = data
-        self._file: tuple[str, IO[bytes]] | None = None
+        self._file: DataFile | None = None
         for tensor in external:
             place = files.place(tensor)
             moved = External(prefix + place.location, place.offset, place.length)
@@ -204,7 +311,7 @@ class AddedData:
     def _write(self, tensor: Any, values: Array) -> None:
         if self._file is None:
             self._file = self._data.create()
-        self._data.write(tensor, values, *self._file)
+        self._data.append(tensor, values, self._file)
 
 
 def _prefix(directory: Path, output: Path) -> str:
@@ -221,6 +328,12 @@ def _prefix(directory: Path, output: Path) -> str:
         advice = f"write the output to {directory} with -o, or use --external-data copy"
         raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))
     return relative.replace(os.sep, "/") + "/"
+
+
+def _stored(tensor: Any, values: Array) -> bytes | memoryview:
+    """Returns the bytes to store, without a copy of them where values are whole bytes."""
+    packed = tensor.data_type in FOUR_BITS
+    return stored_bytes(tensor, values) if packed else little_endian_bytes(values)
 
 
 def _shared(places: Iterable[External]) -> set[External]:

@@ -8,10 +8,11 @@ float64 and rounded once, to nearest even.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,10 +23,17 @@ from fourier_converters.onnx.replacing import Replaced, placed
 from fourier_converters.onnx.uses import Use, readers
 from fourier_converters.onnx.views import View
 from fourier_format.adapter import Adapter, Array, Target
-from fourier_format.dtypes import round_once
+from fourier_format.dtypes import DTYPES, all_finite, dtype_name, round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
-from fourier_format.fingerprint import frobenius_norm
-from fourier_format.transforms import delta_weight
+from fourier_format.fingerprint import sum_of_squares
+from fourier_format.threads import by_blocks
+from fourier_format.transforms import dft2
+
+_BLOCK_CELLS: Final = 2**17
+"""Cells merged at a time: in float64, and with their spectrum, few enough for the cache."""
+
+_PARALLEL_CELLS: Final = 2**19
+"""Cells from which threads repay their start."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,39 +166,83 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
     Raises:
         UnsupportedError: The sum is not finite in the weight's dtype.
     """
-    wide = np.float32 if change.dtype == "F32" else np.float64
     before = candidates.values(Candidate(change.use, None, None))
-    values = np.array(before, wide, order="K", copy=True)  # keeps the order of the file
+    values = np.empty_like(before, DTYPES[change.dtype], order="K")  # the order of the file
     sizes: dict[str, float] = {}
+    if any(edit.candidate.rows is not None for edit in change.edits):
+        _finish(change, _merge(before, None, values))
     for edit in change.edits:
         rows = edit.candidate.rows
-        part = values if rows is None else values[slice(*rows)]
-        _edit(part, edit, adapter, wide, sizes)
-    return Merged(_rounded(change, change.view.invert(values)), sizes)
+        part = slice(None) if rows is None else slice(*rows)
+        size = _edit(change, edit, before[part], values[part], adapter)
+        if size is not None and edit.target is not None:
+            sizes[edit.target.name] = size
+    return Merged(np.ascontiguousarray(change.view.invert(values)), sizes)
 
 
 def _edit(
-    part: Array, edit: Edit, adapter: Adapter, wide: type[Any], sizes: dict[str, float]
-) -> None:
-    """Do `edit` to its rows of a canonical matrix, in place."""
+    change: Change, edit: Edit, before: Array, values: Array, adapter: Adapter
+) -> float | None:
+    """Write `before` as `edit` makes it to `values`; returns the delta weight's relative size.
+
+    Both are rows of canonical matrices. A weight that is stored the other way round is worked on
+    in the order of its memory, with the delta weight turned instead.
+    """
     if edit.replaced is not None:
         new = placed(edit.replaced, edit.candidate)
         if new is not None:
-            part[...] = new
-    if edit.target is not None:
-        delta = delta_weight(adapter, edit.target, wide)  # (out, in)
-        norm = frobenius_norm(part)
-        if norm:
-            sizes[edit.target.name] = frobenius_norm(delta) / norm
-        part += delta
+            before = np.broadcast_to(new, before.shape)
+    if edit.target is None:
+        _finish(change, _merge(before, None, values))
+        return None
+    turned = values.ndim == 2 and abs(values.strides[0]) < abs(values.strides[1])
+    if turned:
+        before, values = before.T, values.T
+    wide = np.float32 if change.dtype == "F32" else np.float64
+    delta = dft2.rows_of(adapter, edit.target, wide, turned=turned)
+    norm = _finish(change, _merge(before, delta, values))
+    return delta.norm / norm if norm else None
 
 
-def _rounded(change: Change, values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        rounded = np.ascontiguousarray(round_once(values, change.dtype))
-    if not np.isfinite(rounded).all():
+class _Block(NamedTuple):
+    """What is known of some merged rows: of the results, and of what was added to."""
+
+    finite: bool
+    squares: float
+
+
+def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block]:
+    """Write `before` + `delta` to `values`, rounded once; a few rows at a time, by all cores."""
+    dtype = dtype_name(values.dtype)
+    wide = np.float32 if dtype == "F32" else np.float64
+
+    def block(start: int, stop: int) -> _Block:
+        rows = before[start:stop].astype(wide)
+        squares = 0.0
+        if delta is not None:
+            squares = sum_of_squares(rows)
+            np.add(rows, delta(start, stop), out=rows)
+        with np.errstate(over="ignore"):
+            rounded = round_once(rows, str(dtype))
+        values[start:stop] = rounded
+        return _Block(all_finite(rounded), squares)
+
+    length = values.shape[0] if values.ndim else 1
+    if not values.ndim:
+        before, values = before.reshape(1), values.reshape(1)
+    step = max(1, _BLOCK_CELLS * length // max(1, values.size))
+    return by_blocks(block, length, step, parallel=values.size >= _PARALLEL_CELLS)
+
+
+def _finish(change: Change, blocks: Sequence[_Block]) -> float:
+    """Returns the Frobenius norm of what a delta weight was added to.
+
+    Raises:
+        UnsupportedError: E-NUMBER-NONFINITE.
+    """
+    if not all(block.finite for block in blocks):
         named = next((e.target.name for e in change.edits if e.target), change.use.initializer)
         problem = f"the merged weight is not finite in {change.dtype}"
         advice = "export the base in float32, or check alpha"
         raise UnsupportedError(Violation("E-NUMBER-NONFINITE", named, problem, advice=advice))
-    return rounded
+    return math.sqrt(math.fsum(block.squares for block in blocks))

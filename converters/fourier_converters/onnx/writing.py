@@ -51,7 +51,7 @@ def write_merged(
             data.point()
             file.write(serialized(model.proto, str(model.path)))
             data.sync()
-            stack.enter_context(exclusive(output.parent))  # who replaces whom must be clear
+            stack.enter_context(exclusive(output))  # who replaces whom must be clear
             replaced = _data_of(output)
             data.belong_to(file)
         data.keep()

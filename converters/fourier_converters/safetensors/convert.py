@@ -21,6 +21,7 @@ from fourier_converters.safetensors.replacing import Replaced, match_replacement
 from fourier_converters.verification import FoundWeight, check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
+from fourier_format.dtypes import dtype_name
 
 Progress = Callable[[str], None]
 """Told what is being worked on."""
@@ -148,7 +149,9 @@ def _module_names(adapter: Adapter) -> set[str]:
 def _weights(adapter: Adapter, matches: Sequence[Match]) -> Iterator[FoundWeight]:
     for match in matches:
         prints = adapter.entry_set(match.target).fingerprints
-        yield FoundWeight(match.target, prints, match.place.matrix, str(match.place))
+        place = match.place
+        dtype = str(dtype_name(place.stored.dtype))
+        yield FoundWeight(match.target, prints, str(place), dtype, place.canonical)
 
 
 def _untied(matches: Sequence[Match], places: Places) -> list[Match]:

@@ -48,6 +48,10 @@ class Place:
         """The (out, in) canonical matrix."""
         return canonical_matrix(self.stored, self.kind, self.layout)
 
+    def canonical(self) -> Array:
+        """Returns `matrix`, for whoever wants it later."""
+        return self.matrix
+
     def __str__(self) -> str:
         """The tensor, and how it is stored where that is not torch's usual way."""
         return f"{self.tensor} (in_out)" if self.layout == "in_out" else self.tensor

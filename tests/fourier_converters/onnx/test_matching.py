@@ -119,7 +119,7 @@ class TestFingerprint:
         half = setting.merge(adapter({"enc.q": Q}), "--verify", "full")["notes"]
         absent = setting.merge(plain, "--verify", "full")["notes"]
 
-        text = "SHA-256 not comparable, the graph holds F16 and the fingerprint is of F32"
+        text = "SHA-256 not comparable, the base holds F16 and the fingerprint is of F32"
         assert half == [f"enc.q: {text}"]
         assert absent == ["enc.q: the adapter has no fingerprint to verify"]
 
