@@ -90,7 +90,7 @@ def _parameter_module(initializer: str) -> str | None:
 def _bias_modules(model: Model, scope: int, node: Any) -> Iterator[str]:
     """Yields the modules of named biases that are added to what `node` computes."""
     names = [name for slot, name in enumerate(node.input) if role(node, slot) == "bias"]
-    for read in _added_to(model, Value(scope, node.output[0])):
+    for read in reads_after_steps(model, Value(scope, node.output[0])):
         reader = model.node(read)
         names += [
             name
@@ -105,7 +105,7 @@ def _bias_modules(model: Model, scope: int, node: Any) -> Iterator[str]:
                 yield module
 
 
-def _added_to(model: Model, value: Value) -> Iterator[Read]:
+def reads_after_steps(model: Model, value: Value) -> Iterator[Read]:
     """Yields the reads of what a node computes, after steps that belong to the product."""
     values = [value]
     for _ in range(4):

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map, MapEntry
+from fourier_converters.onnx import evidence
 from fourier_converters.onnx.candidates import Candidate, Candidates, ambiguous, by_map
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import role
 from fourier_converters.onnx.tensors import FLOATS
+from fourier_converters.onnx.tracing import trace
 from fourier_converters.onnx.uses import Use
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import dtype_name
@@ -173,10 +175,10 @@ def _has_bias(model: Model, candidate: Candidate) -> bool:
     node = model.node(read)
     if any(role(node, slot) == "bias" and name for slot, name in enumerate(node.input)):
         return True
-    for other in model.reads(Value(read.scope, node.output[0])):
+    for other in evidence.reads_after_steps(model, Value(read.scope, node.output[0])):
         reader = model.node(other)
         names = [name for slot, name in enumerate(reader.input) if role(reader, slot) == "bias"]
-        if any(model.tensor(model.resolve(other.scope, name)) is not None for name in names):
+        if any(name and trace(model, model.resolve(other.scope, name)) for name in names):
             return True
     return False
 
