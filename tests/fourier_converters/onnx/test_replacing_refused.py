@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
+from fourier_format.adapter import Array
 from tests.fourier_converters.command import convert
 from tests.fourier_converters.graphs import model
 from tests.fourier_converters.graphs import save as save_model
 from tests.fourier_converters.onnx.layers import Graph, W, assert_close, values
+
+SCALE = np.array(0.1, np.float32)
 
 
 class TestDroppedBiases:
@@ -162,3 +165,24 @@ class TestRefusals:
         (line,) = graph.refuse(new, "--map", path)
 
         assert line.endswith("[E-USE-CLAIMED]")
+
+
+@pytest.mark.parametrize(
+    ("body", "arrays"),
+    [
+        ("y = Add (h, b)", {}),
+        ("y = com.microsoft.BiasGelu (h, b)", {}),
+        ("r = Reshape (h, s) y = Add (r, b)", {"s": np.array([-1, 6])}),
+        ("c = Cast <to = 11> (h) d = Cast <to = 1> (c) y = Add (b, d)", {}),
+        ("d = DequantizeLinear (b, s) y = Add (h, d)", {"b": np.ones(6, np.int8), "s": SCALE}),
+    ],
+)
+def test_a_layer_whose_bias_has_no_name_is_not_given_a_second_one(
+    body: str, arrays: dict[str, Array], graph: Graph
+) -> None:
+    graph.build(body, {"b": values(6)} | arrays)
+
+    (line,) = graph.refuse({"q.bias": values(6, seed=1)})
+
+    assert "nothing in the graph reads a tensor of this name" in line
+    assert line.endswith("[E-REPLACEMENT-NOT-FOUND]")
