@@ -34,6 +34,8 @@ _SUMMED: Final = frozenset(
     | {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
 """Operators whose output is linear in the weight, so that a term can be added to it."""
+_CLONED: Final = frozenset({"Einsum", "Conv", "Gather"})
+"""Those of them whose branch is the same operator again; their features are no last axis."""
 _OWN_INPUT: Final = frozenset({"MatMulInteger", "MatMulIntegerToFloat"})
 
 
@@ -69,9 +71,11 @@ def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
 def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
     node = model.node(read)
     x = _float_input(model, read, node)
-    if node.op_type not in _SUMMED or x is None:
+    rows = any(edit.candidate.rows for edit in edits) and node.op_type in _CLONED
+    if node.op_type not in _SUMMED or x is None or rows:
         target = edits[0].target or edits[0].replaced
-        problem = f"a branch cannot be added to {node.op_type} {node.name!r}"
+        part = "rows of " if rows else ""
+        problem = f"a branch cannot be added to {part}{node.op_type} {node.name!r}"
         advice = "quantise a graph in which this layer is a MatMul of its own"
         raise UnsupportedError(
             Violation(
