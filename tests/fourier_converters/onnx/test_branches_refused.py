@@ -12,7 +12,7 @@ from tests.fourier_converters.adapters import save
 from tests.fourier_converters.command import Captured, as_json, refused
 from tests.fourier_converters.graphs import digests, weight
 from tests.fourier_converters.graphs import save as save_model
-from tests.fourier_converters.onnx.branched import adapter, without_prints
+from tests.fourier_converters.onnx.branched import adapter, set_shape, without_prints
 from tests.fourier_converters.onnx.quantised import (
     IN,
     OUT,
@@ -64,6 +64,23 @@ def test_a_fused_attention_is_named(tmp_path: Path, capsys: Captured) -> None:
     line = refuse(proto, tmp_path, capsys)
 
     assert line.startswith("enc.q: a branch cannot be added to Attention 'a'")
+
+
+def test_rows_of_a_quantised_kernel_are_not_a_products_features(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    codes = np.ones((6, 4, 3, 3), np.int8)
+    body = " d = DequantizeLinear (w, s) [q] y = Conv (x, d)"
+    layer = Layer(body, {"w": codes, "s": np.array(0.1, np.float32)})
+    proto = set_shape(layer.model(), ["N", 4, "H", "V"], ["N", 6, "I", "J"])
+    base = save_model(proto, tmp_path / "base.onnx")
+    path = tmp_path / "map.json"
+    path.write_text('{"targets": {"part": {"node": "/enc/q/MatMul", "rows": [0, 3]}}}')
+    file = save(without_prints({"part": weight(3, 36)}, kind="conv2d"), tmp_path)
+
+    (line,) = refused(capsys, file, "--to", "onnx", "--base", base, "--map", path)
+
+    assert line.startswith("part: a branch cannot be added to rows of Conv '/enc/q/MatMul'")
 
 
 @pytest.mark.parametrize("form", ["MatMulInteger", "MatMulIntegerToFloat"])
