@@ -12,8 +12,8 @@ import pytest
 from fourier_format.adapter import Array
 from fourier_format.fingerprint import positions
 from tests.fourier_converters.adapters import adapter, delta, save, without_prints
-from tests.fourier_converters.command import Captured, convert, refused
-from tests.fourier_converters.graphs import model, weight
+from tests.fourier_converters.command import Captured, converted, refused
+from tests.fourier_converters.graphs import initializers, matrix, model, weight
 from tests.fourier_converters.graphs import save as save_model
 from tests.fourier_converters.onnx.setting import NAMES, K, Q, Setting
 
@@ -245,19 +245,33 @@ class TestNamesAlone:
         assert [line.split(":")[0] for line in lines] == ["a", "b"]
 
 
-def test_a_weight_stored_as_a_constant_node_is_not_found_and_never_half_merged(
+CONSTANT = """
+    g (float[N, 2] x) => (float[N, 1] y) {
+        w = Constant <value = float[2, 1] {1.0, 2.0}> ()
+        [q] y = MatMul (x, w)
+    }
+"""
+
+
+@pytest.mark.parametrize("make", [adapter, without_prints])
+def test_a_weight_in_a_constant_node_is_changed_there(make: Any, tmp_path: Path) -> None:
+    canonical = np.array([[1, 2]], np.float32)
+    whole = make({"q": canonical}, count=2)
+    base = save_model(model(CONSTANT, {}, {"q": "q"}), tmp_path / "b.onnx")
+    output = tmp_path / "m.onnx"
+
+    converted(save(whole, tmp_path), "--to", "onnx", "--base", base, "-o", output)
+
+    assert np.allclose(matrix(output, 2), canonical + delta(whole, "q"), atol=1e-6)
+    assert initializers(output) == []
+
+
+def test_a_constant_node_of_another_shape_is_not_the_targets(
     tmp_path: Path, capsys: Captured
 ) -> None:
-    text = """
-        g (float[N, 2] x) => (float[N, 1] y) {
-            w = Constant <value = float[2, 1] {1.0, 2.0}> ()
-            y = MatMul (x, w)
-        }
-    """
-    base = save_model(model(text, {}), tmp_path / "b.onnx")
+    base = save_model(model(CONSTANT, {}), tmp_path / "b.onnx")
     file = save(adapter({"q": weight(1, 8)}), tmp_path)
 
     (line,) = refused(capsys, file, "--to", "onnx", "--base", base)
 
     assert line.endswith("[E-TARGET-NOT-FOUND]")
-    assert convert(file, "--to", "onnx", "--base", base, "--quiet") == 1
