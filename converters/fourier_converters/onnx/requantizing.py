@@ -58,7 +58,11 @@ def refuse_shared(edits: Sequence[Edit], model: Model) -> None:
         everyone = readers(model, use.value)
         shared = not everyone.reads <= meant or not everyone.only_reads
         if use.quantized is not None:
-            shared |= any(len(model.reads(value)) > 1 for value in use.quantized.tensors)
+            own = {(read.scope, read.node) for read in model.reads(use.value)}
+            shared |= any(
+                len(reads) > 1 and not {(read.scope, read.node) for read in reads} <= own
+                for reads in map(model.reads, use.quantized.tensors)
+            )
         if shared:
             name = edit.target.name if edit.target else use.initializer
             problem = f"{use.initializer} or its scales are read elsewhere, too"
