@@ -15,7 +15,7 @@ from fourier_format import Adapter
 from fourier_format.adapter import Array
 from tests.fourier_converters.adapters import delta, save, without_prints
 from tests.fourier_converters.command import Captured, as_json, convert, refused
-from tests.fourier_converters.graphs import digests, tensor
+from tests.fourier_converters.graphs import digests, run, tensor
 from tests.fourier_converters.graphs import save as save_model
 from tests.fourier_converters.onnx.quantised import (
     IN,
@@ -251,6 +251,24 @@ class TestScalesThatHoldNoMore:
         exact = done.before(layer) + delta(whole, "enc.q")
         error = np.abs(done.after(layer) - exact)
         assert (error <= 0.5 * steps(done.output, exact) + 1e-4).all()
+
+
+def test_a_layer_that_is_called_twice_is_rounded_once(tmp_path: Path, capsys: Captured) -> None:
+    """quantize_static writes a DequantizeLinear for each call."""
+    layer = dequantize_linear()
+    second = " d2 = DequantizeLinear (w_quantized, w_scale) [r] z = MatMul (x, d2)"
+    proto = Layer(layer.body + second, layer.arrays).model()
+    proto.graph.node[3].name = "/enc/q_1/MatMul"
+    proto.graph.output.add().CopyFrom(proto.graph.output[0])
+    proto.graph.output[1].name = "z"
+    whole = without_prints({"enc.q": W}, alpha=3000.0)
+
+    done = Requantised(proto, whole, tmp_path, capsys)
+
+    y, z = run(done.output, x=np.eye(IN, dtype=np.float32))
+    exact = done.before(layer) + delta(whole, "enc.q")
+    assert np.abs(y.T - exact).max() <= 0.51 * steps(done.output, exact).max()
+    assert np.array_equal(y, z)
 
 
 class TestRefused:
