@@ -64,7 +64,7 @@ class Map:
         return tuple(name for name, entry in entries if entry.skip)
 
     def check_fields(self, onnx: bool, path: str) -> None:
-        """Refuse fields that mean nothing for the base's kind.
+        """Refuse fields that mean nothing for the base's kind, or nothing without another.
 
         Raises:
             UsageError: E-MAP.
@@ -72,12 +72,18 @@ class Map:
         for_graphs = {"initializers": "initializer", "nodes": "node", "rows": "rows"}
         unusable = {"weight": "weight"} if onnx else for_graphs
         kind = "an ONNX base" if onnx else "a safetensors base"
-        found = [
-            Violation("E-MAP", f"{path}, targets.{name}.{key}", f"means nothing for {kind}")
-            for name, entry in self.targets.items()
-            for field_name, key in unusable.items()
-            if getattr(entry, field_name)
-        ]
+        found = []
+        for part, entries in (("targets", self.targets), ("replacements", self.replacements)):
+            for name, entry in entries.items():
+                where = f"{path}, {part}.{name}"
+                found += [
+                    Violation("E-MAP", f"{where}.{key}", f"means nothing for {kind}")
+                    for field_name, key in unusable.items()
+                    if getattr(entry, field_name)
+                ]
+                if onnx and entry.rows and not (entry.nodes or entry.initializers):
+                    problem = "says nothing without a node or an initializer"
+                    found.append(Violation("E-MAP", f"{where}.rows", problem))
         if found:
             raise UsageError(found)
 
