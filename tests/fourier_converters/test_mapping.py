@@ -127,7 +127,28 @@ def test_a_field_that_means_nothing_for_the_base_is_refused(
         found.check_fields(onnx, "map.json")
 
     assert [v.where for v in caught.value.violations] == [f"map.json, targets.a.{field}"]
-    found.check_fields(not onnx, "map.json")
+    if field != "rows":
+        found.check_fields(not onnx, "map.json")
+
+
+def test_fields_that_mean_nothing_are_refused_for_replacements_too() -> None:
+    entries = {"h": MapEntry(weight="w"), "i": MapEntry(nodes=("n",))}
+    found = Map(replacements=entries)
+
+    for onnx, field in ((True, "h.weight"), (False, "i.node")):
+        with pytest.raises(UsageError) as caught:
+            found.check_fields(onnx, "map.json")
+
+        assert [v.where for v in caught.value.violations] == [f"map.json, replacements.{field}"]
+
+
+def test_rows_alone_say_nothing() -> None:
+    entries = {"a": MapEntry(rows=(0, 4)), "b": MapEntry(rows=(0, 4), nodes=("n",))}
+
+    with pytest.raises(UsageError) as caught:
+        Map(targets=entries).check_fields(onnx=True, path="map.json")
+
+    assert [str(v.where) for v in caught.value.violations] == ["map.json, targets.a.rows"]
 
 
 def test_a_map_that_is_not_there_is_trouble_with_files(tmp_path: Path) -> None:
