@@ -101,7 +101,8 @@ def product_of(model: Model, read: Read) -> Value:
         readers = model.reads(value)
         following = model.node(readers[0]) if len(readers) == 1 else None
         fits = following is not None and following.op_type == step and following.domain in ONNX
-        if following is None or not fits or model.is_output(value):
+        seen = model.is_output(value) or model.is_result(value)
+        if following is None or not fits or seen:
             return value if step != "DequantizeLinear" else _before(model, value)
         value = Value(readers[0].scope, following.output[0])
     return value

@@ -207,7 +207,8 @@ def _scale_of_product(model: Model, scope: int, node: Any) -> str | None:
     value = Value(scope, node.output[0])
     for name in ("Cast", "Mul"):
         reads = model.reads(value)
-        if len(reads) != 1 or model.node(reads[0]).op_type != name:
+        seen = model.is_output(value) or model.is_result(value)
+        if seen or len(reads) != 1 or model.node(reads[0]).op_type != name:
             return None
         following = model.node(reads[0])
         if name == "Mul":
