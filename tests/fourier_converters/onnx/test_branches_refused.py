@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from fourier_format.adapter import Array
@@ -97,6 +98,20 @@ def test_integers_that_nothing_here_made_of_floats_have_no_branch(
     line = refuse(proto, tmp_path, capsys)
 
     assert f"a branch cannot be added to {form} '/enc/q/MatMul'" in line
+
+
+@pytest.mark.parametrize(("shown", "element"), [("p", "INT32"), ("c", "FLOAT")])
+def test_an_integer_product_that_is_shown_before_it_is_scaled_is_not_opened(
+    shown: str, element: str, tmp_path: Path, capsys: Captured
+) -> None:
+    proto = integer("MatMulInteger").model()
+    proto.graph.output.add().CopyFrom(proto.graph.output[0])
+    proto.graph.output[1].name = shown
+    proto.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.DataType.Value(element)
+
+    line = refuse(proto, tmp_path, capsys)
+
+    assert "not looked into: 1 MatMulInteger whose weight is not constant" in line
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,24 @@ def test_a_layer_in_a_subgraph_is_requantised(where: str, tmp_path: Path) -> Non
     assert not any("branch" in n.output[0] for g in graphs(onnx.load(output).graph) for n in g.node)
 
 
+def test_a_product_that_a_subgraph_hands_on_has_its_branch_whoever_else_rounds_it(
+    tmp_path: Path,
+) -> None:
+    proto = built("If", dequantize_linear("channel"), "inside")
+    inner = next(g for g in graphs(proto.graph) if g.name == "one")
+    scale = numpy_helper.from_array(np.array(0.5, np.float32), "o_s")
+    inner.initializer.append(scale)
+    for operator, given, made in (("QuantizeLinear", "o", "i"), ("DequantizeLinear", "i", "j")):
+        inner.node.append(onnx.helper.make_node(operator, [given, "o_s"], [made]))
+    whole = adapter({"enc.q": W})
+
+    output = merge(proto, whole, tmp_path)
+
+    difference = computed(output) - computed(tmp_path / "base.onnx")
+    expected = inputs() @ delta(whole, "enc.q").T
+    assert np.abs(difference - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
 def test_a_weight_that_one_layer_shares_with_a_subgraphs_is_that_layers_alone(
     tmp_path: Path,
 ) -> None:
