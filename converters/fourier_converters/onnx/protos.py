@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fourier_format.errors import UnsupportedError, Violation
@@ -61,6 +61,46 @@ def all_graphs(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         for inner in subgraphs(node):
             yield from all_graphs(inner)
+
+
+def all_nodes(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yields nodes and the nodes of the graphs inside them, at any depth."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from all_nodes(graph.node)
+
+
+def is_text(proto: Any) -> bool:
+    """Whether every name in a model is text: protobuf gives what is not UTF-8 as bytes."""
+    return not any(isinstance(name, bytes) for name in _names(proto))
+
+
+def _names(proto: Any) -> Iterator[str | bytes]:
+    nodes = list(proto.graph.node)
+    for opset in proto.opset_import:
+        yield opset.domain
+    for function in proto.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+        nodes += function.node
+    for node in all_nodes(nodes):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for entry in node.attribute:
+            yield entry.name
+        for prop in node.metadata_props:
+            yield from (prop.key, prop.value)
+        for graph in subgraphs(node):
+            yield from _graph_names(graph)
+    yield from _graph_names(proto.graph)
+    for tensor in all_tensors(proto):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+
+
+def _graph_names(graph: Any) -> Iterator[str | bytes]:
+    for value in (*graph.input, *graph.output):
+        yield value.name
 
 
 def _graph_tensors(graph: Any) -> Iterator[Any]:
