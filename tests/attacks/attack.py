@@ -18,7 +18,7 @@ from fourier_format import Adapter
 from fourier_format.adapter import Array
 from fourier_format.errors import FourierFormatError
 from tests.fourier_converters.adapters import adapter, save
-from tests.fourier_converters.command import Captured
+from tests.fourier_converters.command import Captured, converted
 from tests.fourier_converters.graphs import model, save_external, weight
 from tests.fourier_converters.graphs import save as save_model
 
@@ -116,6 +116,14 @@ class Attack:
         assert all(line.startswith(PROGRAM) and line.isprintable() for line in lines), err
         assert all(len(line) < 2000 for line in lines), err
         return str(lines[0].removeprefix(PROGRAM))
+
+    def keep(self, *more: str | Path) -> None:
+        """Merge, which must go well, and leave the result."""
+        arguments = [self.source, "--to", "onnx", "--base", self.base, "-o", self.output, *more]
+        before = contents(self.folder)
+        converted(*arguments)
+        after = contents(self.folder)
+        assert before.items() <= after.items()
 
     def refuse_leaks(self) -> None:
         """Check that nothing of the secret is in any output."""

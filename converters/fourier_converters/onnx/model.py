@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from fourier_converters.onnx.external import READ_ONLY
 from fourier_converters.onnx.functions import inline_functions
-from fourier_converters.onnx.protos import is_text, subgraphs
+from fourier_converters.onnx.protos import broken_node, is_text, subgraphs
 from fourier_converters.onnx.tensors import TensorReader
 from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
@@ -206,6 +206,10 @@ def _read(path: Path) -> Any:
         _not_onnx(path, "not an ONNX model: it has no nodes")
     if not is_text(proto):
         _not_onnx(path, "not an ONNX model: a name in it is not UTF-8")
+    node = broken_node(proto)
+    if node is not None:
+        named = f"{path}, {node.name[:60] or 'a node without a name'}"
+        _not_onnx(named, f"not an ONNX model: this {node.op_type} lacks inputs or outputs")
     return proto
 
 
@@ -217,5 +221,5 @@ def _onnx() -> Any:
     return onnx
 
 
-def _not_onnx(path: Path, problem: str, advice: str | None = None) -> NoReturn:
+def _not_onnx(path: Path | str, problem: str, advice: str | None = None) -> NoReturn:
     raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice))

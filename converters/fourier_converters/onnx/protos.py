@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from fourier_format.errors import UnsupportedError, Violation
+
+
+_LEAST_INPUTS: Final[dict[str, int]] = {
+    **dict.fromkeys(("Identity", "Transpose", "Cast", "Reshape", "Squeeze", "Unsqueeze"), 1),
+    **dict.fromkeys(("Flatten", "Einsum", "Split", "GroupQueryAttention"), 1),
+    **dict.fromkeys(("MatMul", "Gemm", "Conv", "Gather", "Add", "Mul", "MatMulInteger"), 2),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Attention", "BiasGelu"), 2),
+    **dict.fromkeys(("FusedMatMul", "FusedGemm", "FusedConv", "LayerNormalization"), 2),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), 2),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), 3),
+    **dict.fromkeys(("MatMulNBits", "DynamicQuantizeMatMul"), 3),
+    "FastGelu": 1,
+    "MatMulIntegerToFloat": 4,
+}
+"""Operators that the search for weights looks at -> how many inputs each must have."""
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -74,6 +89,19 @@ def all_nodes(nodes: Iterable[Any]) -> Iterator[Any]:
 def is_text(proto: Any) -> bool:
     """Whether every name in a model is text: protobuf gives what is not UTF-8 as bytes."""
     return not any(isinstance(name, bytes) for name in _names(proto))
+
+
+def broken_node(proto: Any) -> Any | None:
+    """Returns a node that lacks inputs or outputs that its operator must have, if there is one."""
+    nodes = [*proto.graph.node, *(node for f in proto.functions for node in f.node)]
+    for node in all_nodes(nodes):
+        least = _LEAST_INPUTS.get(node.op_type)
+        if least is None:
+            continue
+        given = node.input[:least]
+        if len(given) < least or not all(given) or not any(node.output[:1]):
+            return node
+    return None
 
 
 def _names(proto: Any) -> Iterator[str | bytes]:
