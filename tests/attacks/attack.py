@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from fourier_converters.cli import main
@@ -68,6 +69,16 @@ class Attack:
         """Write the base with its weights in external data."""
         save_external(linear() if proto is None else proto, self.base)
 
+    def arguments(self, *more: str | Path) -> list[str | Path]:
+        return [self.source, "--to", "onnx", "--base", self.base, "-o", self.output, *more]
+
+    def relocate(self, location: str) -> None:
+        """Say that the weight lies elsewhere."""
+        made = onnx.load(self.base, load_external_data=False)
+        for entry in made.graph.initializer[0].external_data:
+            entry.value = location if entry.key == "location" else entry.value
+        save_model(made, self.base)
+
     def refuse(self, *more: str | Path, exit_code: int | None = None) -> str:
         """Returns the first line of the error with which every use of the base is refused."""
         error = self.convert(*more)
@@ -98,7 +109,7 @@ class Attack:
         """Merge into the base; an error is ours, in lines, and leaves everything as it was."""
         self.capsys.readouterr()
         before = contents(self.around)
-        arguments = [self.source, "--to", "onnx", "--base", self.base, "-o", self.output, *more]
+        arguments = self.arguments(*more)
         self.code = main([*map(str, arguments), "--quiet"])
         out, err = self.capsys.readouterr()
         assert not out
@@ -119,9 +130,8 @@ class Attack:
 
     def keep(self, *more: str | Path) -> None:
         """Merge, which must go well, and leave the result."""
-        arguments = [self.source, "--to", "onnx", "--base", self.base, "-o", self.output, *more]
         before = contents(self.folder)
-        converted(*arguments)
+        converted(*self.arguments(*more))
         after = contents(self.folder)
         assert before.items() <= after.items()
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from fourier_format.adapter import Array
 from tests.attacks.attack import Attack, W, linear
 from tests.fourier_converters.graphs import model
 from tests.fourier_converters.graphs import save as save_model
@@ -126,7 +127,7 @@ class TestAModelFileThatIsTooLarge:
 CODES = np.arange(32 * 48, dtype=np.int64).reshape(32, 48).astype(np.int8)
 
 
-def dequantized(scale: Any, zero: Any, **attributes: int) -> Any:
+def dequantized(scale: Array, zero: Array, **attributes: int) -> Any:
     text = """
         g (float[N, 32] x) => (float[N, 48] y) {
             w = DequantizeLinear (codes, scale, zero)
@@ -198,7 +199,7 @@ def test_packed_weights_that_do_not_fit(
     name: str, value: int, more: list[str], attack: Attack
 ) -> None:
     text = "g (float[N, 32] x) => (float[N, 48] y) { y = Identity (x) }"
-    arrays = {
+    arrays: dict[str, Array] = {
         "codes": np.zeros((48, 1, 16), np.uint8),
         "scale": np.full((48,), 0.1, np.float32),
         "zero": np.full((48,), 8, np.uint8),

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from fourier_format.errors import UnsupportedError, Violation
 
-
 _LEAST_INPUTS: Final[dict[str, int]] = {
     **dict.fromkeys(("Identity", "Transpose", "Cast", "Reshape", "Squeeze", "Unsqueeze"), 1),
     **dict.fromkeys(("Flatten", "Einsum", "Split", "GroupQueryAttention"), 1),

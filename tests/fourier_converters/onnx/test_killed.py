@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,12 +14,13 @@ import pytest
 from tests.fourier_converters.adapters import delta
 from tests.fourier_converters.graphs import digests, run
 from tests.fourier_converters.onnx.test_interruptions import WHOLE, Place, W
-from tests.fourier_converters.processes import end, start, start_and_stop_at
+from tests.fourier_converters.processes import end, start
 from tests.fourier_converters.processes import run as run_process
 
-LARGE = 2**26
-"""Bytes of the base's data: copying and syncing them takes a good part of the run."""
+LARGE = 2**24
+"""Bytes of the base's data, so that copying and syncing them takes its time."""
 KILLS = 25
+LONGEST_WAIT = 30.0
 REFERENCE = ("--external-data", "reference")
 
 
@@ -32,6 +33,8 @@ class Killed:
         if self.mode:
             self.place.output = self.place.inputs / "m.onnx"
         self.inputs = set(self.place.before)
+        self.window = 0.1 if mode == "copy" else 0.02
+        """Seconds from the first file to the commit, about: a moment after it is as good."""
 
     @property
     def left(self) -> set[str]:
@@ -47,6 +50,10 @@ class Killed:
         assert np.allclose(y.T, W + delta(WHOLE, "one"), atol=2e-6)
         assert np.array_equal(z.T, W)
         return True
+
+    def clear(self) -> None:
+        for name in self.left:
+            (self.place.output.parent / name).unlink()
 
     def assert_the_next_run_tidies_up(self) -> None:
         done = run_process(*self.place.arguments("--quiet", "--force", *self.mode))
@@ -64,22 +71,28 @@ def test_a_run_that_is_killed_at_any_moment_leaves_a_whole_model_or_none(
 ) -> None:
     rng = random.Random(part)
     killed = Killed(tmp_path, mode)
-    begun = finished = 0
+    stopped = 0
     for number in range(KILLS):
         force = ("--force",) if killed.place.output.exists() else ()
         arguments = killed.place.arguments("--quiet", *force, *killed.mode)
-        process = _started_writing(arguments, killed, rng)
-        process.send_signal(signal.SIGKILL)
-        code, _, error = end(process)
-        assert code in {0, -signal.SIGKILL}, error
-        begun += bool(killed.left)
-        finished += killed.assert_whole_or_absent()
-        if number % 8 == 7:
+        code = _kill_while_writing(start(*arguments), killed, rng)
+        stopped += code == -signal.SIGKILL
+        killed.assert_whole_or_absent()
+        if number % 6 == 5:
             killed.assert_the_next_run_tidies_up()
-            killed.place.output.unlink()
+            if number % 12 == 5:  # the next six runs find no model, the six after them one
+                killed.clear()
     killed.assert_the_next_run_tidies_up()
-    assert begun  # the moments are not all before anything is written
+    assert stopped  # the moments are not all too late
 
 
-def _started_writing(arguments, killed, rng):  # type: ignore[no-untyped-def]
-    raise NotImplementedError
+def _kill_while_writing(process: subprocess.Popen[str], killed: Killed, rng: random.Random) -> int:
+    """Kill the process a moment after its first file is there; returns its exit code."""
+    before, deadline = killed.left, time.monotonic() + LONGEST_WAIT
+    while killed.left == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, killed.window))
+    process.kill()
+    code, _, error = end(process)
+    assert code in {0, -signal.SIGKILL}, error
+    return code

@@ -46,11 +46,11 @@ def _constant() -> Any:
 
 
 def _in_a_branch(inside: bool) -> Any:
-    weight_of = "v" if inside else "w"
+    name = "v" if inside else "w"
     made = one(
         "c = Constant <value = bool {1}> ()"
-        f" y = If (c) <then_branch = t () => (float[N, 48] a) {{ [n] a = MatMul (x, {weight_of}) }},"
-        f" else_branch = e () => (float[N, 48] b) {{ [m] b = MatMul (x, {weight_of}) }}>",
+        f" y = If (c) <then_branch = t () => (float[N, 48] a) {{ [n] a = MatMul (x, {name}) }},"
+        f" else_branch = e () => (float[N, 48] b) {{ [m] b = MatMul (x, {name}) }}>",
         {} if inside else None,
     )
     for entry in made.graph.node[1].attribute:
@@ -58,9 +58,7 @@ def _in_a_branch(inside: bool) -> Any:
             inner = numpy_helper.from_array(np.ascontiguousarray(W.T), "v")
             entry.g.initializer.append(inner)
         for node in entry.g.node:
-            node.metadata_props.extend(
-                model(LINE, {}, {"n": "q"}).graph.node[0].metadata_props
-            )
+            node.metadata_props.extend(model(LINE, {}, {"n": "q"}).graph.node[0].metadata_props)
     return made
 
 

@@ -16,7 +16,7 @@ from tests.fourier_converters.command import Captured, converted, refused
 from tests.fourier_converters.graphs import digests, run, save_external
 from tests.fourier_converters.graphs import save as save_model
 from tests.fourier_converters.onnx.hub import cached
-from tests.fourier_converters.onnx.mixed import WHOLE, W, assert_merged, proto
+from tests.fourier_converters.onnx.mixed import W, assert_merged, proto
 
 REFERENCE = ("--external-data", "reference")
 
@@ -185,13 +185,9 @@ class TestAHubCache:
             assert_opens_everywhere(output)
 
     def test_a_reference_is_refused_with_advice(
-        self, snapshot: Path, source: Path, tmp_path: Path, capsys: Captured
+        self, snapshot: Path, source: Path, capsys: Captured
     ) -> None:
         line = TestRefused().refuse(capsys, snapshot, snapshot.with_name("m.onnx"), source, 1)
 
         assert "merge with --external-data copy, or copy the model and its data" in line
         assert "cp -RL" in line
-
-
-def test_what_is_merged_is_what_the_adapter_says() -> None:
-    assert [t.name for t in WHOLE.targets] == ["one", "two"]
