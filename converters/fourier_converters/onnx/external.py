@@ -35,6 +35,15 @@ _BITS: Final[dict[int, int]] = {
     **dict.fromkeys((25, 26), 2),
 }
 """TensorProto.DataType -> bits of one value."""
+READ_ONLY: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+"""Flags of os.open; a pipe that nobody writes to is not waited for."""
+_LONGEST: Final = 1024
+"""Characters of a location; Linux has 255 bytes for a name."""
 _COPY_ADVICE: Final = "copy the model and its data to one directory (for a hub cache: cp -RL)"
 
 
@@ -128,6 +137,8 @@ class ExternalFiles:
         Raises:
             UnsupportedError: It lies outside the model's directory.
         """
+        if len(location) > _LONGEST:
+            self._fail(where, f"its external data has a location of {len(location)} characters")
         relative = Path(location)
         broken = not location or "\0" in location or "\\" in location
         if broken or relative.is_absolute() or ".." in relative.parts:
@@ -169,7 +180,7 @@ class ExternalFiles:
     def _fields(self, tensor: Any) -> tuple[str, int, int]:
         names = [entry.key for entry in tensor.external_data]
         if len(set(names)) != len(names) or not _FIELDS.issuperset(names):
-            listed = ", ".join(repr(name) for name in names[:6])
+            listed = ", ".join(repr(name[:60]) for name in names[:6])
             self._fail(tensor.name, f"its external data has unknown or repeated fields: {listed}")
         fields = {entry.key: entry.value for entry in tensor.external_data}
         if not fields.get("location"):
@@ -181,9 +192,8 @@ class ExternalFiles:
 
     def _map(self, where: str, location: str) -> mmap.mmap | bytes:
         path = self.path(location, where)
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         with os_errors(self.directory / location, "read"):
-            descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+            descriptor = os.open(path, READ_ONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
                 facts = os.fstat(descriptor)
                 if not stat.S_ISREG(facts.st_mode):

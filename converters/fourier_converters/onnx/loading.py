@@ -7,6 +7,7 @@ ONNX Runtime takes the old value, without a word.)
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,30 @@ def merge_at_load(
     names = list(store.handed)
     values = tuple(_value(onnxruntime, *pair) for pair in store.handed.values())
     options = onnxruntime.SessionOptions() if options is None else options
-    if any(is_external(t) and t.name not in store.handed for t in all_tensors(model.proto)):
-        options.add_session_config_entry(_FOLDER, str(base.parent.resolve()))
+    folder = _point_to_real_files(model, store)
+    if folder is not None:
+        options.add_session_config_entry(_FOLDER, str(folder))
     options.add_external_initializers(names, list(values))
     report = found.report(str(base), outcome)
     return MergedAtLoad(serialized(model.proto, str(base)), options, report, values)
+
+
+def _point_to_real_files(model: Model, store: _Handed) -> Path | None:
+    """Returns the folder that unchanged external data is now relative to, None without any.
+
+    In a hub cache the data is a link, and ONNX Runtime refuses links that leave the folder.
+    """
+    files, handed = model.reader.files, {id(tensor) for tensor, _ in store.handed.values()}
+    tensors = [t for t in all_tensors(model.proto) if is_external(t) and id(t) not in handed]
+    if not tensors:
+        return None
+    places = [files.place(tensor) for tensor in tensors]
+    real = {location: files.path(location) for location in {place.location for place in places}}
+    folder = Path(os.path.commonpath([path.parent for path in real.values()]))
+    for tensor, place in zip(tensors, places, strict=True):
+        location = real[place.location].relative_to(folder).as_posix()
+        set_external(tensor, External(location, place.offset, place.length))
+    return folder
 
 
 class _Handed:

@@ -6,14 +6,17 @@ says that has it, so a value is a scope and a name.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
+from fourier_converters.onnx.external import READ_ONLY
 from fourier_converters.onnx.functions import inline_functions
-from fourier_converters.onnx.protos import subgraphs
+from fourier_converters.onnx.protos import broken_node, is_text, subgraphs
 from fourier_converters.onnx.tensors import TensorReader
 from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
@@ -88,7 +91,7 @@ class Model:
         self.path = path
         self.reader: Final = TensorReader(path)
         proto = _read(path)
-        self.proto, self.inlined = inline_functions(proto)
+        self.proto, self.inlined = inline_functions(proto, path)
         self.scopes: list[Scope] = []
         self._reads: dict[Value, list[Read]] = defaultdict(list)
         self._names: set[str] = set()
@@ -187,18 +190,26 @@ def _read(path: Path) -> Any:
     onnx = _onnx()
     from google.protobuf.message import DecodeError
 
-    with os_errors(path, "read"):
-        size = path.stat().st_size
-        if size > _LARGEST:
-            problem = f"the .onnx file has {size} bytes, and protobuf holds 2 GB at most"
+    with os_errors(path, "read"), open(os.open(path, READ_ONLY), "rb") as file:  # noqa: PTH123
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            _not_onnx(path, "the base is not a regular file")
+        if facts.st_size > _LARGEST:
+            problem = f"the .onnx file has {facts.st_size} bytes, and protobuf holds 2 GB at most"
             _not_onnx(path, problem, "save it with external data")
-        data = path.read_bytes()
+        data = file.read(facts.st_size)
     try:
         proto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
         _not_onnx(path, f"not an ONNX model: {error}")
     if not proto.graph.node:
         _not_onnx(path, "not an ONNX model: it has no nodes")
+    if not is_text(proto):
+        _not_onnx(path, "not an ONNX model: a name in it is not UTF-8")
+    node = broken_node(proto)
+    if node is not None:
+        named = f"{path}, {node.name[:60] or 'a node without a name'}"
+        _not_onnx(named, f"not an ONNX model: this {node.op_type} lacks inputs or outputs")
     return proto
 
 
@@ -210,5 +221,5 @@ def _onnx() -> Any:
     return onnx
 
 
-def _not_onnx(path: Path, problem: str, advice: str | None = None) -> NoReturn:
+def _not_onnx(path: Path | str, problem: str, advice: str | None = None) -> NoReturn:
     raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice))

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from fourier_format.errors import UnsupportedError, Violation
+
+_LEAST_INPUTS: Final[dict[str, int]] = {
+    **dict.fromkeys(("Identity", "Transpose", "Cast", "Reshape", "Squeeze", "Unsqueeze"), 1),
+    **dict.fromkeys(("Flatten", "Einsum", "Split", "GroupQueryAttention"), 1),
+    **dict.fromkeys(("MatMul", "Gemm", "Conv", "Gather", "Add", "Mul", "MatMulInteger"), 2),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Attention", "BiasGelu"), 2),
+    **dict.fromkeys(("FusedMatMul", "FusedGemm", "FusedConv", "LayerNormalization"), 2),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), 2),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), 3),
+    **dict.fromkeys(("MatMulNBits", "DynamicQuantizeMatMul"), 3),
+    "FastGelu": 1,
+    "MatMulIntegerToFloat": 4,
+}
+"""Operators that the search for weights looks at -> how many inputs each must have."""
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -61,6 +75,59 @@ def all_graphs(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         for inner in subgraphs(node):
             yield from all_graphs(inner)
+
+
+def all_nodes(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yields nodes and the nodes of the graphs inside them, at any depth."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from all_nodes(graph.node)
+
+
+def is_text(proto: Any) -> bool:
+    """Whether every name in a model is text: protobuf gives what is not UTF-8 as bytes."""
+    return not any(isinstance(name, bytes) for name in _names(proto))
+
+
+def broken_node(proto: Any) -> Any | None:
+    """Returns a node that lacks inputs or outputs that its operator must have, if there is one."""
+    nodes = [*proto.graph.node, *(node for f in proto.functions for node in f.node)]
+    for node in all_nodes(nodes):
+        least = _LEAST_INPUTS.get(node.op_type)
+        if least is None:
+            continue
+        given = node.input[:least]
+        if len(given) < least or not all(given) or not any(node.output[:1]):
+            return node
+    return None
+
+
+def _names(proto: Any) -> Iterator[str | bytes]:
+    nodes = list(proto.graph.node)
+    for opset in proto.opset_import:
+        yield opset.domain
+    for function in proto.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+        nodes += function.node
+    for node in all_nodes(nodes):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for entry in node.attribute:
+            yield entry.name
+        for prop in node.metadata_props:
+            yield from (prop.key, prop.value)
+        for graph in subgraphs(node):
+            yield from _graph_names(graph)
+    yield from _graph_names(proto.graph)
+    for tensor in all_tensors(proto):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+
+
+def _graph_names(graph: Any) -> Iterator[str | bytes]:
+    for value in (*graph.input, *graph.output):
+        yield value.name
 
 
 def _graph_tensors(graph: Any) -> Iterator[Any]:

@@ -69,6 +69,8 @@ class TensorReader:
         name, shape = dtype_of(tensor), tuple(tensor.dims)
         if tensor.data_type not in FOUR_BITS and name is None:
             self._fail(tensor, f"data type {tensor.data_type} is not supported")
+        if min(shape, default=0) < 0:
+            self._fail(tensor, f"its shape has a negative size: {shape[:8]}")
         if is_external(tensor):
             data = self.files.data(self.files.place(tensor))
         elif tensor.raw_data:
