@@ -47,7 +47,7 @@ def main() -> None:
         progress("setting up, not timed")
         tiny = ["--tiny"] if arguments.tiny else []
         child(script("kinds_setup.py", folder, "--n", str(arguments.n), *tiny))
-        kinds = {kind: "bert" for kind in BERT} | {kind: "llama" for kind in LLAMA}
+        kinds = dict.fromkeys(BERT, "bert") | dict.fromkeys(LLAMA, "llama")
         processes = _processes(folder, kinds, arguments.runs)
         functions = _functions(folder, kinds, arguments.runs)
         differences = _differences(folder)
