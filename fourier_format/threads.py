@@ -21,12 +21,12 @@ def by_blocks(
     The blocks do not depend on the number of threads, so neither does what is summed over them.
     """
     starts = range(0, rows, step)
-    threads = min(cores(), _MOST, len(starts)) if parallel else 1
+    threads = max(1, min(cores(), _MOST, len(starts))) if parallel else 1
 
     def share(first: int) -> list[Result]:
         return [work(start, min(start + step, rows)) for start in starts[first::threads]]
 
-    if threads <= 1:
+    if threads == 1:
         return share(0)
     results: list[Result | None] = [None] * len(starts)
     with ThreadPoolExecutor(threads - 1) as pool:

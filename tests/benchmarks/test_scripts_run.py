@@ -83,3 +83,24 @@ def test_conversion() -> None:
     checked = [entry for entry in report["difference"].values() if isinstance(entry, dict)]
     assert len(checked) == 4
     assert all(entry["aim_met"] for entry in checked)
+
+
+@pytest.mark.slow
+def test_large_base() -> None:
+    sizes = {"layers": 2, "width": 128, "vocabulary": 200, "shards": 2, "n": 50}
+    options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
+
+    report = _run("large_base", "--runs", "1", *options)
+
+    assert report["layout"]["data_bytes"] > 2 * 200 * 128 * 2
+    assert report["aims"]["copy_peak_mib"]["aim_met"]
+
+
+@pytest.mark.slow
+def test_graph_kinds() -> None:
+    report = _run("graph_kinds", "--runs", "1", "--tiny", "--n", "50")
+
+    assert set(report["process"]) == set(report["function"])
+    assert set(report["difference"]) < set(report["process"])
+    float32 = ("dynamo", "torchscript", "fused", "saved")
+    assert all(report["difference"][kind]["merged"] < 1e-5 for kind in float32)

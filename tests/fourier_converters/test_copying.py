@@ -99,3 +99,33 @@ def test_trouble_with_the_target_is_not_laid_to_the_source(source: Path) -> None
 
     assert not isinstance(caught.value, FileAccessError)
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.usefixtures("_kernel")
+def test_progress_is_told_up_to_the_end(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_PIECE", 3000)
+    told: list[int] = []
+    with (tmp_path / "copy").open("xb") as target:
+        copy_file(source, target, told.append)
+
+    assert (tmp_path / "copy").read_bytes() == CONTENT
+    assert told == sorted(set(told))
+    assert told[-1] == len(CONTENT)
+
+
+@pytest.mark.usefixtures("_kernel")
+def test_who_is_told_may_end_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_PIECE", 3000)
+
+    def enough(copied: int) -> None:
+        if copied >= 4000:
+            raise TimeoutError
+
+    with (tmp_path / "copy").open("xb") as target, pytest.raises(TimeoutError):
+        copy_file(source, target, enough)
+
+    assert (tmp_path / "copy").stat().st_size < len(CONTENT)

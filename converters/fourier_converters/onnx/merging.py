@@ -200,8 +200,18 @@ def _edit(
         before, values = before.T, values.T
     wide = np.float32 if change.dtype == "F32" else np.float64
     delta = dft2.rows_of(adapter, edit.target, wide, turned=turned)
-    norm = _finish(change, _merge(before, delta, values))
+    norm = None if edit.replaced is not None else _known_norm(change, edit.target, adapter)
+    measured = _finish(change, _merge(before, delta, values, measure=norm is None))
+    norm = measured if norm is None else norm
     return delta.norm / norm if norm else None
+
+
+def _known_norm(change: Change, target: Target, adapter: Adapter) -> float | None:
+    """Returns the weight's norm where the fingerprint states it, to which it has been held."""
+    prints = adapter.entry_set(target).fingerprints
+    if prints is None or change.use.quantized or prints.dtype != change.use.origin.dtype:
+        return None
+    return float(prints.norm[target.row])
 
 
 class _Block(NamedTuple):
@@ -211,16 +221,17 @@ class _Block(NamedTuple):
     squares: float
 
 
-def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block]:
+def _merge(
+    before: Array, delta: dft2.Rows | None, values: Array, *, measure: bool = False
+) -> list[_Block]:
     """Write `before` + `delta` to `values`, rounded once; a few rows at a time, by all cores."""
     dtype = dtype_name(values.dtype)
     wide = np.float32 if dtype == "F32" else np.float64
 
     def block(start: int, stop: int) -> _Block:
         rows = before[start:stop].astype(wide)
-        squares = 0.0
+        squares = sum_of_squares(rows) if measure else 0.0
         if delta is not None:
-            squares = sum_of_squares(rows)
             np.add(rows, delta(start, stop), out=rows)
         with np.errstate(over="ignore"):
             rounded = round_once(rows, str(dtype))
@@ -235,7 +246,7 @@ def _merge(before: Array, delta: dft2.Rows | None, values: Array) -> list[_Block
 
 
 def _finish(change: Change, blocks: Sequence[_Block]) -> float:
-    """Returns the Frobenius norm of what a delta weight was added to.
+    """Returns the Frobenius norm of what was added to, where that was measured.
 
     Raises:
         UnsupportedError: E-NUMBER-NONFINITE.

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 from fourier_converters.onnx.data_files import AddedData, CopiedData, DataFiles
+from fourier_converters.onnx.external import byte_size
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.stores import Store
 from fourier_format.atomic import exclusive, os_errors, refuse_existing, staged
+from fourier_format.errors import UnsupportedError, Violation
+
+_LARGE: Final = 2**24
+"""Bytes of weights inside the .onnx file from which it is put together here."""
+
+_LARGEST: Final = 2**31 - 1
+"""Bytes that protobuf can hold in one message."""
+
+# Tags, that is number << 3 | 2 for a field of bytes: ModelProto, GraphProto, TensorProto.
+_GRAPH, _INITIALIZER, _RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
 
 
 def write_merged(
@@ -49,7 +61,7 @@ def write_merged(
             files, tensors = model.reader.files, [*all_tensors(model.proto)]
             apply(store_kind(files, tensors, data, output))
             data.point()
-            file.write(serialized(model.proto, str(model.path)))
+            file.writelines(_pieces(model.proto, str(model.path)))
             data.sync()
             stack.enter_context(exclusive(output))  # who replaces whom must be clear
             replaced = _data_of(output)
@@ -58,6 +70,56 @@ def write_merged(
         for path in replaced:
             if _is_unreferenced(path):
                 path.unlink(missing_ok=True)
+
+
+def _pieces(proto: Any, where: str) -> Iterator[bytes]:
+    """Yields the bytes of a ModelProto, which may lose its graph on the way; `where` names it.
+
+    Protobuf moves large weights three times to write them. So the graph is put together here: the
+    initializers last in it, each a head and its bytes, as any reader of protobuf takes them.
+
+    Raises:
+        UnsupportedError: It is too large for protobuf.
+    """
+    inside = [t for t in proto.graph.initializer if t.HasField("raw_data")]
+    if sum(byte_size(t) or 0 for t in inside) < _LARGE:
+        yield serialized(proto, where)
+        return
+    tensors = list(proto.graph.initializer)
+    del proto.graph.initializer[:]
+    graph = proto.graph.SerializeToString()
+    proto.ClearField("graph")
+    pieces = [graph]
+    for tensor in tensors:
+        data = _field(_RAW_DATA, tensor.raw_data) if tensor.HasField("raw_data") else ()
+        tensor.ClearField("raw_data")
+        head = tensor.SerializeToString()
+        size = len(head) + sum(map(len, data))
+        pieces += [*_head(_INITIALIZER, size), head, *data]
+    start = proto.SerializeToString()
+    size = sum(map(len, pieces))
+    if len(start) + size > _LARGEST:
+        problem = f"the merged graph cannot be written as one file: it takes {size} bytes"
+        advice = "save the base with external data (onnx.save_model, save_as_external_data=True)"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", where, problem, advice=advice))
+    yield start
+    yield from _head(_GRAPH, size)
+    yield from pieces
+
+
+def _field(tag: bytes, data: bytes) -> tuple[bytes, ...]:
+    """Returns a field of bytes in pieces."""
+    return (*_head(tag, len(data)), data)
+
+
+def _head(tag: bytes, size: int) -> tuple[bytes, ...]:
+    """Returns what stands before the `size` bytes of a field: its tag, and the size as varint."""
+    varint = bytearray()
+    while size >= 0x80:
+        varint.append(size & 0x7F | 0x80)
+        size >>= 7
+    varint.append(size)
+    return tag, bytes(varint)
 
 
 def _data_of(output: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.fourier_converters.adapters import adapter, delta, save
+from fourier_converters import copying
+from tests.fourier_converters.adapters import adapter, delta, save, without_prints
 from tests.fourier_converters.command import Captured, converted, refused
 from tests.fourier_converters.graphs import (
     digests,
@@ -20,7 +22,9 @@ from tests.fourier_converters.graphs import (
     weight,
 )
 from tests.fourier_converters.graphs import save as save_model
-from tests.fourier_converters.onnx.mixed import assert_merged, proto
+from tests.fourier_converters.onnx.mixed import ARRAYS, V, W, assert_merged, proto
+
+_PIECE = 1000
 
 
 class TestExternal:
@@ -124,6 +128,52 @@ class TestExternal:
         place = {e.key: e.value for e in kept.external_data}
         assert int(place["offset"]) == 16
         assert (base.parent / place["location"]).read_bytes() == data.read_bytes()
+
+
+class TestCopyingMeanwhile:
+    """New values are computed while the base's data is copied, and written behind the copying."""
+
+    def test_what_is_changed_waits_for_the_copying(
+        self, base: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pieces = self.slow(monkeypatch, pause=0.005)
+        before = digests(base.parent)
+
+        converted(source, "--to", "onnx", "--base", base, "-o", tmp_path / "m.onnx")
+
+        assert len(pieces) > 10
+        assert digests(base.parent) == before
+        assert_merged(tmp_path / "m.onnx")
+
+    def test_what_is_refused_meanwhile_ends_the_copying_and_leaves_nothing(
+        self, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = np.where(np.arange(32) == 3, np.float32(np.inf), W)
+        base = save_external(proto(ARRAYS | {"w": broken.T}), tmp_path / "base.onnx")
+        whole = without_prints({"one": W, "two": V})
+        pieces = self.slow(monkeypatch, pause=0.05)
+        file = save(whole, tmp_path)
+        before = digests(tmp_path)
+
+        line, *_ = refused(capsys, file, "--to", "onnx", "--base", base, "-o", tmp_path / "m.onnx")
+
+        assert "E-NUMBER-NONFINITE" in line
+        assert len(pieces) < base.with_name("base.onnx.data").stat().st_size // _PIECE
+        assert digests(tmp_path) == before
+
+    @staticmethod
+    def slow(monkeypatch: pytest.MonkeyPatch, pause: float) -> list[int]:
+        """Copy small pieces with pauses; returns their sizes as they are copied."""
+        real, pieces = os.copy_file_range, list[int]()
+
+        def copy(source: int, target: int, length: int) -> int:
+            time.sleep(pause)
+            pieces.append(real(source, target, length))
+            return pieces[-1]
+
+        monkeypatch.setattr(os, "copy_file_range", copy)
+        monkeypatch.setattr(copying, "_PIECE", _PIECE)
+        return pieces
 
 
 class TestExternalPaths:

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from fourier_converters.onnx import writing
 from tests.fourier_converters.adapters import adapter, save
 from tests.fourier_converters.command import Captured, convert, converted, refused
 from tests.fourier_converters.graphs import (
@@ -15,7 +17,7 @@ from tests.fourier_converters.graphs import (
     initializers,
 )
 from tests.fourier_converters.graphs import save as save_model
-from tests.fourier_converters.onnx.mixed import W, assert_merged, proto
+from tests.fourier_converters.onnx.mixed import ARRAYS, W, assert_merged, proto
 
 
 class TestInline:
@@ -30,6 +32,39 @@ class TestInline:
         assert_merged(tmp_path / "a.onnx")
         assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
         assert sorted(digests(tmp_path)) == ["a.fft", "a.onnx", "b.onnx", "base.onnx"]
+
+    def test_large_weights_are_written_in_pieces_of_the_same_model(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = proto(ARRAYS | {"empty": np.zeros(0, np.float32), "one": np.ones(1, np.float32)})
+        made.graph.initializer.add(name="typed", dims=[200], data_type=1).float_data.extend(
+            [2] * 200
+        )
+        made.metadata_props.add(key="after", value="the graph")
+        path = save_model(made, tmp_path / "base.onnx")
+        converted(source, "--to", "onnx", "--base", path, "-o", tmp_path / "whole.onnx")
+
+        monkeypatch.setattr(writing, "_LARGE", 0)
+        converted(source, "--to", "onnx", "--base", path, "-o", tmp_path / "pieces.onnx")
+
+        whole, pieces = (onnx.load(tmp_path / name) for name in ("whole.onnx", "pieces.onnx"))
+        assert pieces == whole
+        assert_merged(tmp_path / "pieces.onnx")
+        assert (tmp_path / "pieces.onnx").stat().st_size == (tmp_path / "whole.onnx").stat().st_size
+
+    def test_what_protobuf_cannot_hold_is_refused(
+        self, source: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = save_model(proto(), tmp_path / "base.onnx")
+        before = digests(tmp_path)
+        monkeypatch.setattr(writing, "_LARGE", 0)
+        monkeypatch.setattr(writing, "_LARGEST", 1000)
+        arguments = (source, "--to", "onnx", "--base", path, "-o", tmp_path / "m.onnx")
+
+        line, *_ = refused(capsys, *arguments)
+
+        assert "cannot be written as one file" in line
+        assert digests(tmp_path) == before
 
     @pytest.mark.parametrize("field", ["float_data", "raw_data"])
     def test_values_may_be_stored_in_either_field(

@@ -105,6 +105,35 @@ def test_a_delta_weight_in_float64_is_exact_to_float64(shape: tuple[int, int]) -
     assert error(delta, by_complex_fft(entries, coefficients, shape, 150.0)) < 1e-14
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 6), (24, 40), (97, 89), (384, 768)], ids=str)
+def test_rows_are_those_of_the_whole_in_any_order_and_the_norm_is_known_before(
+    shape: tuple[int, int],
+) -> None:
+    entries, coefficients = problem(shape)
+    whole = dft2.delta_weight(entries, coefficients, shape, 150.0, np.float64)
+
+    rows = dft2.Rows(entries, coefficients, shape, 150.0, np.float64)
+
+    for start in reversed(range(0, shape[0], 7)):
+        got = rows(start, min(start + 7, shape[0]))
+        assert np.array_equal(got, whole[start : start + 7])
+    assert np.isclose(rows.norm, np.linalg.norm(whole), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_turned_rows_are_the_transposes(dtype: type) -> None:
+    adapter = samples.adapter()
+    for target in adapter.targets:
+        expected = fourier_format.delta_weight(adapter, target, np.float64).T
+
+        turned = dft2.rows_of(adapter, target, dtype, turned=True)
+
+        assert turned.shape == expected.shape
+        got = turned(0, expected.shape[0])
+        assert got.dtype == dtype
+        assert error(got, expected) < (DELTA_F32 if dtype is np.float32 else 1e-14)
+
+
 @pytest.mark.parametrize("shape", [(12, 18), (7, 11), (1, 9), (16, 16)], ids=str)
 def test_the_reference_itself_is_the_sum_of_cosines(shape: tuple[int, int]) -> None:
     entries, coefficients = problem(shape, 40)
