@@ -133,3 +133,15 @@ def test_sound_functions_are_merged(attack: Attack) -> None:
     attack.keep()
 
     assert np.allclose(matrix(attack.output, 32), W + delta(WHOLE, "q"), atol=2e-6)
+
+
+def test_a_function_that_is_called_like_an_operator_may_have_fewer_inputs(attack: Attack) -> None:
+    """Modules become functions of their classes' names, such as Attention."""
+    made = calling("Attention", function("Attention", [], multiplies=True))
+    made.functions[0].input.pop()
+    made.functions[0].node[0].input[1] = "a"
+    made.graph.node[0].input.pop()
+    made.graph.node.append(helper.make_node("MatMul", ["x", "w"], ["z"]))
+    attack.inline(made)
+
+    assert attack.bear() is None

@@ -20,6 +20,8 @@ _LEAST_INPUTS: Final[dict[str, int]] = {
     "MatMulIntegerToFloat": 4,
 }
 """Operators that the search for weights looks at -> how many inputs each must have."""
+_DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
+"""Elsewhere an operator of such a name may be any module, exported as a function."""
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -98,7 +100,8 @@ def broken_node(proto: Any) -> Any | None:
         if least is None:
             continue
         given = node.input[:least]
-        if len(given) < least or not all(given) or not any(node.output[:1]):
+        lacks_inputs = len(given) < least or not all(given)
+        if not any(node.output[:1]) or (lacks_inputs and node.domain in _DOMAINS):
             return node
     return None
 
