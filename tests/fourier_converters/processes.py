@@ -17,12 +17,12 @@ sys.exit(main(sys.argv[2:]))
 """
 
 _STOPPING = """
-import os, signal, sys
+import os, signal, sys, threading
 from fourier_converters.cli import main
 name, real = sys.argv[1], getattr(os, sys.argv[1])
 def stopping(*arguments):
     setattr(os, name, real)
-    os.kill(os.getpid(), signal.SIGSTOP)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread, before it goes on
     return real(*arguments)
 setattr(os, name, stopping)
 sys.exit(main(sys.argv[2:]))

@@ -126,8 +126,8 @@ def spread(groups: Array, quantized: Quantized) -> Array:
     """Returns one number a group as an array that broadcasts to the shape of the values."""
     if quantized.axis is None or quantized.block == 1:
         return groups
-    wide = np.repeat(groups, quantized.block, axis=quantized.axis)
-    return np.take(wide, np.arange(quantized.shape[quantized.axis]), axis=quantized.axis)
+    group = np.arange(quantized.shape[quantized.axis]) // quantized.block
+    return np.take(groups, group, axis=quantized.axis)
 
 
 def pack(levels: Levels, quantized: Quantized) -> tuple[Array, Array, Array | None]:

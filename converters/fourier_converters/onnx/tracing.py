@@ -112,6 +112,8 @@ def _dequantize_linear(model: Model, scope: int, node: Any) -> Quantized | None:
         return None
     shape = tuple(stored.dims)
     size, block = math.prod(scales.dims), attribute(node, "block_size", 0)
+    if block < 0:
+        return None
     axis = None if size == 1 and not block else attribute(node, "axis", 1) % max(1, len(shape))
     bits = 4 if stored.data_type in _FOUR_BITS else DTYPES[str(dtype_of(stored))].itemsize * 8
     each = "tensor" if axis is None else f"blocks of {block}" if block else f"axis {axis}"
