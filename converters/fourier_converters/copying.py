@@ -61,6 +61,7 @@ def copy_range(
                 break
             target.write(data)
             left -= len(data)
+            target.flush()  # who is told may write over these bytes
             if told is not None:
                 told(length - left)
         if target.seek(0, os.SEEK_END) != before + length:

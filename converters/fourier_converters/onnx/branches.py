@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
 from fourier_converters.onnx import surgery
 from fourier_converters.onnx.candidates import Candidates
-from fourier_converters.onnx.merging import Edit
+from fourier_converters.onnx.merging import Edit, refuse_nonfinite
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.replacing import placed
@@ -65,7 +65,23 @@ def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
     by_read: dict[Read, list[Edit]] = defaultdict(list)
     for edit in edits:
         by_read[edit.candidate.use.read].append(edit)
-    return [_plan(model, read, tuple(members)) for read, members in by_read.items()]
+    planned = [_plan(model, read, tuple(members)) for read, members in by_read.items()]
+    sums = {branch.y for branch in planned}
+    return [replace(branch, x=_summed_input(model, branch, sums)) for branch in planned]
+
+
+def _summed_input(model: Model, branch: Branch, sums: set[Value]) -> Value:
+    """Returns x: what the node itself reads where another branch is added to that.
+
+    A branch behind the pair that quantises an output is not in what stands before the pair.
+    """
+    own = _operand(model, branch.read, model.node(branch.read))
+    return own if own in sums else branch.x
+
+
+def _operand(model: Model, read: Read, node: Any) -> Value:
+    """Returns what the node multiplies the weight with, as it reads it."""
+    return model.resolve(read.scope, node.input[1 - read.slot if read.slot < 2 else 0])
 
 
 def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
@@ -115,7 +131,7 @@ def _before(model: Model, value: Value) -> Value:
 
 
 def _float_input(model: Model, read: Read, node: Any) -> Value | None:
-    value = model.resolve(read.scope, node.input[1 - read.slot if read.slot < 2 else 0])
+    value = _operand(model, read, node)
     quantised = node.op_type in _OWN_INPUT
     producer = model.producer(value)
     if producer is not None and producer.op_type == "DequantizeLinear":
@@ -275,6 +291,7 @@ class BranchWriter:
         return str(node.output[0])
 
     def _store(self, values: Array, stem: str) -> str:
+        refuse_nonfinite(values, stem)
         dtype = "I64" if values.dtype == np.int64 else "F32"
         tensor = surgery.new_initializer(self.model, stem, dtype, values.shape)
         self.store.add(tensor, np.ascontiguousarray(values))

@@ -19,8 +19,10 @@ from fourier_converters.onnx.applying import (
 )
 from fourier_converters.onnx.candidates import Candidate, Candidates, module_names
 from fourier_converters.onnx.checking import found_weights
+from fourier_converters.onnx.data_files import check_added, check_copied
 from fourier_converters.onnx.matching import Match, match_targets
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.protos import all_tensors
 from fourier_converters.onnx.replacing import Replaced, match_replacements
 from fourier_converters.onnx.sharing import refuse_unclear_readers
 from fourier_converters.onnx.stores import Discarding, Store
@@ -157,6 +159,8 @@ def to_onnx(
         outcomes.append(found.apply(store, progress))
 
     if dry_run:
+        check = check_added if external_data == "reference" else check_copied
+        check(model.reader.files, [*all_tensors(model.proto)], output)
         changed(Discarding(model))
     else:
         write_merged(

@@ -140,12 +140,8 @@ class CopiedData:
         """Begin to copy the files that the base's `tensors` lie in."""
         external = [tensor for tensor in tensors if is_external(tensor)]
         places = [(tensor, files.place(tensor)) for tensor in external]
-        files.refuse_overlaps(external)
         self._data = data
-        locations = sorted({place.location for _, place in places})
-        sources = {location: files.path(location) for location in locations}
-        refuse_input(output, *sources.values())
-        self._copies = data.copy(sources)
+        self._copies = data.copy(check_copied(files, tensors, output))
         self._old: dict[int, External] = {id(tensor): place for tensor, place in places}
         self._tensors = external  # held, so that their ids stay theirs
         self._shared = _shared(place for _, place in places)
@@ -186,22 +182,14 @@ class AddedData:
                 to it.
             UnsupportedError: The data is reached by a link.
         """
-        external = [tensor for tensor in tensors if is_external(tensor)]
-        if not external:
-            problem = "the base has its weights inside the .onnx file, so none can be referred to"
-            advice = "use --external-data copy, or save the base with external data"
-            raise UsageError(Violation("E-USAGE", "--external-data", problem, advice=advice))
-        prefix = _prefix(files.directory, output)
+        prefix = check_added(files, tensors, output)
         self._data = data
         self._file: DataFile | None = None
-        for tensor in external:
-            place = files.place(tensor)
-            moved = External(prefix + place.location, place.offset, place.length)
-            data.place(tensor, moved)
-        files.refuse_overlaps(external)
-        files.refuse_links()
-        locations = {files.place(tensor).location for tensor in external}
-        refuse_input(output, *(files.directory / location for location in locations))
+        for tensor in tensors:
+            if is_external(tensor):
+                place = files.place(tensor)
+                moved = External(prefix + place.location, place.offset, place.length)
+                data.place(tensor, moved)
 
     def replace(self, tensor: Any, values: Array) -> None:
         """Write the new values to the file of its own."""
@@ -221,6 +209,39 @@ class AddedData:
         if self._file is None:
             self._file = self._data.create()
         self._data.append(tensor, values, self._file)
+
+
+def check_copied(files: ExternalFiles, tensors: Sequence[Any], output: Path) -> dict[str, Path]:
+    """Returns the real file behind each location, after every check; nothing is written.
+
+    Raises:
+        UnsupportedError: The external data breaks a rule.
+        UsageError: `output` is one of the files.
+    """
+    external = [tensor for tensor in tensors if is_external(tensor)]
+    locations = sorted({files.place(tensor).location for tensor in external})
+    files.refuse_overlaps(external)
+    sources = {location: files.path(location) for location in locations}
+    refuse_input(output, *sources.values())
+    return sources
+
+
+def check_added(files: ExternalFiles, tensors: Sequence[Any], output: Path) -> str:
+    """Returns the way from the output's directory down to the base's, after every check.
+
+    Raises:
+        UsageError: The base has no external data, or the output lies where it cannot refer
+            to it, or is one of the files.
+        UnsupportedError: The data breaks a rule, or is reached by a link.
+    """
+    if not any(is_external(tensor) for tensor in tensors):
+        problem = "the base has its weights inside the .onnx file, so none can be referred to"
+        advice = "use --external-data copy, or save the base with external data"
+        raise UsageError(Violation("E-USAGE", "--external-data", problem, advice=advice))
+    prefix = _prefix(files.directory, output)
+    check_copied(files, tensors, output)
+    files.refuse_links()
+    return prefix
 
 
 def _prefix(directory: Path, output: Path) -> str:

@@ -21,7 +21,7 @@ from fourier_converters.onnx.external import External, is_external, set_external
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.stores import INLINE_LIMIT
-from fourier_converters.onnx.tensors import set_values, stored_bytes
+from fourier_converters.onnx.tensors import FOUR_BITS, set_values
 from fourier_converters.report import Report
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
@@ -138,7 +138,10 @@ class _Handed:
             self._hand(tensor, values)
 
     def _hand(self, tensor: Any, values: Array) -> None:
-        size = len(stored_bytes(tensor, values))
+        if tensor.data_type in FOUR_BITS:  # no OrtValue from Python has such a type
+            set_values(tensor, values)
+            return
+        size = values.nbytes
         set_external(tensor, External("handed-over-at-load", 0, size))
         self.handed[tensor.name] = (tensor, values)
 

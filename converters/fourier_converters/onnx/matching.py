@@ -17,6 +17,7 @@ import numpy as np
 from fourier_converters.mapping import Map, MapEntry
 from fourier_converters.onnx.candidates import Candidate, Candidates, by_map
 from fourier_converters.onnx.model import Read
+from fourier_converters.onnx.tensors import FOUR_BITS
 from fourier_converters.onnx.uses import unopened
 from fourier_format.adapter import Adapter, Target
 from fourier_format.errors import (
@@ -30,7 +31,11 @@ from fourier_format.fingerprint import agrees
 
 QUANTIZED_TOLERANCE: Final = 0.4
 """Of the samples' relative error on a quantised base. Measured on int4 MiniLM: at most 0.13 for the
-right weight, at least 0.86 for a wrong one; int8 lies far below."""
+right weight, at least 0.86 for a wrong one."""
+
+BYTE_TOLERANCE: Final = 0.2
+"""The same for codes of a byte or more: one scale for a tensor whose largest value is eighty times
+the usual one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,47 @@ def match_target(
     both = [c for c in named if (c.use, c.rows) in marked_places]
     if not both:
         raise _disagrees(target, named, marked)
+    unclear = _nameless_twins(both, marked)
+    if unclear:
+        raise _twins(target, both, unclear)
     return _only(target, both, ("fingerprint",), candidates)
+
+
+def _nameless_twins(both: Sequence[Candidate], marked: Sequence[Candidate]) -> list[Candidate]:
+    """Returns uses of another tensor with the weight's values that no name puts elsewhere.
+
+    Optimisers copy a tensor that a module reads twice; changing one copy would be half a merge.
+    """
+    places = {(c.use, c.rows) for c in both}
+    tensors = {c.use.value for c in both}
+    return [
+        c
+        for c in marked
+        if c.module is None and (c.use, c.rows) not in places and c.use.value not in tensors
+    ]
+
+
+def _twins(
+    target: Target, both: Sequence[Candidate], unclear: Sequence[Candidate]
+) -> TargetNotFoundError:
+    return TargetNotFoundError(
+        Violation(
+            "E-TARGET-AMBIGUOUS",
+            target.name,
+            "another tensor has its weight, too, and nothing says whose that is",
+            got=f"{_listed(both)}; and {_listed(unclear)}",
+            advice="say which are meant with --map",
+        )
+    )
+
+
+def _tolerance(candidate: Candidate, candidates: Candidates) -> float:
+    quantized = candidate.use.quantized
+    if quantized is None:
+        return 0.0
+    packed = candidates.model.tensor(quantized.codes).data_type in FOUR_BITS
+    narrow = packed or quantized.bits in {2, 4}
+    return QUANTIZED_TOLERANCE if narrow else BYTE_TOLERANCE
 
 
 def _only(
@@ -128,7 +173,7 @@ def has_fingerprint(
     if candidate.use.quantized is None:
         return agrees(expected, found, candidate.use.origin.dtype)
     size = float(np.linalg.norm(expected))
-    return float(np.linalg.norm(expected - found)) <= QUANTIZED_TOLERANCE * size
+    return float(np.linalg.norm(expected - found)) <= _tolerance(candidate, candidates) * size
 
 
 def _mapped(target: Target, chosen: list[Candidate], marked: list[Candidate] | None) -> Match:

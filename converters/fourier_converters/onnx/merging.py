@@ -245,6 +245,18 @@ def _merge(
     return by_blocks(block, length, step, parallel=values.size >= _PARALLEL_CELLS)
 
 
+def refuse_nonfinite(values: Array, where: str) -> None:
+    """Check values that are about to be stored; `where` names them.
+
+    Raises:
+        UnsupportedError: E-NUMBER-NONFINITE.
+    """
+    if np.issubdtype(values.dtype, np.inexact) and not np.isfinite(values).all():
+        problem = "what would be stored for the adapter is not finite"
+        advice = "check alpha and the coefficients"
+        raise UnsupportedError(Violation("E-NUMBER-NONFINITE", where, problem, advice=advice))
+
+
 def _finish(change: Change, blocks: Sequence[_Block]) -> float:
     """Returns the Frobenius norm of what was added to, where that was measured.
 

@@ -112,6 +112,8 @@ def role(node: Any, slot: int) -> str | None:
     else:
         return None
     scaled = attribute(node, "alpha", 1.0) != 1.0 and node.op_type != "FusedMatMul"
+    if slot == 2 and attribute(node, "beta", 1.0) != 1.0 and node.op_type in {"Gemm", "FusedGemm"}:
+        return None
     turned = attribute(node, "transA", 0) or attribute(node, "transBatchA", 0)
     if node.op_type in {"Gemm", "FusedGemm", "FusedMatMul"} and (scaled or turned):
         return None  # no exporter writes a linear layer so; T5's scaled head becomes a FusedMatMul

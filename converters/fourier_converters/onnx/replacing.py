@@ -12,6 +12,7 @@ from fourier_converters.onnx import evidence
 from fourier_converters.onnx.candidates import Candidate, Candidates, ambiguous, by_map
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import role
+from fourier_converters.onnx.protos import attribute
 from fourier_converters.onnx.tensors import FLOATS
 from fourier_converters.onnx.tracing import trace
 from fourier_converters.onnx.uses import Use
@@ -161,12 +162,18 @@ def _dropped_bias(name: str, values: Array, candidates: Candidates) -> Replaced:
         or len(modules) != 1
         or any(c.rows is not None or c.use.operator == "Attention" for c in uses)
         or any(_has_bias(candidates.model, c) for c in uses)
+        or any(_is_scaled(candidates.model, c) for c in uses)
     ):
         raise _not_found(name, "nothing in the graph reads a tensor of this name")
     shape = uses[0].shape
     if shape is None or values.shape != shape[:1]:
         raise _wrong_shape(name, values, uses)
     return Replaced(name, values, tuple(uses), f"added, by {uses[0].source}", None, added=True)
+
+
+def _is_scaled(model: Model, candidate: Candidate) -> bool:
+    """Whether the node multiplies its product by a factor, which a bias would need as well."""
+    return bool(attribute(model.node(candidate.use.read), "alpha", 1.0) != 1.0)
 
 
 def _has_bias(model: Model, candidate: Candidate) -> bool:

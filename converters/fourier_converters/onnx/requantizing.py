@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fourier_converters.onnx.candidates import Candidates
-from fourier_converters.onnx.merging import Edit
+from fourier_converters.onnx.merging import Edit, refuse_nonfinite
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.quantized import (
     Levels,
@@ -185,7 +185,9 @@ def _replace(levels: Levels, quantized: Quantized, model: Model, store: Store) -
         tensor = model.tensor(value)
         shape, dtype = tuple(tensor.dims), dtype_of(tensor)
         four_bits = tensor.data_type in FOUR_BITS or dtype is None
-        typed = values if four_bits else values.astype(DTYPES[str(dtype)])
+        with np.errstate(over="ignore"):
+            typed = values if four_bits else values.astype(DTYPES[str(dtype)])
+        refuse_nonfinite(typed, value.name)
         if typed.size != np.prod(shape, dtype=np.int64):
             typed = typed.reshape(-1)[:1]  # one zero point for many scales
         store.replace(tensor, np.ascontiguousarray(typed.reshape(shape)))

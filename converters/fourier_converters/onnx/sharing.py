@@ -14,6 +14,7 @@ from typing import Any, Final
 from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.evidence import module_of_node
 from fourier_converters.onnx.matching import Match
+from fourier_converters.onnx.operators import role
 from fourier_converters.onnx.replacing import Replaced
 from fourier_converters.onnx.uses import readers
 from fourier_format.errors import UnsupportedError, Violation
@@ -51,7 +52,7 @@ def refuse_unclear_readers(
 def _unclear(claim: _Claim, claimed: set[Any], candidates: Candidates) -> Iterator[Violation]:
     if claim.stated:
         return
-    modules = {c.module for c in claim.uses}
+    modules = {c.module for c in claim.uses if c.module}
     linear = all(c.use.kind == "linear" for c in claim.uses)
     for value in dict.fromkeys(c.use.value for c in claim.uses):
         everyone = readers(candidates.model, value)
@@ -59,11 +60,23 @@ def _unclear(claim: _Claim, claimed: set[Any], candidates: Candidates) -> Iterat
             yield _violation(claim, value.name, "is also the result of an If, Loop or Scan")
         for read in sorted(everyone.reads - claimed):
             node = candidates.model.node(read)
-            stated = module_of_node(node)
-            elsewhere = stated is not None and stated[1] not in modules
-            if not elsewhere and not (linear and node.op_type in _NEVER_LINEAR):
+            never = linear and node.op_type in _NEVER_LINEAR
+            if not never and not _is_elsewhere(node, read.slot, modules):
                 reader = f"{node.op_type} {node.name!r}"
                 yield _violation(claim, value.name, f"is also read by {reader}")
+
+
+def _is_elsewhere(node: Any, slot: int, modules: set[str]) -> bool:
+    """Whether a reader is plainly another module's.
+
+    Not in one that holds the target or is held by it, whose forward may read the weight itself;
+    and an operator that is understood.
+    """
+    stated = module_of_node(node)
+    if stated is None or role(node, slot) is None:
+        return False
+    path = f"{stated[1]}."
+    return not any(path.startswith(f"{m}.") or f"{m}.".startswith(path) for m in modules)
 
 
 def _violation(claim: _Claim, initializer: str, problem: str) -> Violation:

@@ -202,6 +202,18 @@ def _quantized_origin(model: Model, scope: int, node: Any) -> Origin | None:
     return Origin(found.codes, found.shape, "F32", View(found.shape), operand_dtype, found)
 
 
+def _weight_scale(model: Model, scope: int, node: Any, product: Any) -> str | None:
+    """Returns the weight's scale in (x's scale * the weight's); a joined constant tells neither."""
+    if product is None or product.op_type != "Mul" or len(product.input) != 2:
+        return None
+    quantiser = model.producer(model.resolve(scope, node.input[0]))
+    for own, other in (product.input, reversed(product.input)):
+        is_stored = model.tensor(model.resolve(scope, other)) is not None
+        if is_stored and quantiser is not None and own in quantiser.output:
+            return str(other)
+    return None
+
+
 def _scale_of_product(model: Model, scope: int, node: Any) -> str | None:
     """The integer product becomes float by Cast and Mul(x's scale * the weight's scale)."""
     value = Value(scope, node.output[0])
@@ -212,10 +224,7 @@ def _scale_of_product(model: Model, scope: int, node: Any) -> str | None:
             return None
         following = model.node(reads[0])
         if name == "Mul":
-            other = following.input[1 - reads[0].slot]
-            product = model.producer(model.resolve(scope, other))
-            factors = list(product.input) if product is not None else [other]
-            stored = [f for f in factors if model.tensor(model.resolve(scope, f)) is not None]
-            return stored[0] if len(stored) == 1 else None
+            product = model.producer(model.resolve(scope, following.input[1 - reads[0].slot]))
+            return _weight_scale(model, scope, node, product)
         value = Value(scope, following.output[0])
     return None
