@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import numpy as np
+
 from fourier_converters.onnx import surgery
 from fourier_converters.onnx.branches import (
     Branch,
@@ -111,13 +113,15 @@ def apply(
         model.reader.files.release()
     for group in plan.requantized:
         progress(group[0].candidate.use.initializer)
-        outcome.survives.update(requantize(group, adapter, candidates, store).survives)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused where it is stored
+            outcome.survives.update(requantize(group, adapter, candidates, store).survives)
         model.reader.files.release()
     factored = choose_factored(plan.branches, adapter)
     writer = BranchWriter(model, adapter, candidates, store, factored)
     for branch in plan.branches:
         progress(branch.edits[0].candidate.use.initializer)
-        writer.add(branch)
+        with np.errstate(over="ignore", invalid="ignore"):
+            writer.add(branch)
         model.reader.files.release()
     for bias in plan.added:
         _add_bias(model, bias, store)
