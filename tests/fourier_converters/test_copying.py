@@ -129,3 +129,18 @@ def test_who_is_told_may_end_it(
         copy_file(source, target, enough)
 
     assert (tmp_path / "copy").stat().st_size < len(CONTENT)
+
+
+def test_bytes_that_were_told_of_are_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told writes over them through another descriptor."""
+    monkeypatch.delattr(os, "copy_file_range")
+    told: list[tuple[int, int]] = []
+    source, goal = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(bytes(range(256)) * 8)
+
+    with goal.open("xb") as target:
+        copy_file(source, target, lambda copied: told.append((copied, goal.stat().st_size)))
+
+    assert told == [(2048, 2048)]
