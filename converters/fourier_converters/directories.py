@@ -1,8 +1,8 @@
 """A directory that is whole or absent: written beside its place, synced, then renamed.
 
 One in the making is `.<name>.<token>.partial`, locked while its writer lives. One that is being
-replaced is `.<name>.<token>.replaced` from the moment at which the new one takes its name until it
-is removed; what a killed run leaves of either is put right by the next.
+replaced is `.<name>.<token>.replaced` until the new one has its name; only then is it removed. What
+a killed run leaves of either is put right by the next.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _TRIES: Final = 8
 def staged_directory(path: Path, files: Collection[str], overwrite: bool = False) -> Iterator[Path]:
     """Yields a new directory that becomes `path` when the block ends well.
 
-    On any exception, Ctrl-C included, nothing is left behind and `path` is as it was.
+    On any exception, Ctrl-C included, nothing is left behind and `path` is as it was. Where it
+    cannot get its name back, it waits beside it for the next run, which tries again.
 
     Args:
         path: The directory to make.
@@ -51,7 +52,7 @@ def staged_directory(path: Path, files: Collection[str], overwrite: bool = False
             _refuse_others(path, files)
             _publish(temporary, path)
         finally:
-            _remove(_replaced(temporary))
+            _remove_replaced(temporary, path)
             _remove(temporary)
             os.close(descriptor)
     sync_directory(path.parent)
@@ -97,7 +98,20 @@ def _publish(temporary: Path, path: Path) -> None:
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
-    _remove(old)
+    _remove_replaced(temporary, path)
+
+
+def _remove_replaced(temporary: Path, path: Path) -> None:
+    """Remove the old directory, if something has its name; else it is all that there is.
+
+    It takes the name of one in the making first, so that half of it is never taken for it.
+    """
+    old = _replaced(temporary)
+    if old.is_dir() and path.exists():
+        if temporary.exists():
+            _remove(temporary)
+        old.rename(temporary)
+        _remove(temporary)
 
 
 def _replaced(partial: Path) -> Path:
@@ -141,12 +155,11 @@ def _put_right(path: Path) -> None:
     for stem in sorted({match.group(1) for match in map(pattern.fullmatch, names) if match}):
         partial = path.with_name(f"{stem}.partial")
         old = _replaced(partial)
-        if partial.name in names:
-            if not _is_orphan(partial):
-                continue
-            if old.is_dir() and not path.exists():
-                old.rename(path)
-        _remove(old)  # where it was alone, the new directory had its name already
+        if partial.name in names and not _is_orphan(partial):
+            continue
+        if old.is_dir() and not path.exists():
+            old.rename(path)
+        _remove_replaced(partial, path)
         _remove(partial)
 
 
