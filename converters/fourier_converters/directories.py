@@ -110,7 +110,8 @@ def _remove_replaced(temporary: Path, path: Path) -> None:
     if old.is_dir() and path.exists():
         if temporary.exists():
             _remove(temporary)
-        old.rename(temporary)
+        with contextlib.suppress(OSError):  # another run may be at it
+            old.rename(temporary)
         _remove(temporary)
 
 
