@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fourier_converters.base.shards import Checkpoint, open_checkpoint
 from fourier_converters.directories import files_in, staged_directory
@@ -16,7 +16,7 @@ from fourier_converters.report import Report, Row
 from fourier_converters.safetensors import writing
 from fourier_converters.safetensors.matching import BY_MAP, Match, match_targets
 from fourier_converters.safetensors.merging import Change, compute, plan_changes
-from fourier_converters.safetensors.places import Places
+from fourier_converters.safetensors.places import Places, values_of
 from fourier_converters.safetensors.replacing import Replaced, match_replacements
 from fourier_converters.verification import FoundWeight, check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
@@ -136,7 +136,7 @@ def _write(output: Path, plan: _Plan, values: writing.Compute, overwrite: bool) 
     with staged_directory(output, [*own, *others], overwrite) as folder:
         writing.copy_files(folder, checkpoint.directory, others)
         if plan.untied:
-            writing.write_json(folder / _CONFIG, checkpoint.config | {_TIED: False})
+            writing.write_json(folder / _CONFIG, _without_ties(checkpoint.config))
         writing.write_weights(folder, checkpoint, changes, values)
     return left
 
@@ -157,10 +157,26 @@ def _weights(adapter: Adapter, matches: Sequence[Match]) -> Iterator[FoundWeight
 def _untied(matches: Sequence[Match], places: Places) -> list[Match]:
     """Returns the heads that get weights of their own where config.json ties them."""
     config = places.checkpoint.config
-    if not isinstance(config, dict) or config.get(_TIED) is False:
+    stated = list(values_of(_TIED, config))
+    if not isinstance(config, dict) or (stated and all(tied is False for tied in stated)):
         return []
     heads = [m for m in matches if m.target.kind == "linear" and BY_MAP not in m.evidence]
     return [m for m in heads if m.target.shape[0] in places.vocabularies]
+
+
+def _without_ties(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns config.json's content with no head tied, wherever in it that is stated.
+
+    At the top in any case: transformers' default is to tie, and which part counts is the model's.
+    """
+    untied: dict[str, Any] = _stating_no_ties(config)
+    return untied | {_TIED: False}
+
+
+def _stating_no_ties(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {key: False if key == _TIED else _stating_no_ties(part[key]) for key in part}
 
 
 def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
@@ -168,7 +184,7 @@ def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
     for match in plan.untied:
         yield f"{_CONFIG} says {_TIED}: false now, for {match.place.tensor} has changed alone"
     config = plan.places.checkpoint.config
-    ties = isinstance(config, dict) and config.get(_TIED) is True
+    ties = any(tied is True for tied in values_of(_TIED, config))
     for match in plan.matches:
         if ties and match not in plan.untied and set(match.target.shape) & plan.places.vocabularies:
             yield f"{match.place.tensor} is tied to a head: what reads either has changed"
