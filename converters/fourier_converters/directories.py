@@ -1,8 +1,8 @@
 """A directory that is whole or absent: written beside its place, synced, then renamed.
 
 One in the making is `.<name>.<token>.partial`, locked while its writer lives. One that is being
-replaced is `.<name>.<token>.replaced` from the moment at which the new one takes its name until it
-is removed; what a killed run leaves of either is put right by the next.
+replaced is `.<name>.<token>.replaced` until the new one has its name; only then is it removed. What
+a killed run leaves of either is put right by the next.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from fourier_converters.copying import copy_file
 from fourier_format.atomic import lock, os_errors, refuse_existing, sync_directory
-from fourier_format.errors import FileAccessError, OutputExistsError, Violation
+from fourier_format.errors import FileAccessError, OutputExistsError, UnsupportedError, Violation
 
 _TRIES: Final = 8
 
@@ -26,7 +28,8 @@ _TRIES: Final = 8
 def staged_directory(path: Path, files: Collection[str], overwrite: bool = False) -> Iterator[Path]:
     """Yields a new directory that becomes `path` when the block ends well.
 
-    On any exception, Ctrl-C included, nothing is left behind and `path` is as it was.
+    On any exception, Ctrl-C included, nothing is left behind and `path` is as it was. Where it
+    cannot get its name back, it waits beside it for the next run, which tries again.
 
     Args:
         path: The directory to make.
@@ -51,7 +54,7 @@ def staged_directory(path: Path, files: Collection[str], overwrite: bool = False
             _refuse_others(path, files)
             _publish(temporary, path)
         finally:
-            _remove(_replaced(temporary))
+            _remove_replaced(temporary, path)
             _remove(temporary)
             os.close(descriptor)
     sync_directory(path.parent)
@@ -70,6 +73,56 @@ def files_in(directory: Path) -> list[str]:
         if not folders and not names and here != directory:
             found.append(f"{here.relative_to(directory).as_posix()}/")
     return sorted(found)
+
+
+def files_to_copy(
+    directory: Path, names: Iterable[str], weights: Iterable[Path]
+) -> dict[str, Path | None]:
+    """Returns where the files `names` of `directory` really lie; None for an empty folder.
+
+    Links may lead to anything in the directory, and to where the weights really lie: in a hub cache
+    all files are links into one folder of blobs.
+
+    Args:
+        directory: Someone's directory, perhaps a stranger's.
+        names: Files in it, as `files_in` gives them.
+        weights: The files that the user means to copy, whatever they are links to.
+
+    Raises:
+        UnsupportedError: One leads elsewhere, or is no regular file.
+        FileAccessError: One cannot be read.
+    """
+    roots = [directory.resolve(), *(path.resolve().parent for path in weights)]
+    return {name: _file_to_copy(directory / name, name, roots) for name in names}
+
+
+def _file_to_copy(path: Path, name: str, roots: Iterable[Path]) -> Path | None:
+    if name.endswith("/"):
+        return None
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(root) for root in roots):
+        problem = "it is a link out of the base's directory, and what it leads to is not copied"
+        advice = "put the file itself in the link's place, or remove the link"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice))
+    with os_errors(path, "read"):
+        is_regular = stat.S_ISREG(real.stat().st_mode)
+    if not is_regular:
+        problem = "it is no regular file, and cannot be copied"
+        advice = "remove it, or give a copy of the directory without it"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice))
+    return real
+
+
+def copy_files(files: Mapping[str, Path | None], folder: Path) -> None:
+    """Copy what `files_to_copy` returned into `folder`, under the same relative paths."""
+    for name, source in files.items():
+        target = folder / name
+        if source is None:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            copy_file(source, file)
 
 
 def _refuse_others(path: Path, files: Collection[str]) -> None:
@@ -97,7 +150,21 @@ def _publish(temporary: Path, path: Path) -> None:
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
-    _remove(old)
+    _remove_replaced(temporary, path)
+
+
+def _remove_replaced(temporary: Path, path: Path) -> None:
+    """Remove the old directory, if something has its name; else it is all that there is.
+
+    It takes the name of one in the making first, so that half of it is never taken for it.
+    """
+    old = _replaced(temporary)
+    if old.is_dir() and path.exists():
+        if temporary.exists():
+            _remove(temporary)
+        with contextlib.suppress(OSError):  # another run may be at it
+            old.rename(temporary)
+        _remove(temporary)
 
 
 def _replaced(partial: Path) -> Path:
@@ -141,12 +208,11 @@ def _put_right(path: Path) -> None:
     for stem in sorted({match.group(1) for match in map(pattern.fullmatch, names) if match}):
         partial = path.with_name(f"{stem}.partial")
         old = _replaced(partial)
-        if partial.name in names:
-            if not _is_orphan(partial):
-                continue
-            if old.is_dir() and not path.exists():
-                old.rename(path)
-        _remove(old)  # where it was alone, the new directory had its name already
+        if partial.name in names and not _is_orphan(partial):
+            continue
+        if old.is_dir() and not path.exists():
+            old.rename(path)
+        _remove_replaced(partial, path)
         _remove(partial)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,45 @@ def test_ctrl_c_leaves_the_old_directory_or_the_new_and_nothing_else(
     assert not expected or content(path) == expected
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_old_directory_that_cannot_be_put_back_waits_for_the_next_run(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, renamed = tmp_path / "d", list[Path]()
+    write(path, "old")
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        renamed.append(target)
+        if len(renamed) > 1:
+            raise error
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(FileAccessError if error is OSError else error):
+        write(path, overwrite=True)
+    (waiting,) = tmp_path.iterdir()
+    assert content(waiting) == OLD
+
+    monkeypatch.undo()
+    with pytest.raises(OutputExistsError):
+        write(path)  # it has the name again
+    assert names(tmp_path) == ["d"]
+    assert content(path) == OLD
+
+
+def test_half_of_an_old_directory_is_never_put_back(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    write(path, "old")
+    assert stopped(path, "removal", signal.SIGKILL) == -signal.SIGKILL
+    shutil.rmtree(path)
+
+    write(path)
+
+    assert names(tmp_path) == ["d"]
+    assert content(path) == WHOLE
+
+
 def test_a_directory_that_another_run_is_writing_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "d"
     with subprocess.Popen(
@@ -270,11 +310,11 @@ def test_a_directory_that_another_run_is_writing_is_left_alone(tmp_path: Path) -
 
 def test_only_what_belongs_to_this_output_is_removed(tmp_path: Path) -> None:
     kept = [".e.0123456789ab.partial", ".d.0123.partial", "d.0123456789ab.partial"]
-    for name in [*kept, ".d.0123456789ab.partial", ".d.0123456789ac.replaced"]:
+    for name in [*kept, ".d.0123456789ab.partial", ".d.0123456789ac.replaced", "d"]:
         (tmp_path / name).mkdir()
     (tmp_path / ".d.0123456789ad.partial").write_text("a file of atomic.staged")
 
-    write(tmp_path / "d")
+    write(tmp_path / "d", overwrite=True)
 
     assert names(tmp_path) == sorted([*kept, ".d.0123456789ad.partial", "d"])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from fourier_converters.base.shards import Checkpoint, open_checkpoint
-from fourier_converters.directories import files_in, staged_directory
+from fourier_converters.base.shards import Checkpoint, directory_of, open_checkpoint
+from fourier_converters.directories import copy_files, files_to_copy, staged_directory
 from fourier_converters.mapping import Map
 from fourier_converters.naming import Renaming
 from fourier_converters.outputs import refuse_input, refuse_within
@@ -16,12 +16,13 @@ from fourier_converters.report import Report, Row
 from fourier_converters.safetensors import writing
 from fourier_converters.safetensors.matching import BY_MAP, Match, match_targets
 from fourier_converters.safetensors.merging import Change, compute, plan_changes
-from fourier_converters.safetensors.places import Places
+from fourier_converters.safetensors.places import Places, values_of
 from fourier_converters.safetensors.replacing import Replaced, match_replacements
 from fourier_converters.verification import FoundWeight, check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
 from fourier_format.dtypes import dtype_name
+from fourier_format.errors import UnsupportedError, Violation
 
 Progress = Callable[[str], None]
 """Told what is being worked on."""
@@ -43,8 +44,8 @@ def to_checkpoint(
     """Write the checkpoint at `base` with `adapter` merged into it; the base is only read.
 
     The result is a directory like the base's: the same files with the same tensors in the same
-    order, and the further files, such as config.json and the tokenizer's, copied. Heads that the
-    base lacks are added to the last file. config.json is the base's, but that it no longer ties a
+    order, and the further files, such as config.json and the tokenizer's, copied; of what lies
+    beside one file or an index, these alone. Heads that the base lacks are added to the last file. config.json is the base's, but that it no longer ties a
     head to the embedding when only the head has changed.
 
     Args:
@@ -69,6 +70,7 @@ def to_checkpoint(
     """
     refuse_input(output, base)
     refuse_existing(output, overwrite)
+    _refuse_pipes(base)
     checkpoint = open_checkpoint(base)
     refuse_within(output, checkpoint.directory)
     plan = _plan(adapter, checkpoint, mapping or Map(), verify_full)
@@ -126,17 +128,32 @@ def _plan(adapter: Adapter, checkpoint: Checkpoint, mapping: Map, verify_full: b
     return _Plan(adapter, places, matches, replaced, untied, mapping.skipped, notes)
 
 
+def _refuse_pipes(base: Path) -> None:
+    """Check that what is read of the base is no pipe, which would be waited for."""
+    directory = directory_of(base)
+    read = [base, directory / _CONFIG, *directory.glob("*.safetensors*")]
+    for path in read:
+        if path.is_fifo():
+            problem, advice = "it is no regular file, and cannot be read", "remove it"
+            raise UnsupportedError(
+                Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice)
+            )
+
+
 def _write(output: Path, plan: _Plan, values: writing.Compute, overwrite: bool) -> list[str]:
     """Write the result; returns which of the base's files are not in it."""
     checkpoint = plan.places.checkpoint
     own = [file.path.name for file in checkpoint.files]
     own += [] if checkpoint.index is None else [checkpoint.index.name]
-    others, left = writing.other_files(checkpoint, files_in(checkpoint.directory))
+    names, left = writing.other_files(checkpoint, writing.files_beside(checkpoint))
+    weights = [file.path for file in checkpoint.files]
+    others = files_to_copy(checkpoint.directory, names, weights)
+    files_to_copy(checkpoint.directory, own, weights)  # the index may be a link, too
     changes = plan_changes(plan.matches, plan.replaced)
     with staged_directory(output, [*own, *others], overwrite) as folder:
-        writing.copy_files(folder, checkpoint.directory, others)
+        copy_files(others, folder)
         if plan.untied:
-            writing.write_json(folder / _CONFIG, checkpoint.config | {_TIED: False})
+            writing.write_json(folder / _CONFIG, _without_ties(checkpoint.config))
         writing.write_weights(folder, checkpoint, changes, values)
     return left
 
@@ -157,10 +174,26 @@ def _weights(adapter: Adapter, matches: Sequence[Match]) -> Iterator[FoundWeight
 def _untied(matches: Sequence[Match], places: Places) -> list[Match]:
     """Returns the heads that get weights of their own where config.json ties them."""
     config = places.checkpoint.config
-    if not isinstance(config, dict) or config.get(_TIED) is False:
+    stated = list(values_of(_TIED, config))
+    if not isinstance(config, dict) or (stated and all(tied is False for tied in stated)):
         return []
     heads = [m for m in matches if m.target.kind == "linear" and BY_MAP not in m.evidence]
     return [m for m in heads if m.target.shape[0] in places.vocabularies]
+
+
+def _without_ties(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns config.json's content with no head tied, wherever in it that is stated.
+
+    At the top in any case: transformers' default is to tie, and which part counts is the model's.
+    """
+    untied: dict[str, Any] = _stating_no_ties(config)
+    return untied | {_TIED: False}
+
+
+def _stating_no_ties(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {key: False if key == _TIED else _stating_no_ties(part[key]) for key in part}
 
 
 def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
@@ -168,7 +201,7 @@ def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
     for match in plan.untied:
         yield f"{_CONFIG} says {_TIED}: false now, for {match.place.tensor} has changed alone"
     config = plan.places.checkpoint.config
-    ties = isinstance(config, dict) and config.get(_TIED) is True
+    ties = any(tied is True for tied in values_of(_TIED, config))
     for match in plan.matches:
         if ties and match not in plan.untied and set(match.target.shape) & plan.places.vocabularies:
             yield f"{match.place.tensor} is tied to a head: what reads either has changed"
@@ -178,6 +211,9 @@ def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
             f"{_CONFIG} does not describe the head that came with the adapter: load the result "
             "with the model class and the num_labels that it was trained with"
         )
+    opened = plan.places.checkpoint.path
+    if not opened.is_dir():
+        yield f"of what lies beside {opened.name} only a config's and a tokenizer's files are copied"
     if left:
         yield f"not copied, because they may hold the base's weights: {', '.join(left)}"
 

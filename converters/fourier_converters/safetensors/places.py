@@ -118,7 +118,8 @@ class Places:
     @property
     def vocabularies(self) -> frozenset[int]:
         """The sizes of vocabularies that config.json states."""
-        return frozenset(_values_of("vocab_size", self.checkpoint.config))
+        stated = values_of("vocab_size", self.checkpoint.config)
+        return frozenset(size for size in stated if type(size) is int)
 
 
 def readings(tensor: str, stored: Array, target: Target, *, added: bool = False) -> list[Place]:
@@ -141,9 +142,10 @@ def _layouts(shape: tuple[int, ...], target: Target) -> list[str]:
     return found
 
 
-def _values_of(key: str, config: Any) -> Iterator[int]:
+def values_of(key: str, config: Any) -> Iterator[Any]:
+    """Yields what config.json's content states for `key`, in itself and in its parts."""
     if isinstance(config, dict):
-        if type(config.get(key)) is int:
+        if key in config:
             yield config[key]
         for part in config.values():
-            yield from _values_of(key, part)
+            yield from values_of(key, part)

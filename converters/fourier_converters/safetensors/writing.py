@@ -10,14 +10,17 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, Final
 
 from fourier_converters.base.safetensors_file import SafetensorsFile, Stored
 from fourier_converters.base.shards import Checkpoint, read_json
 from fourier_converters.copying import copy_file, copy_range
+from fourier_converters.directories import files_in
 from fourier_converters.safetensors.merging import Change
 from fourier_format.adapter import Array
+from fourier_format.atomic import os_errors
 from fourier_format.dtypes import DTYPES, little_endian_bytes
 
 Compute = Callable[[Change], Array]
@@ -40,6 +43,23 @@ _OTHER_FORMS: Final = (
     ".tflite",
 )
 """Names of files that hold the base's weights in another form, which the adapter is not in."""
+
+_COMPANIONS: Final = (
+    "added_tokens.json",
+    "bpe.codes",
+    "chat_template.*",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "*preprocessor_config.json",
+    "processor_config.json",
+    "sentencepiece*.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer*",
+    "vocab*",
+)
+"""What belongs to a file of weights wherever it lies; other files there may be anyone's."""
 
 _WEIGHTS: Final = ".safetensors"
 
@@ -69,6 +89,15 @@ def write_weights(
         _write_index(folder / checkpoint.index.name, checkpoint, changes)
 
 
+def files_beside(checkpoint: Checkpoint) -> list[str]:
+    """Returns what may belong to a checkpoint: all in a directory; of one file's, companions."""
+    if checkpoint.path.is_dir():
+        return files_in(checkpoint.directory)
+    with os_errors(checkpoint.directory, "read"):
+        names = sorted(path.name for path in checkpoint.directory.iterdir())
+    return [name for name in names if any(fnmatchcase(name, form) for form in _COMPANIONS)]
+
+
 def other_files(checkpoint: Checkpoint, names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Returns which of the directory's further files belong to the result, and which do not.
 
@@ -87,14 +116,6 @@ def other_files(checkpoint: Checkpoint, names: Iterable[str]) -> tuple[list[str]
         is_file = (checkpoint.directory / name).is_file()
         (kept if is_file and not is_form else left).append(name)
     return kept, left
-
-
-def copy_files(folder: Path, directory: Path, names: Iterable[str]) -> None:
-    """Copy files of `directory` into `folder`, under the same relative paths."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("xb") as target:
-            copy_file(directory / name, target)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -379,6 +379,28 @@ class TestTiedHead:
             "config.json says tie_word_embeddings: false now, for lm_head.weight has changed alone",
         )
 
+    @pytest.mark.parametrize("top", [True, False, None])
+    def test_a_part_of_the_config_that_ties_it_does_so_no_more(
+        self, top: bool | None, tmp_path: Path
+    ) -> None:
+        """As Gemma 3: the text model's own config ties its head, whatever the whole one says."""
+
+        def config(top: bool | None, tied: bool) -> dict[str, Any]:
+            parts = {
+                "text_config": {"vocab_size": 97, "tie_word_embeddings": tied, "a": [1, {}]},
+                "vision_config": {"hidden_size": 6},
+            }
+            return parts if top is None else parts | {"tie_word_embeddings": top}
+
+        base = write_base(tmp_path / "base", {self.NAME: self.TABLE}, config(top, True))
+
+        merged, report = merge(self.whole(), base)
+
+        assert "lm_head.weight" in merged
+        written = json.loads((tmp_path / "merged" / "config.json").read_text())
+        assert written == config(False, False)
+        assert any("tie_word_embeddings: false now" in note for note in report.notes)
+
     def test_a_config_that_ties_nothing_stays_as_it_is(self, tmp_path: Path) -> None:
         config = {"model_type": "gpt2", "vocab_size": 97, "tie_word_embeddings": False}
         tensors = {self.NAME: self.TABLE, "lm_head.weight": self.TABLE}
@@ -397,8 +419,12 @@ class TestTiedHead:
         with pytest.raises(TargetNotFoundError, match="which may be an embedding"):
             merge(self.whole(), base, mapping=mapping)
 
-    def test_an_embedding_that_a_head_is_tied_to_is_noted(self, tmp_path: Path) -> None:
-        config = {"vocab_size": 97, "tie_word_embeddings": True}
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_an_embedding_that_a_head_is_tied_to_is_noted(
+        self, nested: bool, tmp_path: Path
+    ) -> None:
+        config: dict[str, Any] = {"vocab_size": 97, "tie_word_embeddings": True}
+        config = {"text_config": config} if nested else config
         base = write_base(tmp_path / "base", {self.NAME: self.TABLE}, config)
 
         _, report = merge(

@@ -14,7 +14,8 @@ from fourier_converters import copying
 from fourier_converters.base.safetensors_file import SafetensorsFile
 from fourier_converters.safetensors import to_checkpoint
 from fourier_format.containers.safetensors import encode_plain
-from fourier_format.errors import FourierFormatError, OutputExistsError, UsageError
+from fourier_format.errors import FourierFormatError, OutputExistsError, UnsupportedError, UsageError
+from tests.fourier_converters.onnx.hub import cached
 from tests.fourier_converters.safetensors.setting import (
     QUERY,
     VALUE,
@@ -172,6 +173,74 @@ def test_links_to_files_are_copied_as_files(base: Path, tmp_path: Path) -> None:
     assert digests(merged).keys() == digests(base).keys()
     assert not any(path.is_symlink() for path in merged.iterdir())
     assert report.notes[0].endswith(": folder, gone.txt")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json"])
+def test_of_what_lies_beside_one_file_only_its_companions_are_copied(
+    name: str, tmp_path: Path
+) -> None:
+    """It may lie among downloads."""
+    base = write_base(tmp_path / "downloads")
+    weight_map = dict.fromkeys(WEIGHTS, "model.safetensors")
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (base / "sub").mkdir()
+    for other in ["taxes.pdf", "notes.json", "sub/config.json", "vocab.txt", "spiece.model"]:
+        (base / other).write_text(other)
+
+    report = to_checkpoint(linear(QUERY), base / name, tmp_path / "merged")
+
+    companions = {"config.json", "tokenizer.json", "vocab.txt", "spiece.model"}
+    assert digests(tmp_path / "merged").keys() == companions | {"model.safetensors", name}
+    assert any(f"beside {name} only" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "sub/notes.txt"])
+def test_a_link_out_of_the_base_is_not_followed(name: str, base: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"secret": 1}')
+    (base / name).parent.mkdir(exist_ok=True)
+    (base / name).unlink(missing_ok=True)
+    (base / name).symlink_to(secret)
+
+    with pytest.raises(UnsupportedError, match="put the file itself in the link's place") as caught:
+        merge(linear(QUERY), base)
+
+    assert caught.value.violations[0].where == str(base / name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "secret"]
+
+
+def test_an_index_that_is_a_link_out_of_the_base_is_not_followed(
+    shards: Path, tmp_path: Path
+) -> None:
+    index = shards / "model.safetensors.index.json"
+    index.rename(tmp_path / "index")
+    index.symlink_to(tmp_path / "index")
+
+    with pytest.raises(UnsupportedError, match="a link out of the base"):
+        merge(linear(QUERY), shards)
+
+
+def test_links_within_the_base_and_of_a_hub_cache_are_followed(tmp_path: Path) -> None:
+    snapshot = cached(write_base(tmp_path / "base") / "model.safetensors", tmp_path / "hub").parent
+    (snapshot / "vocab.txt").symlink_to("tokenizer.json")
+
+    to_checkpoint(linear(QUERY), snapshot, tmp_path / "merged")
+
+    expected = {"config.json", "tokenizer.json", "vocab.txt", "model.safetensors"}
+    assert digests(tmp_path / "merged").keys() == expected
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_pipe_is_not_waited_for(name: str, base: Path, tmp_path: Path) -> None:
+    (base / name).unlink()
+    os.mkfifo(base / name)
+
+    if name == "tokenizer.json":
+        merge(linear(QUERY), base)
+        assert not (tmp_path / "merged" / name).exists()
+    else:
+        with pytest.raises(UnsupportedError, match="no regular file"):
+            merge(linear(QUERY), base)
 
 
 def test_a_tensor_that_only_the_other_shard_has_is_an_error_without_a_trace(
