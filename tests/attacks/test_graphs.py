@@ -120,6 +120,30 @@ def test_a_graph_of_nonsense_is_refused_or_harmless(
     attack.bear()
 
 
+def _busy() -> dict[str, str]:
+    """Graphs of kilobytes over which a careless search would take minutes."""
+    many = ", ".join(["y"] * 4000)
+    turns = (f"w{i + 1} = Reshape (w{i}, {'st'[i % 2]})" for i in range(1500))
+    return {
+        "a Concat of one product 4000 times": f"y = MatMul (x, w) z = Concat <axis = 1> ({many})",
+        "a Mul of one product 4000 times": f"y = MatMul (x, w) m = Mul ({many}) z = Mul (m, m)",
+        "a chain of Reshape, all of it read": "w0 = Identity (w) "
+        + " ".join(turns)
+        + " y = MatMul (x, w1500) "
+        + " ".join(f"y{i} = MatMul (x, w{i})" for i in range(1500)),
+    }
+
+
+@pytest.mark.parametrize("body", _busy().values(), ids=_busy().keys())
+def test_a_small_graph_does_not_keep_us_busy(body: str, attack: Attack) -> None:
+    text = f"g (float[N, 32] x) => (float[N, 48] y) {{ {body} }}"
+    shapes = {"s": np.array([48, 32], INT64), "t": np.array([32, 48], INT64)}
+    made = linear(shapes, text)
+    attack.inline(made)
+
+    attack.bear()
+
+
 @pytest.mark.parametrize(
     "equation",
     [

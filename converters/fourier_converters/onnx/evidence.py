@@ -28,6 +28,10 @@ _FUSIONS: Final = frozenset({"MatMulAddFusion", "MatMulScaleFusion", ""})
 """What ONNX Runtime appends to the name of a node that it made from another."""
 _STEPS: Final = frozenset({"Cast", "Mul", "Reshape", "QuantizeLinear", "DequantizeLinear"})
 """Operators between a quantised or reshaped product and the addition of its bias."""
+_MOST_INPUTS: Final = 8
+"""Inputs of an operator among which its bias is."""
+_MOST_READS: Final = 256
+"""Reads of one product that are looked at."""
 
 
 def module_of(model: Model, use: Use) -> tuple[str, str] | None:
@@ -89,16 +93,16 @@ def _parameter_module(initializer: str) -> str | None:
 
 def _bias_modules(model: Model, scope: int, node: Any) -> Iterator[str]:
     """Yields the modules of named biases that are added to what `node` computes."""
-    names = [name for slot, name in enumerate(node.input) if role(node, slot) == "bias"]
+    names = [(scope, name) for _, name in _biases(node)]
     for read in reads_after_steps(model, Value(scope, node.output[0])):
         reader = model.node(read)
         names += [
-            name
-            for slot, name in enumerate(reader.input)
+            (read.scope, name)
+            for slot, name in _biases(reader)
             if slot != read.slot and _is_added(reader, slot, read.slot)
         ]
-    for name in names:
-        origin = trace(model, model.resolve(scope, name))
+    for at, name in names:
+        origin = trace(model, model.resolve(at, name))
         if origin is not None and ".bias" in origin.value.name:
             module = _parameter_module(origin.value.name)
             if module:
@@ -106,23 +110,36 @@ def _bias_modules(model: Model, scope: int, node: Any) -> Iterator[str]:
 
 
 def reads_after_steps(model: Model, value: Value) -> Iterator[Read]:
-    """Yields the reads of what a node computes, after steps that belong to the product."""
-    values = [value]
+    """Yields who may add a bias to what a node computes, after steps that belong to the product.
+
+    Of each node that reads it the first read alone, and no more reads than exporters write.
+    """
+    values, seen, left = [value], set[tuple[int, int]](), _MOST_READS
     for _ in range(4):
         found, values = values, []
         for at in found:
-            for read in model.reads(at):
+            reads = model.reads(at)[:left]
+            left -= len(reads)
+            for read in reads:
                 reader = model.node(read)
+                if (read.scope, read.node) in seen:
+                    continue
+                seen.add((read.scope, read.node))
                 if reader.op_type in _STEPS:
                     values.append(Value(read.scope, reader.output[0]))
-                else:
+                elif any(_biases(reader)):
                     yield read
 
 
+def _biases(node: Any) -> Iterator[tuple[int, str]]:
+    """Yields the inputs of `node` that are biases by its operator's definition."""
+    for slot, name in enumerate(node.input[:_MOST_INPUTS]):
+        if name and role(node, slot) == "bias":
+            yield slot, name
+
+
 def _is_added(reader: Any, slot: int, own: int) -> bool:
-    """Whether input `slot` of `reader` is a bias added to its input `own`."""
-    if role(reader, slot) != "bias":
-        return False
+    """Whether bias `slot` of `reader` is added to its input `own`."""
     if reader.op_type == "SkipLayerNormalization":
         return slot == 4
     return reader.op_type in {"Add", "BiasGelu", "FastGelu"} and own < 2

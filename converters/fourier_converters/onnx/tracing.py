@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 
@@ -20,6 +20,8 @@ _CODES = frozenset({"I8", "U8"})
 _WIDER = frozenset({"I16", "U16", "I32"})
 """What DequantizeLinear reads beside them: wide weights, and the biases of static quantisation."""
 _FOUR_BITS = frozenset({21, 22})
+MOST_PASSED: Final = 64
+"""Nodes through which a weight is followed; exporters write a handful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,9 @@ class Origin:
 def trace(model: Model, value: Value) -> Origin | None:
     """Returns where `value` comes from; None where something computes it."""
     passed: list[tuple[int, Any]] = []
-    limit = sum(len(scope.nodes) for scope in model.scopes)
     while (found := _stored(model, value)) is None:
         node = model.producer(value)
-        if node is None or not is_passed(node) or len(passed) > limit:
+        if node is None or not is_passed(node) or len(passed) == MOST_PASSED:
             return None
         passed.append((value.scope, node))
         value = model.resolve(value.scope, node.input[0])

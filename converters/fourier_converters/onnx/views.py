@@ -51,6 +51,8 @@ class View:
         if isinstance(step, Transposed) and self.steps and isinstance(self.steps[-1], Transposed):
             order = tuple(self.steps[-1].order[axis] for axis in step.order)
             return View(self.shape, self.steps[:-1]).then(Transposed(order))
+        if isinstance(step, Reshaped) and self.steps and isinstance(self.steps[-1], Reshaped):
+            return View(self.shape, self.steps[:-1]).then(step)
         return View(self.shape, (*self.steps, step))
 
     def joined(self, other: View) -> View:

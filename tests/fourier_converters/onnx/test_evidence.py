@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fourier_converters.onnx import evidence
 from fourier_converters.onnx.evidence import is_further_call, module_of
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.operators import role
 from fourier_converters.onnx.uses import find_uses
 from tests.fourier_converters.adapters import adapter, delta, save, without_prints
 from tests.fourier_converters.command import converted
@@ -249,6 +251,32 @@ class TestParametersNames:
         """
 
         assert paths(model(text, {"val_1": W.T}), tmp_path) == {}
+
+
+def test_what_reads_a_product_many_times_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of a few kilobytes could keep the search busy for minutes."""
+    many = ", ".join(["h"] * 200)
+    text = f"""
+        g (float[N, 4] x) => (float[N, 1200] y, float[N, 6] z) {{
+            h = MatMul (x, val_1)
+            y = Concat <axis = -1> ({many})
+            i = Mul ({many})
+            j = Mul ({many}, i)
+            z = Add (j, {many})
+        }}
+    """
+    looked_at: list[tuple[str, int]] = []
+
+    def counted(node: Any, slot: int) -> str | None:
+        looked_at.append((node.op_type, slot))
+        return role(node, slot)
+
+    monkeypatch.setattr(evidence, "role", counted)
+
+    assert paths(model(text, {"val_1": W.T}), tmp_path) == {}
+    assert 0 < len(looked_at) < 100
 
 
 def test_the_more_trusted_source_decides(tmp_path: Path) -> None:

@@ -107,6 +107,16 @@ def test_what_cannot_be_followed_is_no_use(body: str, tmp_path: Path) -> None:
     assert uses(body, (4, 4), tmp_path) == []
 
 
+@pytest.mark.parametrize(("passed", "found"), [(64, 1), (65, 0)])
+def test_a_chain_that_no_exporter_writes_is_not_followed(
+    passed: int, found: int, tmp_path: Path
+) -> None:
+    chain = " ".join(f"w{i + 1} = Identity (w{i})" for i in range(passed))
+    body = f"{chain} y = MatMul (x, w{passed})".replace("(w0)", "(w)")
+
+    assert len(uses(body, (4, 6), tmp_path)) == found
+
+
 @pytest.mark.parametrize(
     ("way", "expected"),
     [

@@ -103,6 +103,8 @@ def test_joined_views_do_one_after_the_other(data: st.DataObject) -> None:
         [Transposed((0, 1, 2))],
         [Reshaped((2, 3, 4))],
         [Transposed((2, 0, 1)), Transposed((1, 2, 0))],
+        [Reshaped((6, 4)), Reshaped((24,)), Reshaped((2, 3, 4))],
+        [Transposed((1, 0, 2)), Reshaped((6, 4)), Reshaped((3, 2, 4)), Transposed((1, 0, 2))],
     ],
 )
 def test_steps_that_do_nothing_are_left_out(steps: list[Step]) -> None:
@@ -112,6 +114,14 @@ def test_steps_that_do_nothing_are_left_out(steps: list[Step]) -> None:
         view = view.then(step)
 
     assert view == View((2, 3, 4))
+
+
+def test_many_reshapes_are_one_step() -> None:
+    view = View((2, 3, 4)).then(Transposed((2, 1, 0)))
+    for shape in ((12, 2), (24,), (4, 6)) * 100:
+        view = view.then(Reshaped(shape))
+
+    assert view.steps == (Transposed((2, 1, 0)), Reshaped((4, 6)))
 
 
 @pytest.mark.parametrize(
