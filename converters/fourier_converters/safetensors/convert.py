@@ -45,8 +45,9 @@ def to_checkpoint(
 
     The result is a directory like the base's: the same files with the same tensors in the same
     order, and the further files, such as config.json and the tokenizer's, copied; of what lies
-    beside one file or an index, these alone. Heads that the base lacks are added to the last file. config.json is the base's, but that it no longer ties a
-    head to the embedding when only the head has changed.
+    beside one file or an index, these alone. Heads that the base lacks are added to the last file.
+    config.json is the base's, but that it no longer ties a head to the embedding when only the head
+    has changed.
 
     Args:
         adapter: The adapter.
@@ -213,7 +214,8 @@ def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
         )
     opened = plan.places.checkpoint.path
     if not opened.is_dir():
-        yield f"of what lies beside {opened.name} only a config's and a tokenizer's files are copied"
+        kept = "only a config's and a tokenizer's files are copied"
+        yield f"of what lies beside {opened.name} {kept}"
     if left:
         yield f"not copied, because they may hold the base's weights: {', '.join(left)}"
 

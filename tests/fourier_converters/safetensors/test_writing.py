@@ -14,7 +14,12 @@ from fourier_converters import copying
 from fourier_converters.base.safetensors_file import SafetensorsFile
 from fourier_converters.safetensors import to_checkpoint
 from fourier_format.containers.safetensors import encode_plain
-from fourier_format.errors import FourierFormatError, OutputExistsError, UnsupportedError, UsageError
+from fourier_format.errors import (
+    FourierFormatError,
+    OutputExistsError,
+    UnsupportedError,
+    UsageError,
+)
 from tests.fourier_converters.onnx.hub import cached
 from tests.fourier_converters.safetensors.setting import (
     QUERY,
