@@ -80,7 +80,7 @@ def graph_of(directory: Path) -> Path:
     import json
 
     config = directory / CONFIG
-    if config.is_fifo():
+    if config.exists() and not config.is_file():
         problem, advice = "it is no regular file, and cannot be read", "put the file in its place"
         raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(config), problem, advice=advice))
     with os_errors(config, "read"):

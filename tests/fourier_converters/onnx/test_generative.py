@@ -76,8 +76,8 @@ def test_a_link_out_of_it_is_not_followed(
     before = digests(folder.parent)
     output = folder.parent / "merged"
 
-    arguments = (source, "--to", "onnx", "--base", folder, "-o", output, *mode)
-    (line,) = refused(capsys, *arguments)
+    arguments = ("--to", "onnx", "--base", folder, "-o", output)
+    (line,) = refused(capsys, source, *arguments, *mode)
 
     assert "tokenizer.json: it is a link out of the base's directory" in line
     assert line.endswith("[E-BASE-UNSUPPORTED]")

@@ -14,7 +14,12 @@ from fourier_converters import copying
 from fourier_converters.base.safetensors_file import SafetensorsFile
 from fourier_converters.safetensors import to_checkpoint
 from fourier_format.containers.safetensors import encode_plain
-from fourier_format.errors import FourierFormatError, OutputExistsError, UnsupportedError, UsageError
+from fourier_format.errors import (
+    FourierFormatError,
+    OutputExistsError,
+    UnsupportedError,
+    UsageError,
+)
 from tests.fourier_converters.onnx.hub import cached
 from tests.fourier_converters.safetensors.setting import (
     QUERY,
@@ -241,6 +246,14 @@ def test_a_pipe_is_not_waited_for(name: str, base: Path, tmp_path: Path) -> None
     else:
         with pytest.raises(UnsupportedError, match="no regular file"):
             merge(linear(QUERY), base)
+
+
+def test_a_device_is_not_read(base: Path) -> None:
+    (base / "config.json").unlink()
+    (base / "config.json").symlink_to("/dev/null")
+
+    with pytest.raises(UnsupportedError, match="no regular file"):
+        merge(linear(QUERY), base)
 
 
 def test_a_tensor_that_only_the_other_shard_has_is_an_error_without_a_trace(
