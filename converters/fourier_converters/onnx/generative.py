@@ -11,12 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from fourier_converters.copying import copy_file
-from fourier_converters.directories import files_in, staged_directory
+from fourier_converters.directories import (
+    copy_files,
+    files_in,
+    files_to_copy,
+    staged_directory,
+)
 from fourier_converters.onnx.convert import to_onnx
 from fourier_converters.onnx.external import is_external
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors
+from fourier_converters.onnx.writing import names_data
 from fourier_converters.outputs import refuse_input, refuse_within
 from fourier_converters.report import Report
 from fourier_format.adapter import Adapter
@@ -46,23 +51,21 @@ def to_onnx_directory(
         **options: As for `to_onnx`; the external data is always copied.
 
     Raises:
-        UnsupportedError: genai_config.json names no graph.
+        UnsupportedError: genai_config.json names no graph, or `base` holds links that lead out of
+            it, or what is no regular file.
         FourierFormatError: As `to_onnx`.
     """
     graph = graph_of(base)
     refuse_input(output, base)
     refuse_within(output, base)
+    name = graph.name
+    others = files_to_copy(base, _others(graph, base), [graph])
     if dry_run:
-        return to_onnx(adapter, graph, output / graph.name, dry_run=True, **options)
+        return to_onnx(adapter, graph, output / name, dry_run=True, **options)
     refuse_existing(output, overwrite)
-    name = graph.relative_to(base).as_posix()
-    data = {entry for entry in _data_of(graph, base) if entry != name}
-    others = [file for file in files_in(base) if file != name and file not in data]
     allowed = {name, *others, *_own_data(output, name)}
     with staged_directory(output, allowed, overwrite) as folder:
-        for file in others:
-            _copy(base / file, folder / file)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy_files(others, folder)
         report = to_onnx(adapter, graph, folder / name, **options)
     return replace(report, output=str(output))
 
@@ -77,6 +80,9 @@ def graph_of(directory: Path) -> Path:
     import json
 
     config = directory / CONFIG
+    if config.exists() and not config.is_file():
+        problem, advice = "it is no regular file, and cannot be read", "put the file in its place"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(config), problem, advice=advice))
     with os_errors(config, "read"):
         text = config.read_text("utf-8", "replace")
     try:
@@ -93,6 +99,15 @@ def graph_of(directory: Path) -> Path:
     return directory / str(name)
 
 
+def _others(graph: Path, base: Path) -> list[str]:
+    """Returns the files in `base` but for the graph and the data that it alone refers to."""
+    files = [file for file in files_in(base) if file != graph.name]
+    graphs = [base / file for file in files if file.endswith(".onnx") and (base / file).is_file()]
+    data = _data_of(graph, base)
+    own = {d for d in data if not any(names_data(g, Path(d).name) for g in graphs)}
+    return [file for file in files if file not in own]
+
+
 def _data_of(graph: Path, base: Path) -> set[str]:
     """Returns the external data files of a graph, relative to `base`."""
     model = Model(graph)
@@ -105,9 +120,3 @@ def _own_data(output: Path, name: str) -> list[str]:
     """Returns the data files of an earlier result in `output`."""
     pattern = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{12}}\.[0-9]+\.data")
     return [file for file in files_in(output) if pattern.fullmatch(file)] if output.is_dir() else []
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
-        copy_file(source, file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,12 @@ _LARGE: Final = 2**24
 
 _LARGEST: Final = 2**31 - 1
 """Bytes that protobuf can hold in one message."""
+
+_LEVELS: Final = 3
+"""Directories above some data in which models that refer to it are looked for."""
+
+_MANY: Final = 10_000
+"""Files among which they are looked for."""
 
 # Tags, that is number << 3 | 2 for a field of bytes: ModelProto, GraphProto, TensorProto.
 _GRAPH, _INITIALIZER, _RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
@@ -128,16 +135,26 @@ def _data_of(output: Path) -> list[Path]:
         return []
     pattern = re.compile(rf"{re.escape(output.name)}\.[0-9a-f]{{12}}\.[0-9]+\.data")
     ours = (path for path in output.parent.iterdir() if pattern.fullmatch(path.name))
-    return [path for path in ours if _names(output, path.name)]
+    return [path for path in ours if names_data(output, path.name)]
 
 
 def _is_unreferenced(data: Path) -> bool:
-    """Whether no model beside a replaced one's data names it; a copy of the replaced one may."""
-    models = (path for path in data.parent.glob("*.onnx*") if path.suffix != ".data")
-    return not any(_names(model, data.name) for model in models if model.is_file())
+    """Whether no model that may refer to a replaced one's data names it.
+
+    Such are a copy of the replaced one, and those that `reference` made, which may lie above it.
+    Where there are too many files to look at, or some cannot be read, it counts as referred to.
+    """
+    folders = [data.parent, *data.absolute().parents[1 : _LEVELS + 1]]
+    try:
+        found = [path for folder in folders for path in islice(folder.iterdir(), _MANY + 1)]
+        models = [path for path in found if ".onnx" in path.name and path.suffix != ".data"]
+        too_many = len(found) > _MANY
+        return not too_many and not any(names_data(m, data.name) for m in models if m.is_file())
+    except OSError:
+        return False
 
 
-def _names(model: Path, data_name: str) -> bool:
+def names_data(model: Path, data_name: str) -> bool:
     """Whether the model file has the name in it, read by pieces that overlap."""
     wanted, tail = data_name.encode(), b""
     with model.open("rb") as file:

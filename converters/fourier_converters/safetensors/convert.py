@@ -71,7 +71,7 @@ def to_checkpoint(
     """
     refuse_input(output, base)
     refuse_existing(output, overwrite)
-    _refuse_pipes(base)
+    _refuse_streams(base)
     checkpoint = open_checkpoint(base)
     refuse_within(output, checkpoint.directory)
     plan = _plan(adapter, checkpoint, mapping or Map(), verify_full)
@@ -129,12 +129,12 @@ def _plan(adapter: Adapter, checkpoint: Checkpoint, mapping: Map, verify_full: b
     return _Plan(adapter, places, matches, replaced, untied, mapping.skipped, notes)
 
 
-def _refuse_pipes(base: Path) -> None:
-    """Check that what is read of the base is no pipe, which would be waited for."""
+def _refuse_streams(base: Path) -> None:
+    """Check that what is read of the base is no pipe or device, which may have no end."""
     directory = directory_of(base)
     read = [base, directory / _CONFIG, *directory.glob("*.safetensors*")]
     for path in read:
-        if path.is_fifo():
+        if path.exists() and not (path.is_file() or path.is_dir()):
             problem, advice = "it is no regular file, and cannot be read", "remove it"
             raise UnsupportedError(
                 Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice)
@@ -214,7 +214,7 @@ def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
         )
     opened = plan.places.checkpoint.path
     if not opened.is_dir():
-        kept = "only a config's and a tokenizer's files are copied"
+        kept = "only the files of a config and a tokenizer are copied"
         yield f"of what lies beside {opened.name} {kept}"
     if left:
         yield f"not copied, because they may hold the base's weights: {', '.join(left)}"

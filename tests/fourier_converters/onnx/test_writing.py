@@ -15,6 +15,7 @@ from tests.fourier_converters.command import Captured, convert, converted, refus
 from tests.fourier_converters.graphs import (
     digests,
     initializers,
+    save_external,
 )
 from tests.fourier_converters.graphs import save as save_model
 from tests.fourier_converters.onnx.mixed import ARRAYS, W, assert_merged, proto
@@ -176,6 +177,37 @@ class TestExistingOutput:
 
         assert_merged(renamed)
         assert_merged(output)
+
+    @pytest.mark.parametrize("above", [1, 3])
+    def test_the_data_that_a_model_above_refers_to_stays(
+        self, above: int, source: Path, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "a" / "b" / "c"
+        folder.mkdir(parents=True)
+        output = save_external(proto(), folder / "base.onnx").with_name("m.onnx")
+        converted(source, "--to", "onnx", "--base", folder / "base.onnx", "-o", output)
+        higher = folder.parents[above - 1] / "higher.onnx"
+        referring = onnx.load(output, load_external_data=False)
+        for initializer in referring.graph.initializer:
+            field = next(e for e in initializer.external_data if e.key == "location")
+            field.value = (folder / field.value).relative_to(higher.parent).as_posix()
+        higher.write_bytes(referring.SerializeToString())
+
+        converted(source, "--to", "onnx", "--base", folder / "base.onnx", "-o", output, "--force")
+
+        assert_merged(higher)
+        assert_merged(output)
+
+    def test_data_stays_where_too_many_files_may_refer_to_it(
+        self, base: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        output = base.with_name("m.onnx")
+        converted(source, "--to", "onnx", "--base", base, "-o", output)
+
+        monkeypatch.setattr(writing, "_MANY", 2)
+        converted(source, "--to", "onnx", "--base", base, "-o", output, "--force")
+
+        assert len(list(base.parent.glob("m.onnx.*.data"))) == 2
 
     def test_a_directory_is_not_replaced(self, base: Path, source: Path, capsys: Captured) -> None:
         output = base.with_name("m.onnx")

@@ -248,6 +248,14 @@ def test_a_pipe_is_not_waited_for(name: str, base: Path, tmp_path: Path) -> None
             merge(linear(QUERY), base)
 
 
+def test_a_device_is_not_read(base: Path) -> None:
+    (base / "config.json").unlink()
+    (base / "config.json").symlink_to("/dev/null")
+
+    with pytest.raises(UnsupportedError, match="no regular file"):
+        merge(linear(QUERY), base)
+
+
 def test_a_tensor_that_only_the_other_shard_has_is_an_error_without_a_trace(
     shards: Path, tmp_path: Path
 ) -> None:
