@@ -194,12 +194,21 @@ def by_map(entry: MapEntry, candidates: Iterable[Candidate], model: Model) -> li
         replace(c, rows=entry.rows)
         for c in candidates
         if (not entry.initializers or c.use.initializer in entry.initializers)
-        and (not entry.nodes or node_name(model, c.use) in entry.nodes)
+        and (not entry.nodes or not _names(model, c.use).isdisjoint(entry.nodes))
         and c.rows is None
     ]
 
 
 def node_name(model: Model, use: Use) -> str:
-    """Returns the name of a use's node; its first output's name where it has none."""
+    """Returns a name that a map can mean the node of `use` by.
+
+    Its own; its first output's where it has none, or shares it with another node.
+    """
     node = model.node(use.read)
-    return str(node.name or (node.output[0] if node.output else ""))
+    output = str(node.output[0] if node.output else "")
+    return str(node.name) if node.name and model.is_unique(node.name) else output
+
+
+def _names(model: Model, use: Use) -> set[str]:
+    node = model.node(use.read)
+    return {str(name) for name in (node.name, *node.output[:1]) if name}

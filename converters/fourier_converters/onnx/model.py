@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +95,11 @@ class Model:
         self.scopes: list[Scope] = []
         self._reads: dict[Value, list[Read]] = defaultdict(list)
         self._names: set[str] = set()
+        self._node_names: Counter[str] = Counter()
         self._add_scopes(self.proto.graph, None)
         for index, scope in enumerate(self.scopes):
             self._names |= scope.defined
+            self._node_names.update(str(node.name) for node in scope.nodes)
             for number, node in enumerate(scope.nodes):
                 for slot, name in enumerate(node.input):
                     if name:
@@ -162,6 +164,10 @@ class Model:
             for index, scope in enumerate(self.scopes)
             if index
         )
+
+    def is_unique(self, node: str) -> bool:
+        """Whether one node alone has the name `node`; ONNX does not ask for that."""
+        return self._node_names[node] == 1
 
     def fresh_name(self, stem: str) -> str:
         """Returns an unused value name that begins with `stem`, and takes it."""

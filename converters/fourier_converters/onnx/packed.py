@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import MICROSOFT, ONNX
 from fourier_converters.onnx.protos import attribute
+from fourier_converters.onnx.tracing import constant_integers
 from fourier_converters.onnx.uses import Use
 
 _QUERY_KEY_VALUE: Final = (
@@ -106,7 +107,7 @@ def _split_sizes(model: Model, scope: int, node: Any, out: int, *, reshaped: boo
         return []
     if len(node.input) > 1:
         value = model.resolve(scope, node.input[1])
-        return [] if model.tensor(value) is None else [int(n) for n in model.array(value)]
+        return constant_integers(model, value) or []
     stated: list[int] = attribute(node, "split", [])
     if stated or reshaped:
         return stated

@@ -20,6 +20,8 @@ _CODES = frozenset({"I8", "U8"})
 _WIDER = frozenset({"I16", "U16", "I32"})
 """What DequantizeLinear reads beside them: wide weights, and the biases of static quantisation."""
 _FOUR_BITS = frozenset({21, 22})
+_MOST_NUMBERS = 64
+"""Axes that a shape may have, and parts that a Split may make."""
 MOST_PASSED: Final = 64
 """Nodes through which a weight is followed; exporters write a handful."""
 
@@ -248,9 +250,17 @@ def _reshaped(node: Any, numbers: list[int], shape: tuple[int, ...]) -> Step | N
 def _numbers(model: Model, scope: int, node: Any) -> list[int] | None:
     """Returns the constant shape or axes of a node: its second input, or an attribute of old."""
     if len(node.input) > 1 and node.input[1]:
-        value = model.resolve(scope, node.input[1])
-        if model.tensor(value) is None:
-            return None
-        return [int(n) for n in np.ravel(model.array(value))]
+        return constant_integers(model, model.resolve(scope, node.input[1]))
     given = attribute(node, "axes", []) or attribute(node, "shape", [])
     return [int(n) for n in given] or None
+
+
+def constant_integers(model: Model, value: Value) -> list[int] | None:
+    """Returns a stored list of integers, such as a shape; None where it is something else."""
+    tensor = model.tensor(value)
+    if tensor is None or len(tensor.dims) > 1 or math.prod(tensor.dims) > _MOST_NUMBERS:
+        return None
+    numbers = model.array(value)
+    if not np.issubdtype(numbers.dtype, np.integer):
+        return None
+    return [int(n) for n in np.ravel(numbers)]

@@ -11,7 +11,7 @@ import pytest
 from fourier_format.adapter import Array
 from tests.fourier_converters.adapters import adapter, delta, save, without_prints
 from tests.fourier_converters.command import Captured, converted, refused
-from tests.fourier_converters.graphs import model, rng, set_scopes, weight
+from tests.fourier_converters.graphs import model, rng, set_scopes, tensor, weight
 from tests.fourier_converters.graphs import save as save_model
 from tests.fourier_converters.onnx.quantised import run_plainly
 
@@ -161,3 +161,29 @@ def test_a_dry_run_refuses_what_the_real_run_would(tmp_path: Path, capsys: Captu
     (line,) = refused(capsys, *arguments(proto, adapter({"q": A}), tmp_path, *options), exit_code=2)
 
     assert "the base has its weights inside the .onnx file" in line
+
+
+def test_an_explanation_tells_nodes_of_one_name_apart(tmp_path: Path) -> None:
+    """ONNX does not ask that nodes' names differ."""
+    proto = model(TWICE.replace("[b]", "[a]"), {"w1": A.T, "w2": B.T})
+    whole, path = adapter({"q": A}), tmp_path / "map.json"
+    converted(*arguments(proto, whole, tmp_path, "--explain", str(path), "--dry-run"))
+
+    converted(*arguments(proto, whole, tmp_path, "--map", str(path)))
+
+    merged = tmp_path / "merged.onnx"
+    assert np.array_equal(tensor(merged, "w2"), B.T)
+    assert np.allclose(tensor(merged, "w1").T, A + delta(whole, "q"), atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [np.ones((2, 2), np.int64), np.full(3, np.nan, np.float32)])
+def test_sizes_that_are_no_list_of_integers_divide_nothing(sizes: Array, tmp_path: Path) -> None:
+    text = """
+        g (float[N, 8] x) => (float[N, 8] y) {
+            [a] y = MatMul (x, w)
+            p, k, v = Split <axis = -1> (y, sizes)
+        }
+    """
+    proto = model(text, {"w": A.T, "sizes": sizes}, {"a": "q"})
+
+    converted(*arguments(proto, adapter({"q": A}), tmp_path))
