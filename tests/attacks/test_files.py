@@ -96,7 +96,7 @@ class TestAFileThatShrinks:
 
     def test_while_it_is_copied_is_an_error(self, attack: Attack) -> None:
         attack.external()
-        process = start_and_stop_at("copy_file_range", *attack.arguments())
+        process = start_and_stop_at("copy_file_range", *attack.arguments(), at_once=True)
         os.truncate(attack.data, 5000)
 
         go_on(process, signal.SIGCONT)

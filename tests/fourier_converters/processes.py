@@ -22,11 +22,15 @@ from fourier_converters.cli import main
 name, real = sys.argv[1], getattr(os, sys.argv[1])
 def stopping(*arguments):
     setattr(os, name, real)
-    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread, before it goes on
+    HALT
     return real(*arguments)
 setattr(os, name, stopping)
 sys.exit(main(sys.argv[2:]))
 """
+
+_HALT_PROCESS = "os.kill(os.getpid(), signal.SIGSTOP)"
+_HALT_THREAD = "signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)"
+"""Before this very thread goes on; the process may be halted a moment later."""
 
 _WAIT = 60.0
 
@@ -46,9 +50,15 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     return _start("-m", "fourier_converters.cli", *arguments)
 
 
-def start_and_stop_at(function: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    """Start fourier-convert; return when it is about to call this function of `os`, and halted."""
-    process = _start("-c", _STOPPING, function, *arguments)
+def start_and_stop_at(
+    function: str, *arguments: str | Path, at_once: bool = False
+) -> subprocess.Popen[str]:
+    """Start fourier-convert; return when it is about to call this function of `os`, and halted.
+
+    With `at_once` the thread that calls is halted before it does.
+    """
+    halt = _HALT_THREAD if at_once else _HALT_PROCESS
+    process = _start("-c", _STOPPING.replace("HALT", halt), function, *arguments)
     seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     assert seen is not None
     assert seen.si_code == os.CLD_STOPPED, process.communicate()

@@ -152,6 +152,19 @@ def to_onnx(
         refuse_existing(output, overwrite)
         _refuse_unwritable_name(output)
     found = find(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
+    outcome = _carried_out(found, output, external_data, overwrite, dry_run, progress)
+    return found.report(str(output), outcome)
+
+
+def _carried_out(
+    found: Found,
+    output: Path,
+    external_data: ExternalData,
+    overwrite: bool,
+    dry_run: bool,
+    progress: Progress | None,
+) -> Outcome:
+    """Do what was found, to a file or, in a dry run, to none; returns what was measured."""
     outcomes: list[Outcome] = []
     model = found.candidates.model
 
@@ -166,7 +179,7 @@ def to_onnx(
         write_merged(
             model, changed, output, reference=external_data == "reference", overwrite=overwrite
         )
-    return found.report(str(output), outcomes[0])
+    return outcomes[0]
 
 
 def _notes(adapter: Adapter, matches: Sequence[Match], plan: Plan, model: Model) -> list[str]:
