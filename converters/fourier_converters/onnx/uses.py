@@ -223,7 +223,11 @@ def _scale_of_product(model: Model, scope: int, node: Any) -> str | None:
         if seen or len(reads) != 1 or model.node(reads[0]).op_type != name:
             return None
         following = model.node(reads[0])
+        if following.domain not in ONNX:
+            return None
         if name == "Mul":
+            if len(following.input) != 2:
+                return None
             product = model.producer(model.resolve(scope, following.input[1 - reads[0].slot]))
             return _weight_scale(model, scope, node, product)
         value = Value(scope, following.output[0])
