@@ -8,6 +8,7 @@ may be another module's; a name on a node never is.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -125,10 +126,23 @@ def reads_after_steps(model: Model, value: Value) -> Iterator[Read]:
                 if (read.scope, read.node) in seen:
                     continue
                 seen.add((read.scope, read.node))
-                if reader.op_type in _STEPS:
+                if _belongs(model, read):
                     values.append(Value(read.scope, reader.output[0]))
                 elif any(_biases(reader)):
                     yield read
+
+
+def _belongs(model: Model, read: Read) -> bool:
+    """Whether a node passes a product on; a factor for each feature is another module's scale.
+
+    What dequantises a product of integers is computed, of the scales of both.
+    """
+    reader = model.node(read)
+    if reader.op_type != "Mul":
+        return reader.op_type in _STEPS
+    factors = [name for slot, name in enumerate(reader.input[:2]) if slot != read.slot]
+    origins = [trace(model, model.resolve(read.scope, name)) for name in factors]
+    return all(origin is None or math.prod(origin.shape) == 1 for origin in origins)
 
 
 def _biases(node: Any) -> Iterator[tuple[int, str]]:
@@ -141,5 +155,5 @@ def _biases(node: Any) -> Iterator[tuple[int, str]]:
 def _is_added(reader: Any, slot: int, own: int) -> bool:
     """Whether bias `slot` of `reader` is added to its input `own`."""
     if reader.op_type == "SkipLayerNormalization":
-        return slot == 4
+        return slot == 4 and own == 0
     return reader.op_type in {"Add", "BiasGelu", "FastGelu"} and own < 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import numpy_helper, parser
 
 from fourier_converters.onnx import evidence
 from fourier_converters.onnx.evidence import is_further_call, module_of
@@ -24,6 +25,7 @@ from tests.fourier_converters.graphs import (
     weight,
 )
 from tests.fourier_converters.graphs import save as save_model
+from tests.fourier_converters.onnx.merged import rename
 
 W = weight()
 
@@ -251,6 +253,71 @@ class TestParametersNames:
         """
 
         assert paths(model(text, {"val_1": W.T}), tmp_path) == {}
+
+
+def neighbour(body: str, folder: Path, **arrays: Any) -> str | None:
+    """Returns the module whose bias, enc.q.bias, is seen next to a product h."""
+    text = f"""
+        <ir_version: 10, opset_import: ["": 20, "com.microsoft": 1]>
+        g (float[N, 4] x, float[N, 6] r) => (float[N, 6] y) {{
+            {body}
+        }}
+    """
+    proto = parser.parse_model(text)
+    given = {"v": W.T, "b": np.ones(6, np.float32)} | arrays
+    for name, array in given.items():
+        stored = np.asarray(array, order="C")
+        proto.graph.initializer.append(numpy_helper.from_array(stored, name))
+    rename(proto, "b", "enc.q.bias")
+    return paths(proto, folder).get("neighbouring bias")
+
+
+FEATURES = np.ones(6, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("body", "arrays", "module"),
+    [
+        ("i = Mul (h, s)", {"s": FEATURES}, None),
+        ("i = Mul (s, h)", {"s": FEATURES}, None),
+        ("t = Cast <to = 1> (s) i = Mul (h, t)", {"s": FEATURES.astype(np.float16)}, None),
+        ("i = Mul (h, s)", {"s": FEATURES[0]}, "enc.q"),
+        ("i = Mul (h, s)", {"s": FEATURES[:1]}, "enc.q"),
+        ("t = Sigmoid (r) i = Mul (h, t)", {}, "enc.q"),
+    ],
+)
+def test_a_bias_behind_a_scale_of_features_is_not_the_products(
+    body: str, arrays: dict[str, Any], module: str | None, tmp_path: Path
+) -> None:
+    whole = f"h = MatMul (x, v) {body} y = Add (i, b)"
+
+    assert neighbour(whole, tmp_path, **arrays) == module
+
+
+def test_a_bias_behind_the_scales_of_an_integer_product_is_the_products(tmp_path: Path) -> None:
+    body = """
+        a, x_s, x_z = DynamicQuantizeLinear (x)
+        h = MatMulInteger (a, w, x_z)
+        c = Cast <to = 1> (h)
+        p = Mul (x_s, w_s)
+        i = Mul (c, p)
+        y = Add (i, b)
+    """
+    arrays = {"w": np.ones((4, 6), np.int8), "w_s": FEATURES}
+
+    assert neighbour(body, tmp_path, **arrays) == "enc.q"
+
+
+@pytest.mark.parametrize(("inputs", "module"), [("h, r", "enc.q"), ("r, h", None)])
+def test_a_fused_normalisations_bias_is_its_first_inputs(
+    inputs: str, module: str | None, tmp_path: Path
+) -> None:
+    body = f"""
+        h = MatMul (x, v)
+        y = com.microsoft.SkipLayerNormalization ({inputs}, s, t, b)
+    """
+
+    assert neighbour(body, tmp_path, s=FEATURES, t=FEATURES) == module
 
 
 def test_what_reads_a_product_many_times_is_looked_at_once(
