@@ -71,6 +71,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-REPLACEMENT-NOT-FOUND": CodeInfo("-", "a replacement's tensor was not found in the base"),
     "E-LORA-ENERGY": CodeInfo("-", "a LoRA of this rank would keep too little of a delta weight"),
     "E-REPLACEMENT-CONFLICT": CodeInfo("-", "adapters to combine replace a tensor differently"),
+    "E-TARGET-UNREACHED": CodeInfo("-", "a forward of the model does not reach a target"),
     "E-MAP": CodeInfo("-", "the map file is not valid"),
 }
 """Every stable code. The clause is that of spec/fourier-format-1.0.md, "-" where none applies."""

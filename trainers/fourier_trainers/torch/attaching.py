@@ -1,0 +1,235 @@
+"""attach and detach: a model becomes trainable by coefficients, and what it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourier_format import sampling
+from fourier_format.adapter import Array, Sampling
+from fourier_format.errors import TargetNotFoundError, UsageError, Violation
+from fourier_trainers.torch import activating
+from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
+from fourier_trainers.torch.coefficients import Adapters, Coefficients
+from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
+from fourier_trainers.torch.selecting import Site, select, trained_whole
+from fourier_trainers.torch.spectral.basis import Basis
+from fourier_trainers.torch.state import ATTRIBUTE, Attached, State, found_state, named, witness
+
+M = TypeVar("M", bound=nn.Module)
+
+DEFAULT: Final = "default"
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def attach(model: M, config: FourierConfig, name: str = DEFAULT) -> M:
+    """Adapt `model` in place: freeze it, and give each target coefficients to train.
+
+    The model stays the object that it is, of the same class, with the same parameters under the
+    same names; its state_dict has one key more for each target,
+    `<target>.fourier.<name>.coefficients`. The new adapter is the active one.
+
+    Args:
+        model: Any module.
+        config: What to adapt, and how.
+        name: The adapter's name.
+
+    Returns:
+        The same model.
+
+    Raises:
+        UsageError: The name is taken, or n does not fit.
+        TargetNotFoundError: A name in `config` matches nothing.
+        UnsupportedError: A target cannot be adapted.
+    """
+    state = model.__dict__.get(ATTRIBUTE, State())
+    check_name(model, state, name)
+    sites = select(model, config)
+    whole = trained_whole(model, config, sites)
+    bases = _bases(sites, config)
+    generator = torch.Generator().manual_seed(config.seed & 0x7FFF_FFFF_FFFF_FFFF)
+    values = [_start(site, config, generator) for site in sites]
+    commit(
+        model, state, name, sites, bases, values, Attached(config, (), {}, {}), dict.fromkeys(whole)
+    )
+    return model
+
+
+def commit(
+    model: nn.Module,
+    state: State,
+    name: str,
+    sites: Sequence[Site],
+    bases: Sequence[Basis],
+    values: Sequence[Tensor],
+    record: Attached,
+    whole: Mapping[str, Tensor | None],
+) -> None:
+    """Put an adapter on a model: all that could fail has been done before.
+
+    Args:
+        model: The model.
+        state: Its state, or a new one.
+        name: The adapter's name.
+        sites: Its targets.
+        bases: The basis of each.
+        values: (n,) what each trains at first, on the CPU.
+        record: What is remembered of it; targets and whole parameters are filled in.
+        whole: Parameters that it trains whole -> their first values, None for the base's.
+    """
+    config = record.config
+    members = [
+        Coefficients(v.to(_device(site.module)), basis, site.alpha, config.gain, config.path)
+        for site, basis, v in zip(sites, bases, values, strict=True)
+    ]
+    parameters = dict(model.named_parameters())
+    own = {key: _own(parameters[key], first) for key, first in whole.items()}
+    if not state.adapters:
+        state.trainable = {key for key, p in parameters.items() if p.requires_grad}
+        model.requires_grad_(requires_grad=False)
+        model.register_forward_hook(activating.Reached())
+    for site, member in zip(sites, members, strict=True):
+        if not isinstance(site.module, Adapted):
+            if site.kind.holds_weight():
+                weight = cast("Tensor", site.module._parameters["weight"])  # noqa: SLF001
+                seen = witness(site.kind.canonical(weight))
+                if seen is not None:
+                    state.witnesses[site.name] = seen
+            become_adapted(site.module, site.mixin, Adapters(state.switch))
+        cast("Adapted", site.module).fourier[name] = member
+    record.targets = tuple(site.name for site in sites)
+    record.alphas = {site.name: site.alpha for site in sites}
+    record.whole = own
+    for key in own:
+        state.originals.setdefault(key, parameters[key])
+    state.adapters[name] = record
+    model.__dict__[ATTRIBUTE] = state
+    activating.set_active(model, name)
+
+
+def detach(model: M, name: str | None = None) -> M:
+    """Take an adapter off, or all of them; the last one leaves the model as it was before `attach`.
+
+    Args:
+        model: An attached model.
+        name: The adapter; None means all.
+
+    Returns:
+        The same model, its base's parameters bit for bit.
+
+    Raises:
+        UsageError: There is no such adapter, or delta weights are merged.
+    """
+    root, state = found_state(model)
+    activating.refuse_merged(root)
+    names = list(state.adapters) if name is None else [named(state, name)[0]]
+    activating.set_active(root, [n for n in state.switch.active if n not in names])
+    for gone in names:
+        record = state.adapters.pop(gone)
+        for target in record.targets:
+            module = root.get_submodule(target)
+            adapters = cast("Adapted", module).fourier
+            del adapters[gone]
+            adapters.forget()
+            if not len(adapters):
+                become_plain(module)
+                state.witnesses.pop(target, None)
+    if not state.adapters:
+        del root.__dict__[ATTRIBUTE]
+        activating.remove_hooks(root)
+        for key, parameter in root.named_parameters():
+            parameter.requires_grad_(key in state.trainable)
+    return model
+
+
+def check_name(model: nn.Module, state: State, name: str) -> None:
+    """Refuse a name that cannot be part of a state_dict key, or is taken."""
+    if (
+        not _NAME.fullmatch(name)
+        or hasattr(nn.ModuleDict, name)
+        or name in {"switch", "kept", "reached", "active", "cached", "forget"}
+    ):
+        expected = "letters, digits, _ and -, and no name that nn.ModuleDict itself uses"
+        raise UsageError(Violation("E-USAGE", "name", "not allowed", repr(name), expected))
+    if name in state.adapters:
+        advice = "take another name, or detach it first"
+        problem = "the model has an adapter of this name already"
+        raise UsageError(Violation("E-USAGE", type(model).__name__, problem, name, advice=advice))
+    if state.adapters:
+        activating.refuse_merged(model)
+
+
+def recipe_of(config: FourierConfig, shape: tuple[int, int]) -> Sampling:
+    """Returns how entries for `shape` are drawn, as the format notes it."""
+    entries = config.entries
+    if isinstance(entries, Explicit):
+        return Sampling(method="explicit")
+    if isinstance(entries, BandPass):
+        band = {"centre": float(entries.centre), "width": float(entries.width)}
+        return Sampling(method="band-pass", generator="splitmix64-rejection", parameters=band)
+    if isinstance(entries, TorchRandperm):
+        return Sampling(method="torch-randperm", generator=sampling.torch_generator(shape))
+    return Sampling(method="uniform", generator="splitmix64-fisher-yates")
+
+
+def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:
+    """Returns the basis of each site; those of one shape and n are one object."""
+    made: dict[tuple[tuple[int, int], int], Basis] = {}
+    for site in sites:
+        key = site.shape, site.n
+        if key not in made:
+            made[key] = Basis(config.transform, site.shape, _entries(site, config))
+    return [made[site.shape, site.n] for site in sites]
+
+
+def _entries(site: Site, config: FourierConfig) -> Array:
+    if not isinstance(config.entries, Explicit):
+        return sampling.draw(site.shape, site.n, recipe_of(config, site.shape), config.seed)
+    given = config.entries.entries.get(site.shape)
+    if given is None:
+        problem = f"there are no explicit entries for its shape {site.shape}"
+        raise TargetNotFoundError(Violation("E-TARGET-NOT-FOUND", site.name, problem))
+    entries = np.asarray(given)
+    wrong = _explicit_problem(entries, site)
+    if wrong is not None:
+        code, problem, got, expected = wrong
+        raise UsageError(Violation(code, f"entries of {site.shape}", problem, got, expected))
+    return entries.astype(np.int32)
+
+
+def _explicit_problem(entries: Array, site: Site) -> tuple[str, str, str, str] | None:
+    """Returns code, problem, got and expected of explicit entries; None if they are right."""
+    if entries.shape != (site.n, 2) or entries.dtype.kind not in "iu":
+        got = f"{entries.dtype} {entries.shape}"
+        return "E-FIELD-VALUE", "not a list of n entries", got, f"integers ({site.n}, 2)"
+    if (entries < 0).any() or (entries >= np.array(site.shape)).any():
+        outside = entries[((entries < 0) | (entries >= np.array(site.shape))).any(axis=1)][0]
+        return (
+            "E-ENTRY-RANGE",
+            "an entry lies outside",
+            str(tuple(outside.tolist())),
+            "u < out, v < in",
+        )
+    if len(np.unique(entries, axis=0)) != len(entries):
+        return "E-ENTRY-DUPLICATE", "an entry occurs twice", str(len(entries)), "distinct entries"
+    return None
+
+
+def _start(site: Site, config: FourierConfig, generator: torch.Generator) -> Tensor:
+    if config.init == "zeros":
+        return torch.zeros(site.n)
+    return torch.randn(site.n, generator=generator) / config.gain
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def _own(base: nn.Parameter, first: Tensor | None) -> nn.Parameter:
+    value = base.detach().clone() if first is None else first.to(base.device)
+    return nn.Parameter(value)

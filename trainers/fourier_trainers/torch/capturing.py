@@ -1,0 +1,169 @@
+"""capture: an attached model -> Adapter, with fingerprints of its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourier_format import __version__
+from fourier_format.adapter import Adapter, Array
+from fourier_format.assembly import Piece, assemble
+from fourier_format.errors import BaseMismatchError, InvalidAdapterError, Violation
+from fourier_format.fingerprint import Fingerprint, fingerprint
+from fourier_trainers.torch import attaching
+from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
+from fourier_trainers.torch.coefficients import Coefficients
+from fourier_trainers.torch.layers import LayerKind, weight_of
+from fourier_trainers.torch.state import Attached, State, found_state, is_same, named, witness
+
+
+def capture(
+    model: nn.Module, name: str | None = None, *, metadata: Mapping[str, Any] | None = None
+) -> Adapter:
+    """Returns what was trained, as an adapter; `fourier_format.save` makes it a file.
+
+    Where parameters are sharded (FSDP2), every rank has to call it.
+
+    Args:
+        model: An attached model, or one in which it is wrapped.
+        name: The adapter; None means the only one, or the active one.
+        metadata: Free JSON to put into the file.
+
+    Raises:
+        BaseMismatchError: A target's base weight has changed since the adapter was attached.
+        InvalidAdapterError: A coefficient is not finite.
+        UsageError: There is no such adapter.
+    """
+    root, state = found_state(model)
+    chosen, record = named(state, name)
+    pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
+    _refuse_not_finite(pieces, record)
+    entry_sets, targets = assemble(pieces)
+    config, source = record.config, record.source
+    wanted = config.target_modules
+    return Adapter(
+        alpha=float(config.alpha),
+        seed=config.seed if source is None else source.seed,
+        transform=config.transform,
+        target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
+        entry_sets=entry_sets,
+        targets=targets,
+        replacements={key: to_numpy(_whole(value)) for key, value in record.whole.items()},
+        base_model=_base_model(root) or (None if source is None else source.base_model),
+        producer={"name": "fourier-format", "version": __version__},
+        labels=_labels(root, record) or (None if source is None else source.labels),
+        metadata=source.metadata if metadata is None and source is not None else metadata,
+    )
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """Returns the values of a tensor, on the CPU; bfloat16 as ml_dtypes has it."""
+    values = tensor.detach().cpu().contiguous()
+    if values.dtype == torch.bfloat16:
+        return values.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return values.numpy()
+
+
+def base_fingerprint(module: nn.Module, kind: LayerKind, name: str) -> Fingerprint | None:
+    """Returns the fingerprint of a target's base weight; None where it is packed or quantised."""
+    if not kind.holds_weight():
+        return None
+    stored = _whole(_base_weight(module))
+    return fingerprint(to_numpy(kind.canonical(stored)), name)
+
+
+def _piece(root: nn.Module, state: State, record: Attached, chosen: str, target: str) -> Piece:
+    module = cast("Adapted", root.get_submodule(target))
+    kind = kind_of_adapted(module)
+    _refuse_changed(state, module, kind, target)
+    member = cast("Coefficients", module.fourier[chosen])
+    alpha = record.alphas[target]
+    basis = member.basis
+    return Piece(
+        name=target,
+        kind=kind.kind,
+        shape=basis.shape,
+        entries=np.asarray(basis.entries),
+        coefficients=_coefficients(member),
+        alpha=None if alpha == record.config.alpha else float(alpha),
+        sampling=_recipe(record, target, basis.shape),
+        fingerprint=base_fingerprint(module, kind, target),
+    )
+
+
+def _coefficients(member: Coefficients) -> Array:
+    values = _whole(member.coefficients)
+    if member.gain == 1:
+        single = values if values.dtype != torch.float64 else values.float()
+        return to_numpy(single)
+    return to_numpy((values.double() * member.gain).float())
+
+
+def _recipe(record: Attached, target: str, shape: tuple[int, int]) -> Any:
+    if record.source is None:
+        return attaching.recipe_of(record.config, shape)
+    return record.source.entry_set(record.source.target(target)).sampling
+
+
+def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: str) -> None:
+    then = state.witnesses.get(target)
+    if then is None:
+        return
+    now = witness(kind.canonical(_whole(_base_weight(module))))
+    if now is None or not is_same(then, now):
+        problem = "its base weight is not the one that the adapter was attached to"
+        advice = "attach after the base is loaded, and train nothing else of it but modules_to_save"
+        raise BaseMismatchError(Violation("E-BASE-MISMATCH", target, problem, advice=advice))
+
+
+def _base_weight(module: nn.Module) -> Tensor:
+    kept = module.fourier.kept if isinstance(module, Adapted) else None
+    return weight_of(module) if kept is None else kept[0]
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Returns all of a tensor that may be sharded over ranks."""
+    full = getattr(tensor, "full_tensor", None)
+    return tensor.detach() if full is None else cast("Tensor", full()).detach()
+
+
+def _refuse_not_finite(pieces: list[Piece], record: Attached) -> None:
+    wrong = [
+        Violation(
+            "E-NUMBER-NONFINITE",
+            piece.name,
+            f"{int((~np.isfinite(piece.coefficients.astype(np.float32))).sum())} of "
+            f"{piece.coefficients.size} coefficients are not finite: the training diverged",
+            advice="take a lower learning rate or alpha, and go back to an earlier checkpoint",
+        )
+        for piece in pieces
+        if not np.isfinite(piece.coefficients.astype(np.float32)).all()
+    ]
+    wrong += [
+        Violation("E-NUMBER-NONFINITE", key, "this parameter is not finite: the training diverged")
+        for key, value in record.whole.items()
+        if not bool(torch.isfinite(value).all())
+    ]
+    if wrong:
+        raise InvalidAdapterError(wrong)
+
+
+def _base_model(root: nn.Module) -> dict[str, str] | None:
+    config = getattr(root, "config", None)
+    stated = {
+        "name": getattr(config, "_name_or_path", None),
+        "model_type": getattr(config, "model_type", None),
+    }
+    return {k: v for k, v in stated.items() if isinstance(v, str) and v} or None
+
+
+def _labels(root: nn.Module, record: Attached) -> tuple[str, ...] | None:
+    names = getattr(getattr(root, "config", None), "id2label", None)
+    if not record.whole or not isinstance(names, Mapping) or set(names) != set(range(len(names))):
+        return None
+    return tuple(str(names[k]) for k in range(len(names)))

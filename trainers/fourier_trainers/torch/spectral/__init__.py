@@ -1,0 +1,1 @@
+"""The arithmetic of delta weights in torch, apart from any layer or module."""

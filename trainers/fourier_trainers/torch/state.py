@@ -1,0 +1,126 @@
+"""What is remembered of an attached model: its adapters, and what it was before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from fourier_format import fingerprint
+from fourier_format.adapter import Adapter
+from fourier_format.errors import UsageError, Violation
+from fourier_trainers.torch.coefficients import Switch
+from fourier_trainers.torch.config import FourierConfig
+
+ATTRIBUTE: Final = "_fourier_state"
+
+
+@dataclass(slots=True, eq=False)
+class Attached:
+    """One adapter on a model.
+
+    Attributes:
+        config: What was asked for.
+        targets: The names of its targets, in order.
+        alphas: The scale of each.
+        whole: Parameters of its own in place of the base's, by name.
+        source: The adapter that it was loaded from, if it was.
+        seen: Whether a forward has reached all its targets.
+    """
+
+    config: FourierConfig
+    targets: tuple[str, ...]
+    alphas: dict[str, float]
+    whole: dict[str, nn.Parameter]
+    source: Adapter | None = None
+    seen: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """All adapters of a model.
+
+    Attributes:
+        switch: Which of them are on.
+        adapters: By name.
+        originals: The base's parameters that an adapter has its own of, by name.
+        trainable: The base's parameters that required gradients before it was frozen.
+        witnesses: Of each target's base weight when it was attached.
+    """
+
+    switch: Switch = field(default_factory=Switch)
+    adapters: dict[str, Attached] = field(default_factory=dict)
+    originals: dict[str, nn.Parameter] = field(default_factory=dict)
+    trainable: set[str] = field(default_factory=set)
+    witnesses: dict[str, Witness] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Witness:
+    """Enough of a weight to see that it has changed, at little cost.
+
+    Attributes:
+        samples: (32,) float64, at the positions of a fingerprint (spec/registry.md, section 4).
+        norm: The Frobenius norm, in float64.
+    """
+
+    samples: Tensor
+    norm: float
+
+
+def witness(matrix: Tensor) -> Witness | None:
+    """Returns the witness of a canonical `matrix`; None for one without values (meta)."""
+    if matrix.device.type == "meta":
+        return None
+    places = torch.from_numpy(fingerprint.positions((matrix.shape[0], matrix.shape[1])))
+    rows, columns = places // matrix.shape[1], places % matrix.shape[1]
+    values = matrix.detach()
+    samples = values[rows.to(values.device), columns.to(values.device)].to("cpu", torch.float64)
+    norm = torch.linalg.vector_norm(values, dtype=torch.float64).item()
+    return Witness(samples, norm)
+
+
+def is_same(a: Witness, b: Witness) -> bool:
+    """Whether two witnesses are of one weight; sums may be added in another order."""
+    return torch.equal(a.samples, b.samples) and abs(a.norm - b.norm) <= 1e-9 * a.norm
+
+
+def found_state(model: nn.Module) -> tuple[nn.Module, State]:
+    """Returns the attached module in `model` and its state: itself, or one that is wrapped in it.
+
+    Raises:
+        UsageError: None has adapters attached, or several have.
+    """
+    found = [m for m in model.modules() if ATTRIBUTE in m.__dict__]
+    if len(found) != 1:
+        problem = "the model has no adapter attached" if not found else "several attached models"
+        advice = "call attach(model, config) first" if not found else "give one of them"
+        raise UsageError(Violation("E-USAGE", type(model).__name__, problem, advice=advice))
+    state: State = found[0].__dict__[ATTRIBUTE]
+    return found[0], state
+
+
+def named(state: State, name: str | None) -> tuple[str, Attached]:
+    """Returns the adapter called `name`; None means the only one, or the active one.
+
+    Raises:
+        UsageError: There is none, or it is not clear which is meant.
+    """
+    chosen = name
+    if chosen is None:
+        candidates = state.switch.active if len(state.switch.active) == 1 else tuple(state.adapters)
+        chosen = candidates[0] if len(candidates) == 1 else None
+    if chosen is None or chosen not in state.adapters:
+        listed = ", ".join(state.adapters)
+        problem = "several adapters are attached" if name is None else "there is no such adapter"
+        raise UsageError(Violation("E-USAGE", "adapter", problem, name, f"one of: {listed}"))
+    return chosen, state.adapters[chosen]
+
+
+def set_parameter(model: nn.Module, name: str, value: nn.Parameter) -> None:
+    """Put `value` in place of a parameter, whatever class its module has."""
+    owner, _, leaf = name.rpartition(".")
+    parameters: dict[str, Any] = model.get_submodule(owner)._parameters  # noqa: SLF001
+    parameters[leaf] = value
