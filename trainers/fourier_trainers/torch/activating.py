@@ -11,7 +11,14 @@ from torch import nn
 
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
 from fourier_trainers.torch.adapted import Adapted
-from fourier_trainers.torch.state import ATTRIBUTE, State, found_state, named, set_parameter
+from fourier_trainers.torch.state import (
+    ATTRIBUTE,
+    State,
+    found_state,
+    named,
+    refresh,
+    set_parameter,
+)
 
 
 def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
@@ -31,6 +38,7 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
     root, state = found_state(model)
     chosen = (names,) if isinstance(names, str) else tuple(names or ())
     refuse_merged(root)
+    refresh(root, state)
     records = [named(state, name)[1] for name in chosen]
     own: dict[str, nn.Parameter] = {}
     for record in records:

@@ -19,7 +19,16 @@ from fourier_trainers.torch import attaching
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import LayerKind, weight_of
-from fourier_trainers.torch.state import Attached, State, found_state, is_same, named, witness
+from fourier_trainers.torch.sharding import whole
+from fourier_trainers.torch.state import (
+    Attached,
+    State,
+    found_state,
+    is_same,
+    named,
+    refresh,
+    witness,
+)
 
 
 def capture(
@@ -40,6 +49,7 @@ def capture(
         UsageError: There is no such adapter.
     """
     root, state = found_state(model)
+    refresh(root, state)
     chosen, record = named(state, name)
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
     _refuse_not_finite(pieces, record)
@@ -53,7 +63,7 @@ def capture(
         target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
         entry_sets=entry_sets,
         targets=targets,
-        replacements={key: to_numpy(_whole(value)) for key, value in record.whole.items()},
+        replacements={key: to_numpy(whole(value)) for key, value in record.whole.items()},
         base_model=_base_model(root) or (None if source is None else source.base_model),
         producer={"name": "fourier-format", "version": __version__},
         labels=_labels(root, record) or (None if source is None else source.labels),
@@ -73,7 +83,7 @@ def base_fingerprint(module: nn.Module, kind: LayerKind, name: str) -> Fingerpri
     """Returns the fingerprint of a target's base weight; None where it is packed or quantised."""
     if not kind.holds_weight():
         return None
-    stored = _whole(_base_weight(module))
+    stored = whole(_base_weight(module))
     return fingerprint(to_numpy(kind.canonical(stored)), name)
 
 
@@ -97,7 +107,7 @@ def _piece(root: nn.Module, state: State, record: Attached, chosen: str, target:
 
 
 def _coefficients(member: Coefficients) -> Array:
-    values = _whole(member.coefficients)
+    values = whole(member.coefficients)
     if member.gain == 1:
         single = values if values.dtype != torch.float64 else values.float()
         return to_numpy(single)
@@ -114,7 +124,7 @@ def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: st
     then = state.witnesses.get(target)
     if then is None:
         return
-    now = witness(kind.canonical(_whole(_base_weight(module))))
+    now = witness(kind.canonical(whole(_base_weight(module))))
     if now is None or not is_same(then, now):
         problem = "its base weight is not the one that the adapter was attached to"
         advice = "attach after the base is loaded, and train nothing else of it but modules_to_save"
@@ -124,12 +134,6 @@ def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: st
 def _base_weight(module: nn.Module) -> Tensor:
     kept = module.fourier.kept if isinstance(module, Adapted) else None
     return weight_of(module) if kept is None else kept[0]
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """Returns all of a tensor that may be sharded over ranks."""
-    full = getattr(tensor, "full_tensor", None)
-    return tensor.detach() if full is None else cast("Tensor", full()).detach()
 
 
 def _refuse_not_finite(pieces: list[Piece], record: Attached) -> None:
@@ -147,7 +151,7 @@ def _refuse_not_finite(pieces: list[Piece], record: Attached) -> None:
     wrong += [
         Violation("E-NUMBER-NONFINITE", key, "this parameter is not finite: the training diverged")
         for key, value in record.whole.items()
-        if not bool(torch.isfinite(value).all())
+        if not bool(torch.isfinite(whole(value)).all())
     ]
     if wrong:
         raise InvalidAdapterError(wrong)
