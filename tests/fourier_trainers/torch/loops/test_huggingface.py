@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import fourier_format
 from fourier_format.errors import UsageError
@@ -188,22 +188,23 @@ def test_without_the_callback_checkpoints_are_whole_and_resume(
 def test_the_best_model_is_loaded_at_the_end_and_is_what_is_written(
     tmp_path: Path, warnings_said: Any
 ) -> None:
+    scores = iter([1.0, 3.0, 2.0, 2.0])
     trained = trainer(
         tmp_path,
         AdapterCallback(),
-        EarlyStoppingCallback(2),
-        learning_rate=1.0,  # so that the last is not the best
         eval_strategy="steps",
         eval_steps=2,
         save_steps=2,
         load_best_model_at_end=True,
-        metric_for_best_model="loss",
+        metric_for_best_model="score",
     )
+    trained.compute_metrics = lambda _: {"score": next(scores)}
     trained.train()
 
-    best = Path(trained.state.best_model_checkpoint or "")
-    assert best.name != f"checkpoint-{trained.state.global_step}"
+    best = tmp_path / "checkpoint-4"
+    assert trained.state.best_model_checkpoint == str(best)
     assert (tmp_path / "adapter.fft").read_bytes() == (best / "adapter.fft").read_bytes()
+    assert small.same_bits(trained_state(trained.model), load_file(best / "model.safetensors"))
     assert warnings_said() == []
 
 
