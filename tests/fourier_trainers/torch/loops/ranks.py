@@ -59,8 +59,8 @@ class Loop:
 
     def results(self) -> dict[str, Any]:
         """Return all that is compared; every rank has to call it."""
+        adapter = fourier_format.to_bytes(capture(self.model))  # first: it asks no other for help
         state = trained_state(self.model)
-        adapter = fourier_format.to_bytes(capture(self.model))
         self.model.eval()
         return {"state": state, "adapter": adapter, "outputs": self.outputs()}
 
