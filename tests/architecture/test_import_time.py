@@ -41,6 +41,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         "import fourier_format",
         "import fourier_format.cli",
+        "import fourier_format.diagnostics",
         "import fourier_format.errors",
         "import fourier_format.sampling",
         "import fourier_format.transforms.dft2",
