@@ -250,3 +250,20 @@ def test_transforms_that_peft_does_not_have_are_refused(transform: str, tmp_path
     (violation,) = caught.value.violations
     assert (violation.where, violation.got) == ("transform", transform)
     assert violation.code == "E-PEFT-INEXPRESSIBLE"
+
+
+def test_every_module_has_a_coefficient_whatever_its_share(tmp_path: Path) -> None:
+    net = torch.nn.ModuleDict({"q": torch.nn.Linear(30, 30), "k": torch.nn.Linear(1, 1)})
+    settings = peft.WaveFTConfig(
+        n_frequency=2, target_modules=["q", "k"], proportional_parameters=True, init_weights=False
+    )
+    peft.get_peft_model(net, settings).save_pretrained(tmp_path / "peft")
+    base = {f"{name}.weight": weight(size, size) for name, size in (("q", 30), ("k", 1))}
+    path = write_base(tmp_path / "base", base)
+
+    converted(tmp_path / "peft", "--to", "fft", "--base", path, "-o", tmp_path / "a.fft")
+    converted(tmp_path / "a.fft", "--to", "peft", "-o", tmp_path / "back")
+
+    whole = fourier_format.load(tmp_path / "a.fft")
+    assert {t.name: whole.entry_set(t).count for t in whole.targets} == {"q": 4, "k": 1}
+    assert (tmp_path / "back" / CONFIG).read_bytes() == (tmp_path / "peft" / CONFIG).read_bytes()
