@@ -1,8 +1,9 @@
 """PEFT checkpoint + base -> Adapter.
 
 PEFT stores neither the entries nor the shapes: the shapes come from the base, the entries from
-the seed by torch's own draw, re-implemented in fourier_format.sampling. The formula and the
-orientation are PEFT's, which are the format's (peft 0.21.2, tuners/fourierft/layer.py).
+the seed by torch's own draw, re-implemented in fourier_format.sampling. The formulas and the
+orientation are PEFT's, which are the format's (peft 0.21.2, tuners/fourierft/layer.py and
+tuners/waveft/layer.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from fourier_converters.base.protocol import Base, BaseWeight
-from fourier_converters.peft.checkpoint import PeftCheckpoint, frequencies_of
+from fourier_converters.peft.checkpoint import PeftCheckpoint
+from fourier_converters.peft.methods import frequencies_of, is_proportional, transform_of
 from fourier_format import __version__, limits, sampling
 from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
 from fourier_format.dtypes import COEFFICIENT_DTYPES, dtype_name
@@ -52,10 +54,12 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None
     Raises:
         InvalidAdapterError: The config and the tensors contradict each other.
         TargetNotFoundError: The base lacks a weight, or has several that could be meant.
-        UnsupportedError: Nothing says how the base stores a weight.
+        UnsupportedError: Nothing says how the base stores a weight, or no transform of the format
+            is what the checkpoint does.
     """
     config = checkpoint.config
     seed, alpha = _seed(checkpoint), _alpha(checkpoint)
+    transform = transform_of(config, f"{checkpoint.path}")
     layers, failures = list[_Layer](), list[FourierFormatError]()
     for module, coefficients in checkpoint.spectra.items():
         try:
@@ -71,6 +75,7 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None
     modules = config.get("target_modules") if checkpoint.whole else [la.module for la in layers]
     return Adapter(
         alpha=alpha,
+        transform=transform,
         seed=seed,
         target_modules=tuple(modules) if isinstance(modules, list) else modules,
         base_model=_base_model(config, base),
@@ -91,7 +96,7 @@ def _layer(
         got = f"{dtype} {coefficients.shape}"
         raise _bad(where, "not a list of coefficients", got, "(n,) of F32, F16 or BF16")
     n = frequencies_of(module, checkpoint.config)
-    if coefficients.size != n:
+    if coefficients.size != n and not is_proportional(checkpoint.config):
         problem = "the number of coefficients is not the config's n_frequency for this module"
         raise _bad(where, problem, str(coefficients.size), str(n))
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
@@ -109,7 +114,7 @@ def _seed(checkpoint: PeftCheckpoint) -> int:
 
 
 def _alpha(checkpoint: PeftCheckpoint) -> float:
-    scaling = checkpoint.config.get("scaling", 150.0)
+    scaling = checkpoint.config.get("scaling", checkpoint.method.scaling)
     if isinstance(scaling, bool) or not isinstance(scaling, int | float):
         raise _bad(f"{checkpoint.path}", "scaling is not a number", repr(scaling))
     return scaling
