@@ -111,17 +111,26 @@ def transform(wavelet: str) -> Transform:
 
 def _bases(entries: Array, shape: Shape, wavelet: str) -> tuple[_Basis, _Basis]:
     """Returns the w along the output and the input axis; each takes the other axis's band."""
-    low = np.array(LOW_PASS[wavelet])
-    filters = np.stack([low, low[::-1] * np.where(np.arange(low.size) % 2, -1, 1)])  # (2, L)
-    split = [_split(entries[:, axis], shape[axis], low.size) for axis in (0, 1)]
-    (out_bands, out_indices), (in_bands, in_indices) = split
+    both = filters(wavelet)
+    parts = [split(entries[:, axis], shape[axis], both.shape[1]) for axis in (0, 1)]
+    (out_bands, out_indices), (in_bands, in_indices) = parts
     return (
-        _basis(in_bands, out_indices, shape[0], filters),
-        _basis(out_bands, in_indices, shape[1], filters),
+        _basis(in_bands, out_indices, shape[0], both),
+        _basis(out_bands, in_indices, shape[1], both),
     )
 
 
-def _split(places: Array, size: int, length: int) -> tuple[Array, Array]:
+def filters(wavelet: str) -> Array:
+    """Returns g_0 and g_1, (2, L) float64.
+
+    Raises:
+        KeyError: The wavelet is not registered.
+    """
+    low = np.array(LOW_PASS[wavelet])
+    return np.stack([low, low[::-1] * np.where(np.arange(low.size) % 2, -1, 1)])
+
+
+def split(places: Array, size: int, length: int) -> tuple[Array, Array]:
     """Returns band and index, (n,) each, of u or v in the padded spectrum."""
     half = (size + size % 2 + length - 2) // 2
     padded = places.astype(np.int64) + (length // 2 - 1)
@@ -129,13 +138,13 @@ def _split(places: Array, size: int, length: int) -> tuple[Array, Array]:
     return bands, padded - half * bands
 
 
-def _basis(bands: Array, indices: Array, size: int, filters: Array) -> _Basis:
+def _basis(bands: Array, indices: Array, size: int, both: Array) -> _Basis:
     distinct, inverse = np.unique(2 * indices + bands, return_inverse=True)  # (m,), (n,)
     index, band = np.divmod(distinct, 2)
-    length = filters.shape[1]
+    length = both.shape[1]
     positions = 2 * index[:, None] - (length - 2) + np.arange(length)  # (m, L): y of g_b[0], ...
     inside = (positions >= 0) & (positions < size)
-    return _Basis(positions, np.where(inside, filters[band], 0.0), inverse)
+    return _Basis(positions, np.where(inside, both[band], 0.0), inverse)
 
 
 def _matrix(basis: _Basis, size: int) -> Any:

@@ -71,7 +71,7 @@ class Basis:
         """Takes what an entry set states.
 
         Raises:
-            UnsupportedError: This package does not train the transform.
+            UnsupportedError: The transform is not registered.
         """
         self.transform: Final = transform
         self.shape: Final = shape

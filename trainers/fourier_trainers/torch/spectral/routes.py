@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from fourier_format.adapter import Array
+from fourier_format.adapter import TRANSFORMS, Array
 from fourier_format.errors import UnsupportedError, Violation
-from fourier_trainers.torch.spectral.axes import Axis, FourierAxis, cosine_order
+from fourier_format.transforms import dwt2
+from fourier_trainers.torch.spectral.axes import Axis, FourierAxis, WaveletAxis, cosine_order
 
 
 class Part(NamedTuple):
@@ -52,17 +53,18 @@ def routes(transform: str, shape: tuple[int, int], entries: Array) -> Routes:
     """Returns the routes of `entries` (n, 2) under `transform` for delta weights of `shape`.
 
     Raises:
-        UnsupportedError: This package does not train the transform.
+        UnsupportedError: The transform is not registered.
     """
-    family, _, variant = transform.partition(":")
-    build = _TRANSFORMS.get(family)
-    if build is None:
-        expected = f"one of {', '.join(_TRANSFORMS)}"
-        problem = "this transform is not known to the trainer"
+    if transform not in TRANSFORMS:
+        problem = "the registry has no transform of this name"
+        expected = f"one of {', '.join(TRANSFORMS)}"
         raise UnsupportedError(
             Violation("E-TRANSFORM-UNKNOWN", "transform", problem, transform, expected)
         )
-    return build(shape, entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64), variant)
+    family, _, variant = transform.partition(":")
+    return _TRANSFORMS[family](
+        shape, entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64), variant
+    )
 
 
 def _dft2(shape: tuple[int, int], u: Array, v: Array, _: str) -> Routes:
@@ -85,6 +87,18 @@ def _dct2(shape: tuple[int, int], u: Array, v: Array, _: str) -> Routes:
     parts_u, parts_v = _cosines(u, shape[0]), _cosines(v, shape[1])
     terms = [(part_u, part_v) for part_u in parts_u for part_v in parts_v]
     return _joined(axes[0], axes[1], 1.0, terms)
+
+
+def _dwt2(shape: tuple[int, int], u: Array, v: Array, wavelet: str) -> Routes:
+    """The filter along an axis is chosen by the other axis's band (spec, clause 3.2)."""
+    filters = dwt2.filters(wavelet)
+    (out_band, out_index), (in_band, in_index) = (
+        dwt2.split(places, length, filters.shape[1])
+        for places, length in zip((u, v), shape, strict=True)
+    )
+    ones = np.ones(u.shape)
+    terms = [(Part(2 * out_index + in_band, ones), Part(2 * in_index + out_band, ones))]
+    return _joined(WaveletAxis(shape[0], filters), WaveletAxis(shape[1], filters), 1.0, terms)
 
 
 def _waves(frequencies: Array, length: int) -> tuple[Part, Part]:
@@ -126,5 +140,5 @@ def _joined(
 
 _Build = Callable[[tuple[int, int], Array, Array, str], Routes]
 
-_TRANSFORMS: Final[dict[str, _Build]] = {"dft2": _dft2, "dht2": _dht2, "dct2": _dct2}
+_TRANSFORMS: Final[dict[str, _Build]] = {"dft2": _dft2, "dht2": _dht2, "dct2": _dct2, "dwt2": _dwt2}
 """Family -> its routes; what follows a colon in the name is handed on."""
