@@ -125,7 +125,9 @@ class WaveletAxis:
     def inverse(self, z: Tensor) -> Tensor:
         """Returns z D A, (t, r) -> (t, d)."""
         pairs = z.unflatten(1, (-1, 2)).transpose(1, 2)  # (t, 2, r / 2)
-        whole: Tensor = functional.conv_transpose1d(pairs, self._filters.to(z)[:, None, :], stride=2)
+        whole: Tensor = functional.conv_transpose1d(
+            pairs, self._filters.to(z)[:, None, :], stride=2
+        )
         return whole[:, 0, self._before : self._before + self.length]
 
     def columns(self, rows: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor:
@@ -134,4 +136,4 @@ class WaveletAxis:
         tap = positions[None, :] + self._before - 2 * (rows // 2)[:, None]  # (m, t)
         inside = (tap >= 0) & (tap < filters.shape[1])
         values = filters[(rows % 2)[:, None], tap.clamp(0, filters.shape[1] - 1)]
-        return values * inside
+        return torch.where(inside, values, 0.0)
