@@ -15,6 +15,7 @@ from fourier_trainers.torch.groups import parameter_groups
 from fourier_trainers.torch.loading import load_adapter
 from fourier_trainers.torch.merging import merge, unmerge
 from fourier_trainers.torch.summary import Summary, summary
+from fourier_trainers.torch.watching import Watch, watch
 
 __all__ = [
     "BandPass",
@@ -23,6 +24,7 @@ __all__ = [
     "Summary",
     "TorchRandperm",
     "Uniform",
+    "Watch",
     "active",
     "adapter_rows",
     "attach",
@@ -34,4 +36,5 @@ __all__ = [
     "set_active",
     "summary",
     "unmerge",
+    "watch",
 ]
