@@ -29,3 +29,9 @@ BRANCH_F16 = 4e-3
 
 ONNX_EFFECT_QUANTISED = 1e-3
 """The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""
+
+SPECTRAL_F32 = 1e-6
+"""Transforms, delta weights and coefficient gradients of the trainer in float32."""
+
+SPECTRAL_F64 = 1e-13
+"""The same in float64."""
