@@ -1,6 +1,5 @@
 """A_out^T M A_in is the formula of each transform."""
 
-
 from __future__ import annotations
 
 import numpy as np
