@@ -35,3 +35,9 @@ SPECTRAL_F32 = 1e-6
 
 SPECTRAL_F64 = 1e-13
 """The same in float64."""
+
+TRAINED_OUTPUT_F32 = 5e-6
+"""Outputs and gradients of adapted float32 layers, against float64."""
+
+TRAINED_HALF_RATIO = 3.0
+"""Error of an adapted half-precision layer, as a multiple of the same layer's without adapter."""

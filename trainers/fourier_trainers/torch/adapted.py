@@ -123,7 +123,7 @@ def kind_of_adapted(module: Adapted) -> layers.LayerKind:
 
 def _dtype(module: Adapted, x: Tensor) -> torch.dtype:
     weight = layers.weight_of(module)
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+    if functions.autocast_enabled(x.device) and x.dtype != torch.float64:
         return torch.float32
     return arithmetic.compute_dtype(x.dtype, weight.dtype)
 

@@ -97,7 +97,7 @@ class _Conv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.geometry, ctx.bases, ctx.has_weight = geometry, bases, weight is not None
         ctx.save_for_backward(x, *(() if weight is None else (weight,)), *scaled)
-        with torch.autocast(x.device.type, enabled=False):
+        with functions.without_autocast(x):
             total = _total(x, weight, bases, scaled, geometry)
             y: Tensor = functional.conv2d(
                 x,
@@ -117,7 +117,7 @@ class _Conv2d(torch.autograd.Function):
         weight = rest.pop(0) if ctx.has_weight else None
         geometry: Geometry = ctx.geometry
         needs = ctx.needs_input_grad
-        with torch.autocast(x.device.type, enabled=False):
+        with functions.without_autocast(x):
             total = _total(x, weight, ctx.bases, rest, geometry) if needs[2] else None
             x_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
                 gradient,
