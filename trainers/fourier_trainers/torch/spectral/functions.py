@@ -73,6 +73,18 @@ def summed(weight: Tensor, terms: Terms) -> Tensor:
     return total.to(weight.dtype)
 
 
+def rounded(delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Returns a delta weight in `dtype`, and what its products have to be multiplied by, if at all.
+
+    Delta weights of 1e-7 are usual, and float16 has no such numbers. `delta` may be overwritten.
+    """
+    if dtype != torch.float16:
+        return delta.to(dtype), None
+    largest = delta.abs().amax().clamp(min=1e-30)
+    scale = largest / largest.clamp(*_FLOAT16_RANGE)
+    return delta.div_(scale).to(dtype), scale
+
+
 class _Linear(torch.autograd.Function):
     """See `linear`."""
 
@@ -157,22 +169,11 @@ def _product(
     delta = terms[0][1].new_zeros(terms[0][0].shape)
     for basis, scaled in terms:
         arithmetic.add_delta_weight(delta, basis, scaled)
-    delta = delta.T if turned else delta
-    if x.dtype == torch.float16:
-        product = _float16_product(x, delta)
+    factor, scale = rounded(delta.T if turned else delta, x.dtype)  # not against the weight
+    if scale is not None:
+        product = (x @ factor.T).float().mul_(scale)
         return product.to(x.dtype) if weight is None else _affine(x, weight, bias).add_(product)
-    rounded = delta.to(x.dtype)  # against itself, not against the weight
-    return x @ rounded.T if weight is None else _affine(x, weight, bias).addmm_(x, rounded.T)
-
-
-def _float16_product(x: Tensor, delta: Tensor) -> Tensor:
-    """Returns x delta^T, float32, of float16 x and float32 delta, which it overwrites.
-
-    Delta weights of 1e-7 are usual, and float16 has no such numbers, so they are scaled.
-    """
-    largest = delta.abs().amax().clamp(min=1e-30)
-    scale = largest / largest.clamp(*_FLOAT16_RANGE)
-    return (x @ delta.div_(scale).to(x.dtype).T).float().mul_(scale)
+    return x @ factor.T if weight is None else _affine(x, weight, bias).addmm_(x, factor.T)
 
 
 def _sum_for(y: Tensor, terms: list[tuple[Basis, Tensor]]) -> Tensor:
