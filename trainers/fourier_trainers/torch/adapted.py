@@ -122,10 +122,7 @@ def kind_of_adapted(module: Adapted) -> layers.LayerKind:
 
 
 def _dtype(module: Adapted, x: Tensor) -> torch.dtype:
-    weight = layers.weight_of(module)
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        return torch.float32
-    return arithmetic.compute_dtype(x.dtype, weight.dtype)
+    return arithmetic.compute_dtype(x.dtype, layers.weight_of(module).dtype)
 
 
 def _uses_cache(module: Adapted, kind: layers.LayerKind, members: list[Coefficients]) -> bool:

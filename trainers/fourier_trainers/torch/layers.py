@@ -264,8 +264,8 @@ def _geometry(conv: nn.Conv2d) -> convolution.Geometry:
 
 def _autocast(*tensors: Any) -> tuple[Any, ...]:
     """Returns the tensors as autocast would hand them to a matrix product."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    device = tensors[0].device
+    if not functions.autocast_enabled(device):
         return tensors
-    dtype = torch.get_autocast_dtype(device)
+    dtype = torch.get_autocast_dtype(device.type)
     return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)

@@ -104,7 +104,7 @@ def _dwt2(shape: tuple[int, int], u: Array, v: Array, wavelet: str) -> Routes:
 def _waves(frequencies: Array, length: int) -> tuple[Part, Part]:
     """Returns cos and sin of 2 pi f p / length: frequencies above length / 2 are mirrored."""
     folded = np.minimum(frequencies, length - frequencies)
-    sign = np.where(2 * frequencies <= length, -1.0, 1.0)  # the rows of A hold -sin
+    sign = -_side(frequencies, length)  # the rows of A hold -sin
     return Part(2 * folded, np.ones(folded.shape)), Part(2 * folded + 1, sign)
 
 
@@ -114,11 +114,19 @@ def _cosines(frequencies: Array, length: int) -> tuple[Part, Part]:
     With V the DFT of the permuted x, sum_p x_p cos(...) = Re(exp(-i pi u / (2 length)) V_u).
     """
     folded = np.minimum(frequencies, length - frequencies)
-    mirrored = np.where(2 * frequencies <= length, 1.0, -1.0)
     scale = np.sqrt(np.where(frequencies == 0, 1.0, 2.0) / length)
     turn = np.pi * frequencies / (2 * length)
     real = Part(2 * folded, scale * np.cos(turn))
-    return real, Part(2 * folded + 1, scale * np.sin(turn) * mirrored)
+    return real, Part(2 * folded + 1, scale * np.sin(turn) * _side(frequencies, length))
+
+
+def _side(frequencies: Array, length: int) -> Array:
+    """Returns 1 below length / 2, -1 above, and 0 where the sine is 0 at every position.
+
+    There an inverse FFT is free to make anything of an imaginary part.
+    """
+    side: Array = np.sign(length - 2 * frequencies) * np.where(frequencies == 0, 0.0, 1.0)
+    return side
 
 
 def _negated(part: Part) -> Part:

@@ -1,0 +1,10 @@
+"""One thread for each worker: they share few cores."""
+# ruff: noqa: TID251 -- the trainer is torch's
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
