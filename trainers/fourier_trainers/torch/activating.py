@@ -29,7 +29,7 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
             delta weights are merged.
     """
     root, state = found_state(model)
-    chosen = (names,) if isinstance(names, str) else tuple(names or ())
+    chosen = tuple(dict.fromkeys((names,) if isinstance(names, str) else names or ()))
     refuse_merged(root)
     records = [named(state, name)[1] for name in chosen]
     own: dict[str, nn.Parameter] = {}

@@ -19,7 +19,15 @@ from fourier_trainers.torch import attaching
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import LayerKind, weight_of
-from fourier_trainers.torch.state import Attached, State, found_state, is_same, named, witness
+from fourier_trainers.torch.state import (
+    Attached,
+    State,
+    found_state,
+    is_same,
+    named,
+    plain_name,
+    witness,
+)
 
 
 def capture(
@@ -53,7 +61,7 @@ def capture(
         target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
         entry_sets=entry_sets,
         targets=targets,
-        replacements={key: to_numpy(_whole(value)) for key, value in record.whole.items()},
+        replacements={plain_name(k): to_numpy(_whole(v)) for k, v in record.whole.items()},
         base_model=_base_model(root) or (None if source is None else source.base_model),
         producer={"name": "fourier-format", "version": __version__},
         labels=_labels(root, record) or (None if source is None else source.labels),
@@ -85,7 +93,7 @@ def _piece(root: nn.Module, state: State, record: Attached, chosen: str, target:
     alpha = record.alphas[target]
     basis = member.basis
     return Piece(
-        name=target,
+        name=plain_name(target),
         kind=kind.kind,
         shape=basis.shape,
         entries=np.asarray(basis.entries),
@@ -107,7 +115,7 @@ def _coefficients(member: Coefficients) -> Array:
 def _recipe(record: Attached, target: str, shape: tuple[int, int]) -> Any:
     if record.source is None:
         return attaching.recipe_of(record.config, shape)
-    return record.source.entry_set(record.source.target(target)).sampling
+    return record.source.entry_set(record.source.target(plain_name(target))).sampling
 
 
 def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: str) -> None:
