@@ -32,6 +32,15 @@ class Adapted(nn.Module):
         """Returns what the module computes without adapters."""
         return cast("Tensor", self.base_class.forward(self, x))
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Load; where this gives a meta model its base, coefficients start beside it."""
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        device = layers.weight_of(self).device
+        for name, member in self.fourier.items():
+            given = f"{prefix}fourier.{name}.coefficients" in state_dict
+            if device.type != "meta" and not given:
+                cast("Coefficients", member).start_on(device)
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copies and pickles go by the base's class, since this one has no importable name."""
         state = cast("Any", self).__getstate__()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
-from fourier_trainers.torch import activating, quantized
+from fourier_trainers.torch import activating, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
@@ -113,6 +113,7 @@ def commit(
     state.witnesses |= {key: value for key, value in seen.items() if value is not None}
     for key in own:
         state.originals.setdefault(key, parameters[key])
+    rows.add_hooks(model, state, own)
     state.adapters[name] = record
     model.__dict__[ATTRIBUTE] = state
     activating.set_active(model, name)
@@ -147,7 +148,7 @@ def detach(model: M, name: str | None = None) -> M:
                 state.witnesses.pop(target, None)
     if not state.adapters:
         del root.__dict__[ATTRIBUTE]
-        activating.remove_hooks(root)
+        rows.remove_hooks(root)
         for key, parameter in base_parameters(root):
             parameter.requires_grad_(key in state.trainable)
     return model

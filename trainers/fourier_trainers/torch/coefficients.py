@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import torch
@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from fourier_trainers.torch.spectral import arithmetic, cost
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.spectral.functions import Terms
-
-_ASSIGN: Final = "assign_to_params_buffers"
-"""torch's note to `_load_from_state_dict` that tensors are put in place and not copied."""
 
 
 class Switch:
@@ -79,20 +76,13 @@ class Coefficients(nn.Module):
         self._prepare()
         return self
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **more: Any
-    ) -> None:
-        """Load; where a base's values alone are put in place of meta ones, start beside them."""
-        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
-        base = state_dict.get(prefix.rpartition(".fourier.")[0] + ".weight")
-        values = self.coefficients
-        if values.device.type != "meta":
+    def start_on(self, device: torch.device) -> None:
+        """Leave the meta device for `device`, with the first values."""
+        if self.first is not None:
+            needed = self.coefficients.requires_grad
+            self._parameters["coefficients"] = nn.Parameter(self.first.to(device), needed)
             self.first = None
-        elif self.first is not None and base is not None and rest[0].get(_ASSIGN):
-            first = self.first.to(base.device)
-            self._parameters["coefficients"] = nn.Parameter(first, values.requires_grad)
-            self.first = None
-        self._prepare()
+            self._prepare()
 
     def _prepare(self) -> None:
         values = self.coefficients

@@ -43,6 +43,17 @@ class Attached:
 
 
 @dataclass(slots=True, eq=False)
+class Owner:
+    """A module of which an adapter has its own parameters.
+
+    Attributes:
+        reached: Whether it has been called.
+    """
+
+    reached: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class State:
     """All adapters of a model.
 
@@ -51,6 +62,7 @@ class State:
         adapters: By name.
         originals: The base's parameters that an adapter has its own of, by name.
         trainable: The base's parameters that required gradients before it was frozen.
+        owners: Of the parameters that adapters have their own of, by path.
         witnesses: Of each target's base weight when it was attached.
     """
 
@@ -58,6 +70,7 @@ class State:
     adapters: dict[str, Attached] = field(default_factory=dict)
     originals: dict[str, nn.Parameter] = field(default_factory=dict)
     trainable: set[str] = field(default_factory=set)
+    owners: dict[str, Owner] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
 
 
