@@ -7,13 +7,14 @@
 The model stays the object that it is: its forward adds the delta weights of the active adapters.
 """
 
-from fourier_trainers.torch.activating import active, adapter_rows, set_active
+from fourier_trainers.torch.activating import active, set_active
 from fourier_trainers.torch.attaching import attach, detach
 from fourier_trainers.torch.capturing import capture
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm, Uniform
 from fourier_trainers.torch.groups import parameter_groups
 from fourier_trainers.torch.loading import load_adapter
 from fourier_trainers.torch.merging import merge, unmerge
+from fourier_trainers.torch.rows import adapter_rows
 from fourier_trainers.torch.summary import Summary, summary
 from fourier_trainers.torch.watching import Watch, watch
 
