@@ -3,7 +3,6 @@
 The formulas are those of spec, clause 3.1, of the orthonormal DCT-II and of Hartley's cas, with the
 phase reduced in integers.
 """
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

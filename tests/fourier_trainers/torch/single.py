@@ -1,5 +1,4 @@
 """A model of one layer of each kind, adapted, and what it must compute."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

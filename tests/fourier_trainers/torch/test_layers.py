@@ -1,5 +1,4 @@
 """Every layer kind computes what torch computes with W + delta in float64."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ The model stays the object that it is: its forward adds the delta weights of the
 from fourier_trainers.torch.activating import active, set_active
 from fourier_trainers.torch.attaching import attach, detach
 from fourier_trainers.torch.capturing import capture
+from fourier_trainers.torch.checkpoints import load_trained_state, trained_state
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm, Uniform
 from fourier_trainers.torch.groups import parameter_groups
 from fourier_trainers.torch.loading import load_adapter
@@ -32,10 +33,12 @@ __all__ = [
     "capture",
     "detach",
     "load_adapter",
+    "load_trained_state",
     "merge",
     "parameter_groups",
     "set_active",
     "summary",
+    "trained_state",
     "unmerge",
     "watch",
 ]

@@ -10,7 +10,14 @@ from torch import nn
 
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
 from fourier_trainers.torch.adapted import Adapted
-from fourier_trainers.torch.state import ATTRIBUTE, State, found_state, named, set_parameter
+from fourier_trainers.torch.state import (
+    ATTRIBUTE,
+    State,
+    found_state,
+    named,
+    refresh,
+    set_parameter,
+)
 
 
 def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
@@ -30,6 +37,7 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
     root, state = found_state(model)
     chosen = tuple(dict.fromkeys((names,) if isinstance(names, str) else names or ()))
     refuse_merged(root)
+    refresh(root, state)
     records = [named(state, name)[1] for name in chosen]
     own: dict[str, nn.Parameter] = {}
     for record in records:

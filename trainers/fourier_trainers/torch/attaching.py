@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
-from fourier_trainers.torch import activating, quantized, rows
+from fourier_trainers.torch import activating, checkpoints, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
 from fourier_trainers.torch.layers import weight_of
 from fourier_trainers.torch.selecting import Site, select, trained_whole
+from fourier_trainers.torch.sharding import refuse_sharded
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.state import (
     ATTRIBUTE,
@@ -90,6 +91,7 @@ def commit(
         record: What is remembered of it; targets and whole parameters are filled in.
         whole: Parameters that it trains whole -> their first values, None for the base's.
     """
+    refuse_sharded(model)
     config = record.config
     members = [_member(*each, config) for each in zip(sites, bases, values, strict=True)]
     fresh = [site for site in sites if not isinstance(site.module, Adapted)]
@@ -103,6 +105,7 @@ def commit(
         state.trainable = {key for key, p in parameters.items() if p.requires_grad}
         model.requires_grad_(requires_grad=False)
         model.register_forward_hook(activating.Reached())
+        checkpoints.accept_trained_states(model)
     for site, member in zip(sites, members, strict=True):
         if not isinstance(site.module, Adapted):
             become_adapted(site.module, site.mixin, Adapters(state.switch))
@@ -149,6 +152,7 @@ def detach(model: M, name: str | None = None) -> M:
     if not state.adapters:
         del root.__dict__[ATTRIBUTE]
         rows.remove_hooks(root)
+        checkpoints.forget_trained_states(root)
         for key, parameter in base_parameters(root):
             parameter.requires_grad_(key in state.trainable)
     return model

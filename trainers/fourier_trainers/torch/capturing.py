@@ -19,6 +19,7 @@ from fourier_trainers.torch import attaching
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import LayerKind, weight_of
+from fourier_trainers.torch.sharding import whole
 from fourier_trainers.torch.state import (
     Attached,
     State,
@@ -27,6 +28,7 @@ from fourier_trainers.torch.state import (
     is_same,
     named,
     plain_name,
+    refresh,
     witness,
 )
 
@@ -50,6 +52,7 @@ def capture(
         UsageError: There is no such adapter, or its values are on the meta device.
     """
     root, state = found_state(model)
+    refresh(root, state)
     chosen, record = named(state, name)
     _refuse_lost(root, record)
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
@@ -64,7 +67,7 @@ def capture(
         target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
         entry_sets=entry_sets,
         targets=targets,
-        replacements={plain_name(k): to_numpy(_whole(v)) for k, v in record.whole.items()},
+        replacements={plain_name(k): to_numpy(whole(v)) for k, v in record.whole.items()},
         base_model=_base_model(root) or (None if source is None else source.base_model),
         producer={"name": "fourier-format", "version": __version__},
         labels=_labels(root, record) or (None if source is None else source.labels),
@@ -84,7 +87,7 @@ def base_fingerprint(module: nn.Module, kind: LayerKind, name: str) -> Fingerpri
     """Returns the fingerprint of a target's base weight; None where it is packed or quantised."""
     if not kind.holds_weight():
         return None
-    stored = _whole(_base_weight(module))
+    stored = whole(_base_weight(module))
     return fingerprint(to_numpy(kind.canonical(stored)), name)
 
 
@@ -108,7 +111,7 @@ def _piece(root: nn.Module, state: State, record: Attached, chosen: str, target:
 
 
 def _coefficients(member: Coefficients) -> Array:
-    values = _whole(member.coefficients)
+    values = whole(member.coefficients)
     if member.gain == 1:
         single = values if values.dtype != torch.float64 else values.float()
         return to_numpy(single)
@@ -125,7 +128,7 @@ def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: st
     then = state.witnesses.get(target)
     if then is None:
         return
-    now = witness(kind.canonical(_whole(_base_weight(module))))
+    now = witness(kind.canonical(whole(_base_weight(module))))
     if now is None or not is_same(then, now):
         problem = "its base weight is not the one that the adapter was attached to"
         advice = "attach after the base is loaded, and train nothing else of it but modules_to_save"
@@ -153,12 +156,6 @@ def _base_weight(module: nn.Module) -> Tensor:
     return weight_of(module) if kept is None else kept[0]
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    """Returns all of a tensor that may be sharded over ranks."""
-    full = getattr(tensor, "full_tensor", None)
-    return tensor.detach() if full is None else cast("Tensor", full()).detach()
-
-
 def _refuse_not_finite(pieces: list[Piece], record: Attached) -> None:
     wrong = [
         Violation(
@@ -174,7 +171,7 @@ def _refuse_not_finite(pieces: list[Piece], record: Attached) -> None:
     wrong += [
         Violation("E-NUMBER-NONFINITE", key, "this parameter is not finite: the training diverged")
         for key, value in record.whole.items()
-        if not bool(torch.isfinite(value).all())
+        if not bool(torch.isfinite(whole(value)).all())
     ]
     if wrong:
         raise InvalidAdapterError(wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -163,6 +163,23 @@ def named(state: State, name: str | None) -> tuple[str, Attached]:
         problem = "several adapters are attached" if name is None else "there is no such adapter"
         raise UsageError(Violation("E-USAGE", "adapter", problem, name, f"one of: {listed}"))
     return chosen, state.adapters[chosen]
+
+
+def refresh(root: nn.Module, state: State) -> None:
+    """Take note of parameters that are other objects by now: sharding makes new ones."""
+    on = [state.adapters[name] for name in state.switch.active]
+    for record in on:
+        for key in record.whole:
+            record.whole[key] = _parameter(root, key)
+    for key in state.originals:
+        if not any(key in record.whole for record in on):
+            state.originals[key] = _parameter(root, key)
+
+
+def _parameter(root: nn.Module, name: str) -> nn.Parameter:
+    owner, _, leaf = name.rpartition(".")
+    found = root.get_submodule(owner)._parameters[leaf]  # noqa: SLF001 - past any property
+    return cast("nn.Parameter", found)
 
 
 def set_parameter(model: nn.Module, name: str, value: nn.Parameter) -> None:

@@ -30,6 +30,7 @@ from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.capturing import to_numpy
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import weight_of
+from fourier_trainers.torch.sharding import whole
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.state import found_state, named
 
@@ -205,7 +206,7 @@ class Watch:
         changes = {}
         for names in groups.values():
             basis: Basis = self._members[names[0]].basis
-            values = [_whole(self._members[name].coefficients) for name in names]
+            values = [whole(self._members[name].coefficients) for name in names]
             stacked = np.stack([to_numpy(value.float()) for value in values])  # (L, n)
             norms = transforms.named(basis.transform).norms(basis.entries, stacked, basis.shape)
             for name, norm in zip(names, norms.tolist(), strict=True):
@@ -250,10 +251,5 @@ def _log_of(logger: Any) -> Log:
     raise UsageError(Violation("E-USAGE", "logger", "not a logger", got, expected))
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    full = getattr(tensor, "full_tensor", None)
-    return tensor.detach() if full is None else cast("Tensor", full())
-
-
 def _local(tensor: Tensor) -> Tensor:
-    return _whole(tensor).float()
+    return whole(tensor).float()

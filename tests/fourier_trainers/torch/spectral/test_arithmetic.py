@@ -1,5 +1,4 @@
 """Delta weights, their products and their gradients are the sums of the formula."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

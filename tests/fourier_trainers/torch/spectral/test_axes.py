@@ -1,5 +1,4 @@
 """An axis's two fast transforms are the matrix that its rows say."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """A basis is made once for each device and dtype, and survives copies and pickles."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

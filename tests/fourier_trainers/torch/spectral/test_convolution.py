@@ -1,5 +1,4 @@
 """A convolution with a delta weight is torch's own, in float64, with the sum of both."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

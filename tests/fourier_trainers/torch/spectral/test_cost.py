@@ -1,5 +1,4 @@
 """The plan is the cheapest of all that there are, or the one that was asked for."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Products and their gradients agree on every plan, and with float64 sums."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

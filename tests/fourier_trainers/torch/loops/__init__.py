@@ -1,0 +1,1 @@
+"""Loops that train attached models: one's own, Trainer, Accelerate, Lightning, several ranks."""
