@@ -54,7 +54,7 @@ def capture(
     root, state = found_state(model)
     refresh(root, state)
     chosen, record = named(state, name)
-    _refuse_lost(root, record)
+    _refuse_lost(root, state)
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
     _refuse_not_finite(pieces, record)
     entry_sets, targets = assemble(pieces)
@@ -135,9 +135,9 @@ def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: st
         raise BaseMismatchError(Violation("E-BASE-MISMATCH", target, problem, advice=advice))
 
 
-def _refuse_lost(root: nn.Module, record: Attached) -> None:
+def _refuse_lost(root: nn.Module, state: State) -> None:
     """Refuse to leave out what is trained beside the adapter, or has no values."""
-    own = {id(parameter) for parameter in record.whole.values()}
+    own = {id(p) for record in state.adapters.values() for p in record.whole.values()}
     lost = [n for n, p in base_parameters(root) if p.requires_grad and id(p) not in own]
     if lost:
         problem = "this parameter of the base is trained, and would not be in the adapter"

@@ -137,7 +137,7 @@ def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]
             refused.append(Violation("E-BASE-UNSUPPORTED", name, problem, got, "a float tensor"))
     if refused:
         raise UnsupportedError(refused)
-    empty = [module for module in saved if not any(modules[module].parameters())]
+    empty = [module for module in saved if next(modules[module].parameters(), None) is None]
     if empty:
         raise not_found("modules_to_save", empty[0], [], "this module has no parameters")
     return names
