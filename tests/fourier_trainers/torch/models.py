@@ -1,5 +1,4 @@
 """Small models, with random weights, and what tests ask of them."""
-# ruff: noqa: TID251 -- torch is what is tested
 
 from __future__ import annotations
 

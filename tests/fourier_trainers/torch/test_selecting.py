@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 -- torch is what is tested
 from __future__ import annotations
 
 import math
@@ -68,9 +67,7 @@ def test_all_linear_leaves_out_what_is_trained_whole() -> None:
 
 
 def test_targets_have_their_own_n_and_alpha() -> None:
-    model = models.attached(
-        models.layers(), "0", "2", n_pattern={"2": 5}, alpha_pattern={"0": 2.0}
-    )
+    model = models.attached(models.layers(), "0", "2", n_pattern={"2": 5}, alpha_pattern={"0": 2.0})
 
     adapter = capture(model)
 
@@ -102,7 +99,9 @@ def test_tied_modules_are_refused_with_the_reason_or_adapted_alone() -> None:
 
 
 def test_the_model_may_have_a_module_called_fourier() -> None:
-    model = nn.ModuleDict({"fourier": nn.ModuleDict({"mix": nn.Linear(4, 4)}), "up": nn.Linear(4, 4)})
+    model = nn.ModuleDict(
+        {"fourier": nn.ModuleDict({"mix": nn.Linear(4, 4)}), "up": nn.Linear(4, 4)}
+    )
 
     assert targets(model, "mix", "up", bias="all") == ["fourier.mix", "up"]
     assert set(capture(model).replacements) == {"fourier.mix.bias", "up.bias"}
@@ -122,11 +121,25 @@ class Transformers(nn.Module):
 REFUSED: list[tuple[str, Callable[[], nn.Module], Any, dict[str, Any], type[Exception], str]] = [
     ("root", lambda: nn.Linear(4, 4), "all-linear", {}, TargetNotFoundError, "one layer"),
     ("none", nn.Sequential, "all-linear", {}, TargetNotFoundError, "model"),
-    ("norms", lambda: nn.Sequential(nn.LayerNorm(4)), "all-linear", {}, TargetNotFoundError, "no layer"),
+    (
+        "norms",
+        lambda: nn.Sequential(nn.LayerNorm(4)),
+        "all-linear",
+        {},
+        TargetNotFoundError,
+        "no layer",
+    ),
     ("norm", lambda: nn.Sequential(nn.LayerNorm(4)), ("0",), {}, UnsupportedError, "LayerNorm"),
     ("relu", lambda: nn.Sequential(nn.ReLU()), ("0",), {}, TargetNotFoundError, "ReLU"),
     ("lstm", Transformers, ("lstm",), {}, UnsupportedError, "LSTM"),
-    ("own", lambda: nn.Sequential(Doubled(4, 4)), ("0",), {}, UnsupportedError, "forward of its own"),
+    (
+        "own",
+        lambda: nn.Sequential(Doubled(4, 4)),
+        ("0",),
+        {},
+        UnsupportedError,
+        "forward of its own",
+    ),
     ("lazy", lambda: nn.Sequential(nn.LazyLinear(4)), ("0",), {}, UnsupportedError, "no shape"),
     ("lazy2", lambda: nn.Sequential(nn.LazyConv2d(4, 1)), ("0",), {}, UnsupportedError, "no shape"),
     (
@@ -155,10 +168,31 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], Any, dict[str, Any], type[Exce
     ),
     ("typo", models.layers, ("0", "3"), {}, TargetNotFoundError, "got 3"),
     ("empty", models.layers, ("",), {}, TargetNotFoundError, "no module"),
-    ("large", models.layers, ("0",), {"n": 97}, UsageError, r"got 97, expected at most 12 \* 8 = 96"),
-    ("saved", models.layers, ("0",), {"modules_to_save": ("0",)}, TargetNotFoundError, "trained whole"),
+    (
+        "large",
+        models.layers,
+        ("0",),
+        {"n": 97},
+        UsageError,
+        r"got 97, expected at most 12 \* 8 = 96",
+    ),
+    (
+        "saved",
+        models.layers,
+        ("0",),
+        {"modules_to_save": ("0",)},
+        TargetNotFoundError,
+        "trained whole",
+    ),
     ("head", models.layers, ("0",), {"modules_to_save": ("9",)}, TargetNotFoundError, "got 9"),
-    ("relu2", models.layers, ("0",), {"modules_to_save": ("1",)}, TargetNotFoundError, "no parameters"),
+    (
+        "relu2",
+        models.layers,
+        ("0",),
+        {"modules_to_save": ("1",)},
+        TargetNotFoundError,
+        "no parameters",
+    ),
     ("transform", models.layers, ("0",), {"transform": "dft3"}, UnsupportedError, "dft3"),
 ]
 

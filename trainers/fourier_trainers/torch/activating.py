@@ -10,11 +10,13 @@ from torch import nn
 
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
 from fourier_trainers.torch.adapted import Adapted
+from fourier_trainers.torch.sharding import is_distributed
 from fourier_trainers.torch.state import (
     ATTRIBUTE,
     State,
     found_state,
     named,
+    parameter_of,
     refresh,
     set_parameter,
 )
@@ -31,8 +33,8 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
         names: One, several, or None for the base alone.
 
     Raises:
-        UsageError: There is no such adapter, two of them have their own values of one parameter, or
-            delta weights are merged.
+        UsageError: There is no such adapter, two of them have their own values of one parameter,
+            delta weights are merged, or the model was sharded with other values of a parameter.
     """
     root, state = found_state(model)
     chosen = tuple(dict.fromkeys((names,) if isinstance(names, str) else names or ()))
@@ -46,8 +48,11 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
             problem = "two adapters have their own values of one parameter"
             raise UsageError(Violation("E-USAGE", min(twice), problem, " and ".join(chosen)))
         own |= record.whole
-    for key, original in state.originals.items():
-        set_parameter(root, key, own.get(key, original))
+    chosen_values = {key: own.get(key, original) for key, original in state.originals.items()}
+    for key, value in chosen_values.items():
+        _refuse_apart(root, key, value)
+    for key, value in chosen_values.items():
+        set_parameter(root, key, value)
     state.switch.active = chosen
     _require_gradients(root, state)
 
@@ -90,6 +95,14 @@ def refuse_merged(root: nn.Module) -> None:
     if any(_fourier(root, target).kept is not None for target in targets):
         problem, advice = "delta weights are merged into the base's", "call unmerge(model) first"
         raise UsageError(Violation("E-USAGE", type(root).__name__, problem, advice=advice))
+
+
+def _refuse_apart(root: nn.Module, key: str, value: nn.Parameter) -> None:
+    """Refuse to put a parameter into a sharded model that was not sharded with it."""
+    if is_distributed(parameter_of(root, key)) and not is_distributed(value):
+        problem = "other values of this parameter were not in the model when it was sharded"
+        advice = "make the adapter active before fully_shard(model)"
+        raise UsageError(Violation("E-USAGE", key, problem, advice=advice))
 
 
 def _require_gradients(root: nn.Module, state: State) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fourier_format.errors import UsageError, Violation
-from fourier_trainers.torch import layers, quantized
+from fourier_trainers.torch import layers, quantized, sharding
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, terms_of
 from fourier_trainers.torch.spectral import arithmetic, functions
 
@@ -143,12 +143,15 @@ def _dtype(module: Adapted, x: Tensor) -> torch.dtype:
 def _uses_cache(module: Adapted, kind: layers.LayerKind, members: list[Coefficients]) -> bool:
     """Whether the sum of weight and delta weight is cached: in eval mode without gradients.
 
-    Not while a compiler looks, which cannot see that coefficients change.
+    Not while a compiler looks, which cannot see that coefficients change; nor among several
+    processes, where sharding gathers other values into the same tensor of the same version, and
+    keeping sums would undo it.
     """
     return (
         not module.training
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
+        and not sharding.may_be_sharded()
         and kind.holds_weight()
         and members[0].path != "activation"
     )

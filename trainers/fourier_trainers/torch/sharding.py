@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from fourier_format.errors import UsageError, Violation
 
@@ -32,6 +32,11 @@ def refuse_sharded(model: nn.Module) -> None:
         raise UsageError(Violation("E-USAGE", type(model).__name__, problem, advice=advice))
 
 
+def may_be_sharded() -> bool:
+    """Whether there are other processes to shard over; in a forward, tensors do not show it."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def is_distributed(tensor: Tensor) -> bool:
     """Whether a tensor is one rank's part of a whole."""
     return hasattr(tensor, "full_tensor")
@@ -44,5 +49,5 @@ def shard_like(value: Tensor, parameter: nn.Parameter) -> Tensor:
         return placed
     from torch.distributed.tensor import distribute_tensor
 
-    distributed = cast("Any", parameter)
-    return distribute_tensor(placed, distributed.device_mesh, distributed.placements)
+    like = cast("Any", parameter)
+    return distribute_tensor(placed, like.device_mesh, like.placements)

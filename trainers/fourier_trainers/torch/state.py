@@ -170,15 +170,16 @@ def refresh(root: nn.Module, state: State) -> None:
     on = [state.adapters[name] for name in state.switch.active]
     for record in on:
         for key in record.whole:
-            record.whole[key] = _parameter(root, key)
+            record.whole[key] = parameter_of(root, key)
     for key in state.originals:
         if not any(key in record.whole for record in on):
-            state.originals[key] = _parameter(root, key)
+            state.originals[key] = parameter_of(root, key)
 
 
-def _parameter(root: nn.Module, name: str) -> nn.Parameter:
+def parameter_of(root: nn.Module, name: str) -> nn.Parameter:
+    """Returns a parameter by its name, past any property."""
     owner, _, leaf = name.rpartition(".")
-    found = root.get_submodule(owner)._parameters[leaf]  # noqa: SLF001 - past any property
+    found = root.get_submodule(owner)._parameters[leaf]  # noqa: SLF001 - the parameter itself
     return cast("nn.Parameter", found)
 
 
