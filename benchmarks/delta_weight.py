@@ -1,4 +1,4 @@
-"""One delta weight: dft2.delta_weight against PEFT's get_delta_weight, same entries and numbers.
+"""One delta weight: the rows of dft2 against PEFT's get_delta_weight, same entries and numbers.
 
     python benchmarks/delta_weight.py [--runs 3] [--case 4096x4096:1000]
 
@@ -126,15 +126,16 @@ Implementation = tuple[Callable[[], Array], int, Callable[[], object]]
 
 
 def _ours(entries: Array, coefficients: Array, out: int, in_: int) -> Implementation:
+    import numpy as np
     from scipy import fft  # noqa: F401 -- loaded before the first call, as torch is
 
-    from fourier_format.transforms import dft2
+    from fourier_format.transforms import dft2, rows
 
     def build() -> Array:
-        return dft2.delta_weight(entries, coefficients, (out, in_), ALPHA)
+        return rows.whole(dft2.rows(entries, coefficients, (out, in_), ALPHA), np.float32)
 
-    threads = 1 if out * in_ < dft2._PARALLEL_SIZE else os.cpu_count() or 1  # noqa: SLF001
-    return build, threads, functools.partial(setattr, dft2, "_PARALLEL_SIZE", out * in_ + 1)
+    threads = 1 if out * in_ < rows.PARALLEL_SIZE else os.cpu_count() or 1
+    return build, threads, functools.partial(setattr, rows, "PARALLEL_SIZE", out * in_ + 1)
 
 
 def _peer(entries: Array, coefficients: Array, out: int, in_: int) -> Implementation:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -164,16 +165,14 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def finish(name: str, results: Json, packages: Sequence[str]) -> None:
-    """Print the benchmark's one JSON object; call it last, since it imports our package."""
-    report = {"benchmark": name} | results | {"environment": environment(packages)}
+def finish(name: str, results: Json, packages: Sequence[str], facts: Json | None = None) -> None:
+    """Print the benchmark's one JSON object; `facts` are more of the environment's."""
+    report = {"benchmark": name} | results | {"environment": environment(packages) | (facts or {})}
     print(json.dumps(report, indent=2, allow_nan=False))
 
 
 def environment(packages: Sequence[str]) -> Json:
     """The facts without which the figures mean nothing."""
-    import fourier_format
-
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
@@ -183,9 +182,18 @@ def environment(packages: Sequence[str]) -> Json:
         "system": platform.platform(),
         "thread_variables": {name: os.environ.get(name) for name in _THREAD_VARIABLES},
         "python": platform.python_version(),
-        "packages": {"fourier-format": fourier_format.__version__}
+        "packages": {"fourier-format": _our_version()}
         | {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _our_version() -> str:
+    """Our version, read and not imported: not every machine that measures has what we need."""
+    spec = importlib.util.find_spec("fourier_format")
+    if spec is None or spec.origin is None:
+        return "not there"
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    return text.partition('__version__ = "')[2].partition('"')[0]
 
 
 def _cpu_model() -> str:

@@ -13,10 +13,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fourier_format.wavelets import LOW_PASS
+
 Array = npt.NDArray[Any]
 Json = Mapping[str, Any]
 
-TRANSFORMS: Final = ("dft2",)
+TRANSFORMS: Final = ("dft2", "dct2", "dht2", *(f"dwt2:{wavelet}" for wavelet in LOW_PASS))
 """The transforms of version 1.0 (spec/registry.md, table 1)."""
 
 KINDS: Final = ("linear", "conv2d", "embedding", "einsum_dense")

@@ -93,7 +93,7 @@ def _entry_set(id_: str, members: Sequence[Piece]) -> EntrySet:
         shape=members[0].shape,
         entries=members[0].entries,
         coefficients=np.stack([piece.coefficients for piece in members]),  # (L, n)
-        sampling=members[0].sampling,
+        sampling=next((p.sampling for p in members if p.sampling is not None), None),
         fingerprints=stack(prints) if prints else None,
     )
 

@@ -57,7 +57,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-IO": CodeInfo("-", "a file cannot be read or written"),
     "E-USAGE": CodeInfo("-", "the command cannot be understood"),
     "E-OUTPUT-EXISTS": CodeInfo("-", "the output exists and is not overwritten"),
-    "E-PEFT-CONFIG": CodeInfo("-", "the PEFT checkpoint cannot be read as FourierFT"),
+    "E-PEFT-CONFIG": CodeInfo("-", "the PEFT checkpoint cannot be read as FourierFT or WaveFT"),
     "E-PEFT-INEXPRESSIBLE": CodeInfo("-", "PEFT's format cannot hold this adapter"),
     "E-ORIENTATION-UNKNOWN": CodeInfo("-", "nothing says how the base stores a weight"),
     "E-BASE-UNSUPPORTED": CodeInfo("-", "the base is of a sort that is not supported"),

@@ -8,8 +8,8 @@ whole tensors, of which there is no sum; they are taken as they are, whatever th
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -17,8 +17,9 @@ import numpy as np
 
 from fourier_format import agreement, limits, words
 from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
+from fourier_format.assembly import Piece, assemble
 from fourier_format.errors import BaseMismatchError, UnsupportedError, UsageError, Violation
-from fourier_format.fingerprint import NORM_TOLERANCE, Fingerprint, row_of, stack
+from fourier_format.fingerprint import NORM_TOLERANCE, Fingerprint, row_of
 
 T = TypeVar("T")
 
@@ -51,14 +52,14 @@ def combine(adapters: Sequence[Adapter], scales: Sequence[float]) -> Adapter:
     first = adapters[0]
     modules: list[tuple[str, ...] | str | None] = [a.target_modules for a in adapters]
     seed = agreement.common([a.seed for a in adapters])
-    sets = _grouped(sums)
-    _check_limits(sums, sets)
+    entry_sets, targets = assemble(_pieces(sums, first.alpha, seed))
+    _check_limits(targets, entry_sets)
     return Adapter(
         alpha=first.alpha,
         seed=seed,
         transform=first.transform,
-        entry_sets=tuple(_entry_set(id_, members, seed) for id_, members in sets.items()),
-        targets=_targets(sums, sets, first.alpha),
+        entry_sets=entry_sets,
+        targets=targets,
         target_modules=agreement.common(modules),
         replacements=agreement.replacements(adapters),
         base_model=agreement.base_model(adapters),
@@ -164,52 +165,25 @@ def _union(
     return np.stack(np.divmod(distinct[order], width), axis=1).astype(np.int32), summed[order]
 
 
-def _grouped(sums: Sequence[_Sum]) -> dict[str, list[_Sum]]:
-    """Returns the entry sets' members by id: targets of one shape with equal entries share one."""
-    groups: dict[tuple[tuple[int, int], bytes, str | None], list[_Sum]] = defaultdict(list)
-    for s in sums:
-        dtype = None if s.fingerprint is None else s.fingerprint.dtype
-        groups[s.target.shape, s.entries.tobytes(), dtype].append(s)
-    seen: Counter[tuple[int, int]] = Counter()
-    named = {}
-    for (shape, _, _), members in groups.items():
-        seen[shape] += 1
-        id_ = f"{shape[0]}x{shape[1]}"
-        named[id_ if seen[shape] == 1 else f"{id_}-{seen[shape]}"] = members
-    return named
-
-
-def _entry_set(id_: str, members: Sequence[_Sum], seed: int | None) -> EntrySet:
-    recipe = _first([s.recipe for s in members])
-    if recipe is not None and recipe.seed == seed:
-        recipe = replace(recipe, seed=None)
-    prints = [s.fingerprint for s in members if s.fingerprint is not None]  # of all, or of none
-    return EntrySet(
-        id=id_,
-        shape=members[0].target.shape,
-        entries=members[0].entries,
-        coefficients=np.stack([s.coefficients for s in members]),  # (L, n)
-        sampling=recipe,
-        fingerprints=stack(prints) if prints else None,
-    )
-
-
-def _targets(
-    sums: Sequence[_Sum], sets: Mapping[str, Sequence[_Sum]], alpha: float
-) -> tuple[Target, ...]:
-    """Returns the targets in the order of `sums`, each with its set and row."""
-    places = {
-        s.target.name: (id_, row) for id_, members in sets.items() for row, s in enumerate(members)
-    }
-    return tuple(
-        replace(
-            s.target,
-            entries=places[s.target.name][0],
-            row=places[s.target.name][1],
+def _pieces(sums: Sequence[_Sum], alpha: float, seed: int | None) -> list[Piece]:
+    """Returns the targets as `assemble` takes them; recipes leave out a seed that is the common."""
+    return [
+        Piece(
+            name=s.target.name,
+            kind=s.target.kind,
+            shape=s.target.shape,
+            entries=s.entries,
+            coefficients=s.coefficients,
             alpha=None if s.target.alpha == alpha else s.target.alpha,
+            sampling=_relative(s.recipe, seed),
+            fingerprint=s.fingerprint,
         )
         for s in sums
-    )
+    ]
+
+
+def _relative(recipe: Sampling | None, seed: int | None) -> Sampling | None:
+    return recipe if recipe is None or recipe.seed != seed else replace(recipe, seed=None)
 
 
 def _differences(parts: Sequence[_Part]) -> Iterator[Violation]:
@@ -267,11 +241,11 @@ def _check_transforms(adapters: Sequence[Adapter]) -> None:
         raise UnsupportedError(Violation("E-CONVERSION-UNSUPPORTED", "transform", problem, got))
 
 
-def _check_limits(sums: Sequence[_Sum], sets: Mapping[str, Sequence[_Sum]]) -> None:
+def _check_limits(targets: Sequence[Target], sets: Sequence[EntrySet]) -> None:
     """Refuse a union that no file could hold (spec, clause 8)."""
     advice = "combine fewer adapters at a time, or ones that share their entries"
     for where, count, most in (
-        ("targets", len(sums), limits.MAX_TARGETS),
+        ("targets", len(targets), limits.MAX_TARGETS),
         ("entries", len(sets), limits.MAX_ENTRY_SETS),
     ):
         if count > most:

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from fourier_format import limits, words
 from fourier_format.adapter import Adapter, Array, EntrySet
 from fourier_format.command_line import table
 from fourier_format.dtypes import dtype_name
 from fourier_format.errors import one_line
 from fourier_format.manifest import to_document
+from fourier_format.transforms import delta_norms
 
 LORA_RANK: Final = 8
 _TEXT_WIDTH: Final = 100
@@ -40,24 +39,8 @@ def summary(adapter: Adapter, file_bytes: int) -> dict[str, Any]:
     }
 
 
-def delta_norms(entry_set: EntrySet) -> Array:
-    """Returns the Frobenius norms of the delta weights at alpha = 1, (L,) float64.
-
-    By Parseval from the spectrum alone: an entry and its mirror (-u, -v) share its value by halves,
-    because only the real part of the inverse transform counts (spec, clause 3.1).
-    """
-    out, in_ = entry_set.shape
-    u, v = entry_set.entries.astype(np.int64).T  # (n,) each
-    cells = np.concatenate([u * in_ + v, -u % out * in_ + -v % in_])  # (2n,)
-    places, inverse = np.unique(cells, return_inverse=True)  # (m,), (2n,)
-    halves = np.tile(entry_set.coefficients.astype(np.float64) / 2, 2)  # (L, 2n)
-    squares = [np.square(np.bincount(inverse, row, minlength=places.size)).sum() for row in halves]
-    norms: Array = np.sqrt(np.array(squares) / (out * in_))
-    return norms
-
-
 def _targets(adapter: Adapter) -> dict[str, Any]:
-    norms = {s.id: delta_norms(s) for s in adapter.entry_sets}
+    norms = {s.id: delta_norms(adapter, s) for s in adapter.entry_sets}
     return {
         "count": len(adapter.targets),
         "kinds": dict(Counter(t.kind for t in adapter.targets)),
@@ -130,7 +113,8 @@ def _plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def as_text(found: Mapping[str, Any], name: str) -> str:
     """Returns a `summary` for people; `name` is the file's. Control characters are escaped."""
-    lines = [one_line(f"{name}: FourierFT adapter, format {found['version']}"), ""]
+    method = "FourierFT" if found["transform"] == "dft2" else found["transform"]
+    lines = [one_line(f"{name}: {method} adapter, format {found['version']}"), ""]
     facts = [(key, words.shortened(one_line(value), _TEXT_WIDTH)) for key, value in _facts(found)]
     width = max(len(key) for key, _ in facts)
     lines += [f"{key:<{width}}  {value}" for key, value in facts]

@@ -1,7 +1,9 @@
 """Draws an adapter: where its entries lie in the spectrum, and what the coefficients are.
 
-One row a set of entries. Frequencies are signed, so that frequency zero is in the middle and slow
-waves lie around it; the coefficients stand in the order of their entries' distance from it.
+One row a set of entries. Frequencies of waves are signed, so that frequency zero is in the middle
+and slow waves lie around it; those of the cosines of "dct2" are not. The coefficients stand in the
+order of their entries' distance from zero. The entries of a wavelet transform are no frequencies:
+they stand where they are in the spectrum, and the coefficients as in the file.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ _NAME_WIDTH: Final = 36
 _WIDTH_INCHES: Final = 13.0
 _ROW_INCHES: Final = 4.6
 _DPI: Final = 120
+_WAVES: Final = ("dft2", "dht2")
+_FREQUENCIES: Final = (*_WAVES, "dct2")
 
 
 def plot(adapter: Adapter, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -61,9 +65,9 @@ def figure(adapter: Adapter) -> Figure:
     picture = Figure(figsize=size, layout="constrained")
     rows = picture.subplots(len(shown), 2, squeeze=False, width_ratios=(1, 1.35))
     for (left, right), entry_set in zip(rows, shown, strict=True):
-        dots = _draw_entries(left, entry_set)
+        dots = _draw_entries(left, entry_set, adapter.transform)
         picture.colorbar(dots, ax=left, label="mean |coefficient|", pad=0.02)
-        image = _draw_coefficients(right, entry_set, _names(adapter, entry_set))
+        image = _draw_coefficients(right, entry_set, adapter.transform, _names(adapter, entry_set))
         picture.colorbar(image, ax=right, label="coefficient", pad=0.02)
     picture.suptitle(_title(adapter), parse_math=False)
     return picture
@@ -95,35 +99,47 @@ def _names(adapter: Adapter, entry_set: EntrySet) -> list[str]:
     return [n if len(n) <= _NAME_WIDTH else "..." + n[3 - _NAME_WIDTH :] for n in names]
 
 
-def _draw_entries(axes: Axes, entry_set: EntrySet) -> ScalarMappable:
+def _places(entry_set: EntrySet, transform: str) -> Array:
+    """Returns (n, 2) u and v: signed frequencies of waves, else as they are."""
+    return signed_frequencies(entry_set) if transform in _WAVES else entry_set.entries
+
+
+def _draw_entries(axes: Axes, entry_set: EntrySet, transform: str) -> ScalarMappable:
     """A dot an entry, coloured by its coefficients' mean size over the targets."""
-    u, v = signed_frequencies(entry_set).T
+    u, v = _places(entry_set, transform).T
     mean = np.abs(entry_set.coefficients.astype(np.float64)).mean(axis=0)  # (n,)
     limit = float(mean.max()) or 1.0
     out, in_ = entry_set.shape
     dot = float(np.clip(6000 / entry_set.count, 2, 40))
     dots = axes.scatter(v, u, c=mean, s=dot, cmap="viridis", vmin=0, vmax=limit, linewidths=0)
-    axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_xlim(-in_ / 2 - 1, in_ / 2 + 1)
-    axes.set_ylim(-out / 2 - 1, out / 2 + 1)
+    if transform in _WAVES:
+        axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+        axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    low_v, low_u = (in_ / 2, out / 2) if transform in _WAVES else (0, 0)
+    axes.set_xlim(-low_v - 1, in_ - low_v + 1)
+    axes.set_ylim(-low_u - 1, out - low_u + 1)
     axes.set_title(f"{entry_set.id}: {entry_set.count} entries", parse_math=False)
     axes.set_xlabel(f"v, along the input ({in_})")
     axes.set_ylabel(f"u, along the output ({out})")
     return dots
 
 
-def _draw_coefficients(axes: Axes, entry_set: EntrySet, names: list[str]) -> ScalarMappable:
+def _draw_coefficients(
+    axes: Axes, entry_set: EntrySet, transform: str, names: list[str]
+) -> ScalarMappable:
     """A row a target, a column an entry, low frequencies first."""
-    relative = signed_frequencies(entry_set) / np.array(entry_set.shape)
-    order = np.argsort(np.square(relative).sum(axis=1), kind="stable")
+    order, label = np.arange(entry_set.count), "entries, as in the file"
+    if transform in _FREQUENCIES:
+        relative = _places(entry_set, transform) / np.array(entry_set.shape)
+        order = np.argsort(np.square(relative).sum(axis=1), kind="stable")
+        label = "entries, from low to high frequency"
     values = entry_set.coefficients.astype(np.float64)[:, order]  # (L, n)
     limit = float(np.abs(values).max()) or 1.0
     image = axes.imshow(
         values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
     )
     axes.set_title(f"{entry_set.id}: coefficients", parse_math=False)
-    axes.set_xlabel("entries, from low to high frequency")
+    axes.set_xlabel(label)
     if len(names) <= _MAX_NAMES:
         axes.set_yticks(range(len(names)), names, fontsize="small", parse_math=False)
     else:

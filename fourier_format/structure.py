@@ -77,12 +77,14 @@ def _text(pattern: str, expected: str) -> Check:
     return check
 
 
-def _one_of(known: tuple[str, ...], code: str) -> Check:
+def _one_of(known: tuple[str, ...], code: str, expected: str | None = None) -> Check:
+    expected = expected or "one of " + ", ".join(known)
+
     def check(value: Any, where: str, found: list[Violation]) -> None:
         if not isinstance(value, str):
             found.append(_violation("E-FIELD-TYPE", where, "not text", value, "a string"))
         elif value not in known:
-            found.append(_violation(code, where, "unknown", value, "one of " + ", ".join(known)))
+            found.append(_violation(code, where, "unknown", value, expected))
 
     return check
 
@@ -185,6 +187,8 @@ _SEED_TEXT: Final = _text(SEED_PATTERN, "decimal digits")
 _SEED_INTEGER: Final = _integer(0, limits.MAX_SAFE_INTEGER)
 _SHAPE: Final = _list(_integer(1, limits.MAX_DIMENSION), 2, 2)
 
+_TRANSFORMS: Final = "dft2, dct2, dht2 or dwt2:<a registered wavelet, such as db1>"
+
 SAMPLING: Final = Record(
     {"method": _WORD},
     {"generator": _WORD, "seed": _seed, "parameters": _map_of_numbers},
@@ -208,7 +212,7 @@ MANIFEST: Final = Record(
     {
         "format": _one_of((FORMAT,), "E-NOT-FOURIER-FORMAT"),
         "version": _text(VERSION_PATTERN, "1.MINOR"),
-        "transform": _one_of(TRANSFORMS, "E-TRANSFORM-UNKNOWN"),
+        "transform": _one_of(TRANSFORMS, "E-TRANSFORM-UNKNOWN", _TRANSFORMS),
         "alpha": _number,
         "entries": _list(ENTRY_SET, 1, limits.MAX_ENTRY_SETS),
         "targets": _list(TARGET, 1, limits.MAX_TARGETS),

@@ -29,3 +29,15 @@ BRANCH_F16 = 4e-3
 
 ONNX_EFFECT_QUANTISED = 1e-3
 """The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""
+
+SPECTRAL_F32 = 1e-6
+"""Transforms, delta weights and coefficient gradients of the trainer in float32."""
+
+SPECTRAL_F64 = 1e-13
+"""The same in float64."""
+
+TRAINED_OUTPUT_F32 = 5e-6
+"""Outputs and gradients of adapted float32 layers, against float64."""
+
+TRAINED_HALF_RATIO = 3.0
+"""Error of an adapted half-precision layer, as a multiple of the same layer's without adapter."""

@@ -1,11 +1,12 @@
-"""Make every data file in this folder: the base model, the adapter, the reference outputs.
+"""Make every data file in this folder: the base model, the adapters, the reference outputs.
 
-A two-layer vision transformer learns scikit-learn's 8x8 digits; a FourierFT adapter from the
-package peft then teaches the frozen model the same digits turned by 90 degrees. Written beside
-this script:
+A two-layer vision transformer learns scikit-learn's 8x8 digits; a FourierFT adapter then teaches
+the frozen model the same digits turned by 90 degrees. The package peft trains one in the same
+loop, as a second source for the demo and the tests. Written beside this script:
 
 * ``base.onnx``      the base model, its weights inside the file;
-* ``peft_adapter/``  the adapter as ``PeftModel.save_pretrained`` leaves it;
+* ``adapter.fft``    the adapter;
+* ``peft_adapter/``  peft's adapter as ``PeftModel.save_pretrained`` leaves it;
 * ``held_out.npz``   held-out digits, their labels, and the logits PyTorch gave for them.
 
 Needs torch, peft, scikit-learn, onnx, onnxscript and onnxruntime. The demo needs none of the
@@ -15,6 +16,7 @@ first three: it reads only the files above.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 from dataclasses import dataclass
@@ -26,9 +28,11 @@ import onnx
 import onnxruntime as ort  # type: ignore[import-untyped, unused-ignore]
 import torch
 from peft import FourierFTConfig, PeftModel, get_peft_model
-from peft.tuners.fourierft import FourierFTLinear
 from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor, nn
+
+import fourier_format
+from fourier_trainers.torch import FourierConfig, attach, capture, summary
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -45,10 +49,9 @@ SIDE = 8
 PATCH = 2
 CLASSES = 10
 
-TARGETS = ["query", "key", "value", "output", "fc1", "fc2"]
-N_FREQUENCY = 300
-SCALING = 150.0
-LORA_RANK = 8
+CONFIG = FourierConfig(
+    target_modules=("query", "key", "value", "output", "fc1", "fc2"), n=300, alpha=150.0
+)
 
 OPSET = 18
 TOLERANCE = 1e-5
@@ -253,18 +256,30 @@ def export_base(model: nn.Module, path: Path) -> None:
     strip_machine_paths(path)
 
 
-def train_adapter(base: nn.Module, digits: Digits) -> PeftModel:
+def train_adapter(base: nn.Module, digits: Digits) -> nn.Module:
     """Return ``base``, frozen, with a FourierFT adapter trained on ``digits``."""
+    seed_everything()
+    model = attach(base, CONFIG)
+    print(summary(model))
+    train(model, digits, ADAPTER_RECIPE)
+    return model
+
+
+def train_in_peft(base: nn.Module, digits: Digits) -> PeftModel:
+    """Return the same of peft, with the entries that peft draws."""
     config = FourierFTConfig(
-        n_frequency=N_FREQUENCY, scaling=SCALING, target_modules=TARGETS, init_weights=True
+        n_frequency=CONFIG.n,
+        scaling=CONFIG.alpha,
+        target_modules=list(CONFIG.target_modules),
+        init_weights=True,
     )
     model = get_peft_model(base, config)
     train(model, digits, ADAPTER_RECIPE)
     return model
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Save the adapter to ``folder``, the same bytes on each run.
+def save_peft(model: PeftModel, folder: Path) -> None:
+    """Save peft's adapter to ``folder``, the same bytes on each run.
 
     peft keeps the target modules as a set, whose order changes from run to run, and adds a
     model card of placeholders; the one is sorted here, the other removed.
@@ -289,16 +304,6 @@ def check_onnx(path: Path, images: FloatArray, reference: FloatArray) -> float:
     return worst
 
 
-def print_counts(model: PeftModel) -> None:
-    """Print the adapter's size beside what LoRA would take on the same layers."""
-    layers = [layer for layer in model.modules() if isinstance(layer, FourierFTLinear)]
-    lora = sum(LORA_RANK * (layer.in_features + layer.out_features) for layer in layers)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    print(f"adapted layers                      {len(layers)}")
-    print(f"coefficients of the adapter         {trained}")
-    print(f"parameters of LoRA, rank {LORA_RANK}          {lora}")
-
-
 def make(folder: Path) -> None:
     """Train both models, write every file into ``folder`` and print the figures."""
     seed_everything()
@@ -311,16 +316,18 @@ def make(folder: Path) -> None:
         "base_logits_upright": torch_logits(base, upright.images),
         "base_logits_turned": torch_logits(base, turned.images),
     }
-    adapted = train_adapter(base, training.turned())  # peft changes base in place
+    peer = train_in_peft(copy.deepcopy(base), training.turned())
+    logits["peft_logits_turned"] = torch_logits(peer, turned.images)
+    save_peft(peer, folder / "peft_adapter")
+    adapted = train_adapter(base, training.turned())
     logits["adapted_logits_turned"] = torch_logits(adapted, turned.images)
-    save_adapter(adapted, folder / "peft_adapter")
+    fourier_format.save(capture(adapted), folder / "adapter.fft", overwrite=True)
     images = {"upright": upright.images, "turned": turned.images}
     np.savez_compressed(
         folder / "held_out.npz", allow_pickle=False, labels=upright.labels, **images, **logits
     )
     for name, found in logits.items():
         print(f"accuracy, {name:<25} {accuracy(found, upright.labels):.3f}")
-    print_counts(adapted)
     for view, pixels in images.items():
         worst = check_onnx(folder / "base.onnx", pixels, logits[f"base_logits_{view}"])
         print(f"base.onnx from PyTorch, {view:<11} {worst:.1e}")

@@ -1,15 +1,52 @@
-// Numbers: the delta weight (clause 3.1), kinds, sampling and fingerprint positions (registry).
+// Numbers: the delta weight (clauses 3.1 and 3.2), kinds, sampling and fingerprint positions
+// (registry).
+
+import WAVELETS from "../wavelets-1.0.json" with { type: "json" };
 
 /** One element of a delta weight; `entries` is a flat list u, v, u, v, ... */
-export function deltaValue(entries, coefficients, [out, into], alpha, p, q) {
+export function deltaValue(transform, entries, coefficients, [out, into], alpha, p, q) {
+  const term = TERMS.get(transform);
   let sum = 0;
   for (let k = 0; k < coefficients.length; k += 1) {
-    const phase = turn(entries[2 * k], p, out) + turn(entries[2 * k + 1], q, into);
-    sum += coefficients[k] * Math.cos(2 * Math.PI * phase);
+    sum += coefficients[k] * term(entries[2 * k], entries[2 * k + 1], out, into, p, q);
   }
-  return (alpha / (out * into)) * sum;
+  return alpha * sum;
 }
 
+// For each transform: what a coefficient of 1 at (u, v) adds to the element [p, q], for alpha 1.
+const TERMS = new Map([
+  ["dft2", (...at) => fourier(Math.cos, ...at)],
+  ["dht2", (...at) => fourier((t) => Math.cos(t) + Math.sin(t), ...at)],
+  ["dct2", (u, v, out, into, p, q) => cosine(u, p, out) * cosine(v, q, into)],
+  ...Object.entries(WAVELETS).map(([name, g0]) => [`dwt2:${name}`, wavelet(g0)]),
+]);
+
+export const isTransform = (name) => TERMS.has(name);
+
+function fourier(wave, u, v, out, into, p, q) {
+  return wave(2 * Math.PI * (turn(u, p, out) + turn(v, q, into))) / (out * into);
+}
+
+function cosine(f, x, length) {
+  const angle = 2 * Math.PI * turn(f, 2 * x + 1, 4 * length);
+  return Math.sqrt((f === 0 ? 1 : 2) / length) * Math.cos(angle);
+}
+
+function wavelet(g0) {
+  const g1 = g0.map((_, t) => (-1) ** t * g0[g0.length - 1 - t]);
+  const place = (f, length) => {
+    const half = (length + (length % 2) + g0.length - 2) / 2;
+    const x = f + g0.length / 2 - 1;
+    return x < half ? { band: g0, index: x } : { band: g1, index: x - half };
+  };
+  const weight = (band, index, y) => band[y + g0.length - 2 - 2 * index] ?? 0;
+  return (u, v, out, into, p, q) => {
+    const [row, column] = [place(u, out), place(v, into)];
+    return weight(column.band, row.index, p) * weight(row.band, column.index, q);
+  };
+}
+
+/** The fraction of a full turn, frequency * position / length, reduced in integers. */
 function turn(frequency, position, length) {
   const product = frequency * position;
   const exact = Number.isSafeInteger(product) ? product % length

@@ -1,5 +1,6 @@
-// What a manifest and the tensors beside it must be: clauses 5.2 to 5.4, 6 and 3.1.
+// What a manifest and the tensors beside it must be: clauses 5.2 to 5.4, 6, 3.1 and 3.2.
 
+import { isTransform } from "./delta.js";
 import { FormatError } from "./json.js";
 
 const KINDS = ["linear", "conv2d", "embedding", "einsum_dense"];
@@ -68,7 +69,7 @@ const VERSION = /^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$/;
 const FIELDS = {
   format: [text, true],
   version: [textThat((v) => VERSION.test(v) && v.length < 12), true], // 1. and up to 9 digits
-  transform: [oneOf(["dft2"], "E-TRANSFORM-UNKNOWN"), true],
+  transform: [textThat(isTransform, "E-TRANSFORM-UNKNOWN"), true],
   alpha: [number, true],
   entries: [list(1, 4096, object(entrySet)), true],
   targets: [list(1, LISTED, object(target)), true],

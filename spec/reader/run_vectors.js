@@ -62,9 +62,11 @@ function checkAdapter({ codes, validator = [], files }) {
   }
 }
 
-function checkDelta({ shape, alpha, entries, coefficients, delta, norm, largest, tolerance }) {
+function checkDelta({
+  transform, shape, alpha, entries, coefficients: { values }, delta, norm, largest, tolerance,
+}) {
   const flat = entries.flat();
-  const value = (p, q) => reader.deltaValue(flat, coefficients.values, shape, alpha, p, q);
+  const value = (p, q) => reader.deltaValue(transform, flat, values, shape, alpha, p, q);
   for (const [p, q, expected] of delta) {
     const off = Math.abs(value(p, q) - expected);
     check(off <= tolerance * largest, `[${p}, ${q}] is off by ${off}`);

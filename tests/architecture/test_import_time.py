@@ -41,9 +41,11 @@ def loaded_after(statement: str) -> set[str]:
     [
         "import fourier_format",
         "import fourier_format.cli",
+        "import fourier_format.diagnostics",
         "import fourier_format.errors",
         "import fourier_format.sampling",
         "import fourier_format.transforms.dft2",
+        "import fourier_format.transforms.dwt2",
     ],
 )
 def test_importing_loads_nothing_expensive(statement: str) -> None:

@@ -24,7 +24,8 @@ def _keys() -> dict[str, set[str]]:
 
 
 def _run(name: str, *options: str) -> dict[str, Any]:
-    paths = [str(_ROOT), str(_ROOT / "converters"), os.environ.get("PYTHONPATH", "")]
+    roots = (_ROOT, _ROOT / "converters", _ROOT / "trainers")
+    paths = [*map(str, roots), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, str(_FOLDER / f"{name}.py"), *options],
         capture_output=True,
@@ -104,3 +105,29 @@ def test_graph_kinds() -> None:
     assert set(report["difference"]) < set(report["process"])
     float32 = ("dynamo", "torchscript", "fused", "saved")
     assert all(report["difference"][kind]["merged"] < 1e-5 for kind in float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("models", ["transformers", "plain"])
+def test_train_step(models: str) -> None:
+    case, peers = {"transformers": ("minilm", ["peft"]), "plain": ("llama_4096", [])}[models]
+    options = ("--models", models, "--cases", case, "--runs", "1", "--n", "50", "--smoke")
+
+    report = _run("train_step", *options)
+
+    ours = ["ours"] if (_ROOT / "trainers" / "fourier_trainers").is_dir() else []
+    assert set(report["skipped"]) == {"peft", "ours"} - {*peers, *ours}
+    arms = report["cases"][case]["arms"]
+    assert list(arms) == ["base", "lora", *peers, *ours]
+    assert arms["base"]["trained_parameters"] == 0
+    assert all(arms[arm]["trained_parameters"] == 2 * 50 for arm in (*peers, *ours))
+    assert all(arm["memory"]["peak_mib"]["median"] > 0 for arm in arms.values())
+
+
+@pytest.mark.slow
+def test_calibrate_paths() -> None:
+    sizes = ("--widths", "16", "--tokens", "8", "--n", "20")
+
+    report = _run("calibrate_paths", *sizes, "--seconds", "0.001")
+
+    assert report["sizes"]["8x16"]["rfft_element"] > 0

@@ -19,7 +19,8 @@ from fourier_format.files import decode
 from fourier_format.fingerprint import fingerprint, positions
 from fourier_format.limits import MAX_DIMENSION
 from fourier_format.sampling import band_pass
-from fourier_format.transforms import dft2
+from fourier_format.transforms import named
+from fourier_format.transforms.rows import whole
 from fourier_format.validation import validate
 from tests.conformance import vectors
 from tests.conformance.vectors import Vector
@@ -135,7 +136,10 @@ def test_delta_weights_are_within_the_tolerance(vector: Vector) -> None:
     out, in_ = case["shape"]
 
     coefficients = array_of(case["coefficients"])
-    delta = dft2.delta_weight(np.array(case["entries"]), coefficients, (out, in_), case["alpha"])
+    entries, transform = np.array(case["entries"]), named(case["transform"])
+    delta = whole(
+        transform.rows(entries, coefficients, (out, in_), case["alpha"], np.float32), np.float32
+    )
 
     p, q = np.array([place[:2] for place in case["delta"]]).T
     expected = np.array([place[2] for place in case["delta"]])

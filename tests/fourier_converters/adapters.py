@@ -14,6 +14,7 @@ from fourier_format import Adapter, EntrySet, Sampling, Target, sampling
 from fourier_format.adapter import Array
 from fourier_format.fingerprint import fingerprint, stack
 from fourier_format.sampling import torch_generator
+from tests.fourier_format.transforms import reference
 
 SEED = 777
 COUNT = 5
@@ -57,17 +58,15 @@ def save(whole: Adapter, folder: Path, name: str = "a.fft") -> Path:
 
 
 def delta(whole: Adapter, name: str) -> Array:
-    """Returns the (out, in) float64 delta weight by the definition, one cosine at a time."""
+    """Returns the (out, in) float64 delta weight by the definition of the adapter's transform."""
     target = whole.target(name)
-    out, in_ = target.shape
-    p, q = np.arange(out)[:, None], np.arange(in_)[None, :]
-    total = np.zeros((out, in_))
-    entries = whole.entry_set(target).entries.tolist()
-    for (u, v), c in zip(entries, whole.coefficients(target).astype(np.float64), strict=True):
-        phase = (u * p % out) / out + (v * q % in_) / in_
-        total += c * np.cos(2 * np.pi * phase)
-    result: Array = whole.alpha_of(target) / (out * in_) * total
-    return result
+    return reference.delta_weight(
+        whole.transform,
+        whole.entry_set(target).entries,
+        whole.coefficients(target),
+        target.shape,
+        whole.alpha_of(target),
+    )
 
 
 def replaced(record: Any, **fields: Any) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fourier_format import Adapter, EntrySet, Target, delta_weight, to_bytes
-from fourier_format.inspection import as_text, delta_norms, summary
+from fourier_format.inspection import as_text, summary
+from fourier_format.transforms import delta_norms
 from tests.fourier_format.samples import adapter, changed, with_first_set
 from tests.tolerances import DELTA_F32
 
@@ -18,20 +19,21 @@ def summarised(whole: Adapter) -> dict[str, Any]:
     return summary(whole, len(to_bytes(whole)))
 
 
-def every_entry_of(shape: tuple[int, int]) -> Adapter:
+def every_entry_of(shape: tuple[int, int], transform: str) -> Adapter:
     """All mirrored pairs and all cells that are their own mirror are among every entry."""
     entries = np.argwhere(np.ones(shape)).astype(np.int32)
     coefficients = np.random.default_rng(2).standard_normal((2, len(entries))).astype(np.float32)
     all_of_it = EntrySet(id="a", shape=shape, entries=entries, coefficients=coefficients)
     targets = [Target(name=f"{i}", kind="linear", shape=shape, entries="a", row=i) for i in (0, 1)]
-    return Adapter(alpha=1.0, entry_sets=(all_of_it,), targets=tuple(targets))
+    return Adapter(alpha=1.0, entry_sets=(all_of_it,), targets=tuple(targets), transform=transform)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 6), (5, 7), (1, 8), (6, 5)])
-def test_norms_are_those_of_the_delta_weights(shape: tuple[int, int]) -> None:
-    whole = every_entry_of(shape)
+@pytest.mark.parametrize("transform", ["dft2", "dct2", "dht2", "dwt2:db1", "dwt2:sym4"])
+def test_norms_are_those_of_the_delta_weights(shape: tuple[int, int], transform: str) -> None:
+    whole = every_entry_of(shape, transform)
     norms = [np.linalg.norm(delta_weight(whole, target)) for target in whole.targets]
-    np.testing.assert_allclose(delta_norms(whole.entry_sets[0]), norms, rtol=4 * DELTA_F32)
+    np.testing.assert_allclose(delta_norms(whole, whole.entry_sets[0]), norms, rtol=4 * DELTA_F32)
 
 
 def test_the_norm_of_a_target_counts_its_own_scale() -> None:
@@ -103,8 +105,14 @@ def test_the_text_says_what_people_ask_first() -> None:
         assert words in text
 
 
+def test_the_text_calls_only_an_adapter_of_dft2_a_fourierft_adapter() -> None:
+    for transform, words in (("dft2", "FourierFT"), ("dct2", "dct2"), ("dwt2:db1", "dwt2:db1")):
+        text = as_text(summarised(every_entry_of((2, 3), transform)), "a.fft")
+        assert text.startswith(f"a.fft: {words} adapter, format 1.0")
+
+
 def test_the_text_of_a_bare_adapter_says_that_things_are_absent() -> None:
-    text = as_text(summarised(every_entry_of((2, 3))), "bare.fft")
+    text = as_text(summarised(every_entry_of((2, 3), "dft2")), "bare.fft")
     assert "not stated" in text
     assert "fingerprints  none" in text
 

@@ -128,7 +128,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"extensions": {"new": {"x": 1}}}, "E-FIELD-UNKNOWN"),
     ({"extension_tensors": {"extensions/new/a": np.ones(2)}}, "E-TENSOR-UNDECLARED"),
     ({"version": "2.0"}, "E-VERSION"),
-    ({"transform": "dct2"}, "E-TRANSFORM-UNKNOWN"),
+    ({"transform": "dst2"}, "E-TRANSFORM-UNKNOWN"),
 ]
 
 

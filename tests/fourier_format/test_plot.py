@@ -62,6 +62,36 @@ def test_the_picture_shows_the_coefficients_from_low_to_high_frequency() -> None
 
 
 @pytest.mark.parametrize(
+    ("transform", "drawn", "order", "label"),
+    [
+        ("dht2", [[-1, -1], [0, 0], [1, 1]], [1, 2, 3], "entries, from low to high frequency"),
+        ("dct2", [[15, 15], [0, 0], [1, 1]], [1, 2, 3], "entries, from low to high frequency"),
+        ("dwt2:db2", [[15, 15], [0, 0], [1, 1]], [3, 1, 2], "entries, as in the file"),
+    ],
+)
+def test_the_picture_says_of_each_transform_what_its_entries_are(
+    transform: str, drawn: list[list[int]], order: list[int], label: str
+) -> None:
+    entries = np.array([[15, 15], [0, 0], [1, 1]], np.int32)
+    coefficients = np.array([[3, 1, 2]], np.float32)
+    if transform == "dht2":  # (15, 15) is (-1, -1), as far from zero as (1, 1)
+        coefficients = np.array([[2, 1, 3]], np.float32)
+    one = EntrySet(id="a", shape=(16, 16), entries=entries, coefficients=coefficients)
+    target = Target(name="t", kind="linear", shape=(16, 16), entries="a", row=0)
+
+    axes = figure(
+        Adapter(alpha=1.0, entry_sets=(one,), targets=(target,), transform=transform)
+    ).axes
+
+    dots = np.asarray(axes[0].collections[0].get_offsets())
+    assert dots.tolist() == drawn  # v and u are equal here
+    low, high = axes[0].get_xlim()
+    assert all(low < dot < high for dot in dots[:, 0])
+    assert np.asarray(axes[1].images[0].get_array()).tolist() == [order]
+    assert axes[1].get_xlabel() == label
+
+
+@pytest.mark.parametrize(
     ("shape", "entry", "signed"),
     [
         ((4, 6), (0, 0), (0, 0)),

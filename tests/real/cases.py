@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from peft import FourierFTConfig, PeftModel
+from peft import FourierFTConfig, PeftConfig, PeftModel, WaveFTConfig
 from transformers import PreTrainedModel
 
 from tests.real import bases
@@ -27,6 +27,7 @@ class Case:
     name: str
     base: Callable[[], PreTrainedModel]
     settings: Mapping[str, object]
+    method: Callable[..., PeftConfig] = FourierFTConfig
     wrap: Wrap = "wrapped"
     """How its owner would export the base: the model itself, or inside another module."""
     train: Callable[[PeftModel], None] | None = None
@@ -36,9 +37,9 @@ class Case:
     adapters: tuple[str, ...] = ("default",)
     """PEFT saves adapters that are not called "default" in subfolders."""
 
-    def config(self) -> FourierFTConfig:
+    def config(self) -> PeftConfig:
         """Build a new config: PEFT writes into the one that it is given."""
-        return FourierFTConfig(**self.settings)
+        return self.method(**self.settings)
 
 
 def example_inputs(model: PreTrainedModel, rows: int = 3, tokens: int = 11) -> Inputs:
@@ -236,7 +237,31 @@ WIDTH_2048_CASE = Case(
     settings=_settings(["q_proj", "v_proj", "o_proj"], 1000, 3000.0),
 )
 
+WAVEFT_CASES = (
+    Case(
+        name="minilm-waveft",
+        base=bases.minilm,
+        method=WaveFTConfig,
+        settings=_settings(_QV, 1000, 8.0, wavelet_family="sym4"),
+    ),
+    Case(
+        name="gpt2-waveft-conv1d",
+        base=bases.gpt2,
+        method=WaveFTConfig,
+        settings=_settings(
+            ["c_attn", "c_proj", "c_fc"], 150, 10.0, wavelet_family="coif1", bias="waveft_only"
+        ),
+    ),
+    Case(
+        name="llama-waveft-proportional",
+        base=bases.llama,
+        method=WaveFTConfig,
+        settings=_settings(_LLAMA, 150, 8.0, proportional_parameters=True, random_loc_seed=9),
+        wrap="bare",
+    ),
+)
+
 SMALL_CASES = PLAIN_CASES + IMAGE_CASES + SHARED_CASES
 CASES = MINILM_CASES + SMALL_CASES + HALF_COEFFICIENT_CASES
 _OTHER_CASES = (WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
-EVERY_CASE = {case.name: case for case in (*CASES, *GENERATING_CASES, *_OTHER_CASES)}
+EVERY_CASE = {case.name: case for case in (*CASES, *WAVEFT_CASES, *GENERATING_CASES, *_OTHER_CASES)}

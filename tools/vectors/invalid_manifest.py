@@ -128,6 +128,25 @@ def _json() -> Iterator[Vector]:
     yield _vector("manifest-null", "E-FIELD-TYPE", "5.2", "null for a manifest", "null")
 
 
+_TRANSFORMS: Final = (
+    ("dst2", "dst2", "not registered"),
+    ("case", "DFT2", "upper case"),
+    ("dct2-case", "DCT2", "upper case"),
+    ("dft2-line-feed", "dft2\n", "a line feed at the end"),
+    ("dct2-wavelet", "dct2:db1", "a wavelet where there is none"),
+    ("dwt2", "dwt2", "no wavelet"),
+    ("dwt2-empty", "dwt2:", "an empty wavelet"),
+    ("dwt2-nope", "dwt2:nope", "a wavelet that is not registered"),
+    ("dwt2-case", "dwt2:DB1", "a wavelet in upper case"),
+    ("dwt2-space", "dwt2: db1", "a space before the wavelet"),
+    ("dwt2-zero", "dwt2:db01", "a leading zero"),
+    ("dwt2-haar", "dwt2:haar", "another name of db1, not registered"),
+    ("dwt2-coif4", "dwt2:coif4", "registered as coif4-peft alone"),
+    ("dwt2-proto", "dwt2:__proto__", "a wavelet that JavaScript treats specially"),
+)
+"""Id, transform, what is wrong."""
+
+
 def _fields() -> Iterator[Vector]:
     for id_, code, about, path, value in EDITS:
         manifest = edited(minimal(), path, value)
@@ -141,11 +160,12 @@ def _fields() -> Iterator[Vector]:
         ("version-0-9", "E-VERSION", "6.1", "an earlier major version", ("version",), "0.9"),
         ("version-2-long", "E-VERSION", "6.1", "a long minor", ("version",), "2.1000000000"),
         ("version-long", "E-VERSION", "6.1", "a long major", ("version",), "12345678901.0"),
-        ("transform-dct2", "E-TRANSFORM-UNKNOWN", "3.2", "reserved", ("transform",), "dct2"),
-        ("transform-case", "E-TRANSFORM-UNKNOWN", "3.2", "upper case", ("transform",), "DFT2"),
         ("kind-conv3d", "E-KIND-UNKNOWN", "3.3", "not registered", kind, "conv3d"),
         ("kind-case", "E-KIND-UNKNOWN", "3.3", "upper case", kind, "Linear"),
     )
+    for id_, name, about in _TRANSFORMS:
+        manifest = edited(minimal(), ("transform",), name)
+        yield _vector(f"transform-{id_}", "E-TRANSFORM-UNKNOWN", "3.2", about, manifest)
     for id_, code, clause, about, path, value in rows:
         yield _vector(id_, code, clause, about, edited(minimal(), path, value))
 

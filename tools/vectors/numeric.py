@@ -1,4 +1,4 @@
-"""Delta weights in float64, by the sum of clause 3.1 with the phase reduced in integers."""
+"""Delta weights in float64, by the sums of clauses 3.1 and 3.2, phases reduced in integers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from vectors.container import tensor, values_of
+from vectors.formulas import cells, filters, part
 from vectors.generators import below, word
 from vectors.model import Vector, pretty
 
@@ -29,15 +30,16 @@ class Case(NamedTuple):
     dtype: str = "F32"
     alpha: float = 150.0
     positive: bool = False
+    transform: str = "dft2"
 
 
 def vectors() -> Iterator[Vector]:
     """Yields the numeric vectors."""
-    for case in (*_edges(), *_sizes()):
+    for case in (*_edges(), *_sizes(), *_others(), *_wavelets()):
         yield Vector(
             id=case.id,
             kind="numeric",
-            clause="3.1",
+            clause="3.1" if case.transform == "dft2" else "3.2",
             about=case.about,
             files={".json": pretty(_content(case))},
         )
@@ -86,6 +88,58 @@ def _sizes() -> Iterator[Case]:
     yield Case("2048x2048-high", about, (2048, 2048), entries, positive=True)
 
 
+def _others() -> Iterator[Case]:
+    for transform in ("dct2", "dht2"):
+        for shape, count, about in (
+            ((1, 1), 1, "one cell"),
+            ((1, 7), 5, "one row"),
+            ((7, 1), 5, "one column"),
+            ((2, 2), 4, "every entry of an even shape"),
+            ((3, 5), 6, "odd"),
+            ((5, 3), 6, "odd, transposed"),
+            ((6, 6), 36, "every entry"),
+            ((13, 11), 20, "prime"),
+            ((12, 10), 20, "even, no powers of two"),
+            ((9, 16), 20, "odd and even"),
+            ((97, 101), 24, "larger primes"),
+            ((8192, 3), 12, "u * p exceeds 2^24, the integers that float32 holds"),
+        ):
+            id_ = f"{transform}-{shape[0]}x{shape[1]}"
+            yield Case(id_, about, shape, _entries(shape, count), transform=transform)
+        entries = [(1, 2), (0, 5), (3, 0)]
+        id_ = f"{transform}-bfloat16"
+        yield Case(id_, "a negative scale, BF16", (4, 6), entries, "BF16", -0.5, False, transform)
+
+
+def _wavelets() -> Iterator[Case]:
+    """Every wavelet on a shape that most of their filters are longer than, and some on others."""
+    for wavelet in filters():
+        yield _wavelet(wavelet, (6, 5), 12, "an even and an odd axis")
+    for wavelet, shape, count, about in (
+        ("db1", (1, 1), 1, "one cell"),
+        ("db1", (2, 2), 4, "every entry: the mixed bands take each other's filters"),
+        ("db1", (1, 7), 5, "one row"),
+        ("db1", (97, 101), 24, "larger primes"),
+        ("db2", (1, 1), 1, "one cell"),
+        ("db2", (4, 4), 16, "every entry"),
+        ("db2", (7, 1), 5, "one column"),
+        ("db3", (5, 3), 15, "every entry, odd"),
+        ("db4", (12, 10), 20, "even"),
+        ("db10", (64, 48), 24, "larger than the filter"),
+        ("sym4", (13, 11), 20, "odd"),
+        ("sym5", (16, 9), 20, "even and odd"),
+        ("coif1", (9, 16), 20, "odd and even"),
+        ("coif2", (1, 30), 12, "one row"),
+        ("coif4-peft", (48, 31), 24, "larger than the filter"),
+    ):
+        yield _wavelet(wavelet, shape, count, about)
+
+
+def _wavelet(wavelet: str, shape: tuple[int, int], count: int, about: str) -> Case:
+    id_ = f"dwt2-{wavelet}-{shape[0]}x{shape[1]}"
+    return Case(id_, about, shape, _entries(shape, count), transform=f"dwt2:{wavelet}")
+
+
 def _entries(shape: tuple[int, int], count: int) -> Entries:
     """Returns distinct entries: corners of the spectrum, and others at random."""
     out, in_ = shape
@@ -107,14 +161,15 @@ def _coefficients(case: Case) -> list[float]:
 
 def _content(case: Case) -> dict[str, object]:
     (out, in_), coefficients = case.shape, _coefficients(case)
-    cells = out * in_
-    if cells <= _ALL_UP_TO:
-        places = [divmod(flat, in_) for flat in range(cells)]
+    total = out * in_
+    if total <= _ALL_UP_TO:
+        places = [divmod(flat, in_) for flat in range(total)]
     else:
-        places = [divmod(below(word(7, i), cells), in_) for i in range(_SELECTED - 3)]
-        places += [(0, 0), (out - 1, in_ - 1), (out // 2, 1)]
+        places = [divmod(below(word(7, i), total), in_) for i in range(_SELECTED - 3)]
+        places += [(0, 0), (out - 1, in_ - 1), (out // 2, min(1, in_ - 1))]
     array = tensor(case.dtype, (len(coefficients),), coefficients)
     return {
+        "transform": case.transform,
         "shape": list(case.shape),
         "alpha": case.alpha,
         "entries": case.entries,
@@ -127,28 +182,25 @@ def _content(case: Case) -> dict[str, object]:
 
 
 def _delta(case: Case, coefficients: list[float], p: int, q: int) -> float:
-    out, in_ = case.shape
     terms = (
-        c * _cosine(u * p * in_ + v * q * out, out * in_)
-        for c, (u, v) in zip(coefficients, case.entries, strict=True)
+        c * part(case.transform, entry, case.shape, p, q)
+        for c, entry in zip(coefficients, case.entries, strict=True)
     )
-    return case.alpha / (out * in_) * math.fsum(terms)
-
-
-def _cosine(numerator: int, denominator: int) -> float:
-    """Returns cos(2 pi numerator / denominator), exact at multiples of a quarter turn."""
-    phase = numerator % denominator
-    phase = min(phase, denominator - phase)  # 0 to half a turn
-    if 4 * phase == denominator:
-        return 0.0
-    if 4 * phase > denominator:
-        return -_cosine(denominator - 2 * phase, 2 * denominator)
-    return math.cos(2 * math.pi * phase / denominator)
+    return case.alpha / cells(case.transform, case.shape) * math.fsum(terms)
 
 
 def _norm(case: Case, coefficients: list[float]) -> float:
-    """Returns the Frobenius norm by Parseval: two cosines meet only if equal or mirrored."""
+    """Returns the Frobenius norm by Parseval: two cosines meet only if equal or mirrored.
+
+    What the entries of dct2 and of dht2 stand for is orthogonal; that of dwt2 is not at the edges.
+    """
     out, in_ = case.shape
+    if case.transform.startswith("dwt2:"):
+        every = (divmod(flat, in_) for flat in range(out * in_))
+        return math.sqrt(math.fsum(_delta(case, coefficients, p, q) ** 2 for p, q in every))
+    if case.transform != "dft2":
+        total = math.fsum(c * c for c in coefficients) / cells(case.transform, case.shape)
+        return abs(case.alpha) * math.sqrt(total)
     by_entry = dict(zip(case.entries, coefficients, strict=True))
     terms = []
     for (u, v), c in by_entry.items():
@@ -161,5 +213,5 @@ def _largest(case: Case, coefficients: list[float]) -> float:
     out, in_ = case.shape
     if case.positive:  # then it stands at (0, 0), where every cosine is 1
         return abs(_delta(case, coefficients, 0, 0))
-    cells = (divmod(flat, in_) for flat in range(out * in_))
-    return max(abs(_delta(case, coefficients, p, q)) for p, q in cells)
+    every = (divmod(flat, in_) for flat in range(out * in_))
+    return max(abs(_delta(case, coefficients, p, q)) for p, q in every)

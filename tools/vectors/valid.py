@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from vectors.container import CODES, Tensor, compact, digest, fft, tensor, values_of
+from vectors.formulas import filters
 from vectors.model import Vector, pretty
 from vectors.samples import edited, full, minimal, spliced, tensors
 
@@ -29,6 +30,7 @@ def file_and_twin(manifest: str, arrays: Mapping[str, Tensor]) -> dict[str, byte
 def vectors() -> Iterator[Vector]:
     """Yields the valid vectors."""
     yield from _manifests()
+    yield from _transforms()
     yield from _names()
     yield from _arrays()
     yield from _whole()
@@ -93,6 +95,12 @@ def _manifests() -> Iterator[Vector]:
     yield _vector("alpha-zero", "3.1", "a scale of zero", edited(base, ("alpha",), 0))
     underflow = spliced(("alpha",), "1e-999")
     yield _vector("number-underflow", "5.1", "the nearest float64 to 1e-999 is 0", underflow)
+
+
+def _transforms() -> Iterator[Vector]:
+    for name in ("dct2", "dht2", *(f"dwt2:{wavelet}" for wavelet in filters())):
+        manifest = edited(minimal(), ("transform",), name)
+        yield _vector(f"transform-{name.replace(':', '-')}", "3.2", "a registered name", manifest)
 
 
 def _names() -> Iterator[Vector]:

@@ -1,10 +1,11 @@
 """Branches: an adapter beside a quantised weight, exact, in full precision.
 
 y = Q(x) becomes y = Q(x) + x delta^T. The codes stay as they are: a delta is mostly smaller than
-one quantisation step. Small deltas are stored as matrices. Where the cosines and sines that all
-targets of an entry set share take less room, the branch computes with those instead:
+one quantisation step. Small deltas are stored as matrices. Where the columns and rows that all
+targets of an entry set share (cosines and sines, or wavelets) take less room, the branch computes
+with those instead, for dft2:
 
-    x delta^T = ([x C_in | x S_in] * [c | -c]) [C_out | S_out]^T        (transforms.dft2.factors)
+    x delta^T = ([x C_in | x S_in] * [c | -c]) [C_out | S_out]^T              (transforms.Factors)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,7 @@ from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.tensors import element_type
 from fourier_format.adapter import Adapter, Array, EntrySet, Target
 from fourier_format.errors import UnsupportedError, Violation
-from fourier_format.transforms import delta_weight
-from fourier_format.transforms.dft2 import factors
+from fourier_format.transforms import Factors, delta_weight, named
 
 _SUMMED: Final = frozenset(
     {"MatMul", "Gemm", "Einsum", "Conv", "Gather", "MatMulNBits", "MatMulInteger"}
@@ -147,6 +147,22 @@ def _float_input(model: Model, read: Read, node: Any) -> Value | None:
     return value
 
 
+class _Basis(NamedTuple):
+    """The stored factors of an entry set.
+
+    Attributes:
+        inside: The name of the (in, r n) matrix.
+        outside: The name of the (r n, out) matrix.
+        signs: +1 or -1 for each of the r terms of an entry.
+        cells: What alpha is divided by.
+    """
+
+    inside: str
+    outside: str
+    signs: tuple[int, ...]
+    cells: int
+
+
 @dataclass(slots=True)
 class BranchWriter:
     """Puts branches into a model; what entry sets share is stored once.
@@ -156,7 +172,7 @@ class BranchWriter:
         adapter: The adapter.
         candidates: Reads what replaced weights differ from.
         store: Takes the new values.
-        factored: The ids of the entry sets whose branches compute with cosines and sines.
+        factored: The ids of the entry sets whose branches compute with factors.
     """
 
     model: Model
@@ -164,7 +180,7 @@ class BranchWriter:
     candidates: Candidates
     store: Store
     factored: frozenset[str]
-    _bases: dict[tuple[str, str], str] = field(default_factory=dict)
+    _bases: dict[str, _Basis] = field(default_factory=dict)
 
     def add(self, branch: Branch) -> None:
         """Add one branch to the graph."""
@@ -217,25 +233,23 @@ class BranchWriter:
 
     def _factored(self, target: Target, x: str, nodes: list[Any], stem: str) -> str:
         entries = self.adapter.entry_set(target)
-        inside, outside = self._basis(entries, "in"), self._basis(entries, "out")
-        scale = self.adapter.alpha_of(target) / (target.shape[0] * target.shape[1])
+        inside, outside, signs, cells = self._basis(entries)
+        scale = self.adapter.alpha_of(target) / cells
         scaled = self.adapter.coefficients(target).astype(np.float64) * scale  # (n,)
-        signed = np.concatenate([scaled, -scaled]).astype(np.float32)  # (2n,)
+        signed = np.concatenate([s * scaled for s in signs]).astype(np.float32)  # (r n,)
         spectrum = self._append(nodes, "MatMul", [x, inside], f"{stem}.spectrum")
         coefficients = self._store(signed, f"{stem}.coefficients")
         changed = self._append(nodes, "Mul", [spectrum, coefficients], f"{stem}.scaled")
         return self._append(nodes, "MatMul", [changed, outside], stem)
 
-    def _basis(self, entries: EntrySet, side: str) -> str:
-        """Returns the name of (in, 2n) cosines and sines, or of (2n, out) ones."""
-        key = (entries.id, side)
-        if key not in self._bases:
-            made = factors(entries.entries, entries.shape)
-            waves = (made.in_cos, made.in_sin) if side == "in" else (made.out_cos, made.out_sin)
-            basis = np.concatenate(waves, axis=1)  # (in or out, 2n)
-            values = basis if side == "in" else np.ascontiguousarray(basis.T)
-            self._bases[key] = self._store(values, f"fourier.{entries.id}.{side}")
-        return self._bases[key]
+    def _basis(self, entries: EntrySet) -> _Basis:
+        """Returns what all targets of the set share; it is stored once."""
+        if entries.id not in self._bases:
+            made: Factors = named(self.adapter.transform).factors(entries.entries, entries.shape)
+            inside = self._store(made.in_, f"fourier.{entries.id}.in")
+            outside = self._store(made.out.T, f"fourier.{entries.id}.out")
+            self._bases[entries.id] = _Basis(inside, outside, made.signs, made.cells)
+        return self._bases[entries.id]
 
     def _delta(self, edit: Edit) -> Array:
         """Returns (out, in) float32: what the exact weight has more than the quantised one."""
@@ -299,7 +313,8 @@ class BranchWriter:
 
 
 def choose_factored(branches: Sequence[Branch], adapter: Adapter) -> frozenset[str]:
-    """Returns the entry sets whose cosines and sines take less room than their deltas."""
+    """Returns the entry sets whose factors take less room than their deltas."""
+    terms = named(adapter.transform).terms
     dense: dict[str, int] = defaultdict(int)
     for branch in branches:
         for edit in branch.edits:
@@ -308,7 +323,5 @@ def choose_factored(branches: Sequence[Branch], adapter: Adapter) -> frozenset[s
                 dense[edit.target.entries] += edit.target.shape[0] * edit.target.shape[1]
     sets = {entries.id: entries for entries in adapter.entry_sets}
     return frozenset(
-        id_
-        for id_, size in dense.items()
-        if sum(sets[id_].shape) * 2 * sets[id_].count < size and adapter.transform == "dft2"
+        id_ for id_, size in dense.items() if sum(sets[id_].shape) * terms * sets[id_].count < size
     )

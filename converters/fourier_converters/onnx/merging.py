@@ -27,7 +27,7 @@ from fourier_format.dtypes import DTYPES, all_finite, dtype_name, round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
 from fourier_format.fingerprint import sum_of_squares
 from fourier_format.threads import by_blocks
-from fourier_format.transforms import dft2
+from fourier_format.transforms import Rows, rows_of
 
 _BLOCK_CELLS: Final = 2**17
 """Cells merged at a time: in float64, and with their spectrum, few enough for the cache."""
@@ -199,7 +199,7 @@ def _edit(
     if turned:
         before, values = before.T, values.T
     wide = np.float32 if change.dtype == "F32" else np.float64
-    delta = dft2.rows_of(adapter, edit.target, wide, turned=turned)
+    delta = rows_of(adapter, edit.target, wide, turned=turned)
     norm = None if edit.replaced is not None else _known_norm(change, edit.target, adapter)
     measured = _finish(change, _merge(before, delta, values, measure=norm is None))
     norm = measured if norm is None else norm
@@ -222,7 +222,7 @@ class _Block(NamedTuple):
 
 
 def _merge(
-    before: Array, delta: dft2.Rows | None, values: Array, *, measure: bool = False
+    before: Array, delta: Rows | None, values: Array, *, measure: bool = False
 ) -> list[_Block]:
     """Write `before` + `delta` to `values`, rounded once; a few rows at a time, by all cores."""
     dtype = dtype_name(values.dtype)

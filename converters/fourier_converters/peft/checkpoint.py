@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from fourier_converters.base.safetensors_file import SafetensorsFile
+from fourier_converters.peft.methods import CONFIG_FILE, METHODS, Method
 from fourier_format import strict_json
 from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
 from fourier_format.errors import InvalidAdapterError, UsageError, Violation
 
-CONFIG_FILE: Final = "adapter_config.json"
 MODEL_FILE: Final = "adapter_model.safetensors"
-PEFT_TYPE: Final = "FOURIERFT"
 KEY_PREFIX: Final = "base_model.model."
-SPECTRUM_SUFFIX: Final = ".fourierft_spectrum"
 BASE_LAYER: Final = ".base_layer."
 _WRAPPER: Final = re.compile(r"\.(modules_to_save|original_module)\.")
 """With bias="all", PEFT writes the biases of a saved module's wrapper beside the module's own."""
@@ -31,6 +29,7 @@ class PeftCheckpoint:
 
     Attributes:
         path: The directory.
+        method: Which of PEFT's methods made it.
         config_text: adapter_config.json, verbatim.
         config: The same, parsed.
         spectra: Module path -> (n,) coefficients.
@@ -39,6 +38,7 @@ class PeftCheckpoint:
     """
 
     path: Path
+    method: Method
     config_text: str
     config: Mapping[str, Any]
     spectra: Mapping[str, Array]
@@ -50,7 +50,7 @@ def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
     """Returns the checkpoint in the directory `path`, or in its subfolder `adapter`.
 
     Raises:
-        InvalidAdapterError: E-PEFT-CONFIG: it is not a FourierFT checkpoint of PEFT.
+        InvalidAdapterError: E-PEFT-CONFIG: it is no FourierFT or WaveFT checkpoint of PEFT.
         UsageError: There are several adapters and `adapter` chooses none of them.
         FileAccessError: A file cannot be read.
     """
@@ -59,11 +59,9 @@ def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
     config = strict_json.loads(text, str(directory / CONFIG_FILE))
     if not isinstance(config, dict):
         _fail(directory / CONFIG_FILE, "not a JSON object")
-    if config.get("peft_type") != PEFT_TYPE:
-        got = repr(config.get("peft_type"))
-        _fail(directory / CONFIG_FILE, "not a FourierFT adapter", got, repr(PEFT_TYPE))
-    spectra, replacements = _read_tensors(directory)
-    return PeftCheckpoint(directory, text, config, spectra, replacements)
+    method = _method(config.get("peft_type"), directory / CONFIG_FILE)
+    spectra, replacements = _read_tensors(directory, method)
+    return PeftCheckpoint(directory, method, text, config, spectra, replacements)
 
 
 def without(checkpoint: PeftCheckpoint, skipped: AbstractSet[str]) -> PeftCheckpoint:
@@ -74,20 +72,6 @@ def without(checkpoint: PeftCheckpoint, skipped: AbstractSet[str]) -> PeftCheckp
         replacements={k: v for k, v in checkpoint.replacements.items() if k not in skipped},
         whole=checkpoint.whole and not skipped,
     )
-
-
-def frequencies_of(module: str, config: Mapping[str, Any]) -> Any:
-    """Returns the n that the config gives to `module`, as PEFT 0.21 resolves it."""
-    pattern = config.get("n_frequency_pattern") or {}
-    if not isinstance(pattern, dict):
-        _fail(Path(CONFIG_FILE), "n_frequency_pattern is not an object", repr(pattern))
-    for key, value in pattern.items():
-        try:
-            if re.match(rf".*\.{key}$", module):
-                return value
-        except re.error as error:
-            _fail(Path(CONFIG_FILE), f"n_frequency_pattern has a bad expression: {error}", key)
-    return pattern.get(module, config.get("n_frequency", 1000))
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
@@ -126,7 +110,14 @@ def _config_text(path: Path) -> str:
         return _fail(path, "not UTF-8")
 
 
-def _read_tensors(directory: Path) -> tuple[dict[str, Array], dict[str, Array]]:
+def _method(peft_type: Any, path: Path) -> Method:
+    if not isinstance(peft_type, str) or peft_type not in METHODS:
+        known = " or ".join(repr(name) for name in METHODS)
+        _fail(path, "neither a FourierFT nor a WaveFT adapter", repr(peft_type), known)
+    return METHODS[peft_type]
+
+
+def _read_tensors(directory: Path, method: Method) -> tuple[dict[str, Array], dict[str, Array]]:
     path = directory / MODEL_FILE
     if not path.exists() and (directory / "adapter_model.bin").exists():
         advice = "load it in PEFT and save it again with save_pretrained"
@@ -140,17 +131,17 @@ def _read_tensors(directory: Path) -> tuple[dict[str, Array], dict[str, Array]]:
     keys = frozenset(file.names)
     for key in sorted(keys, key=natural_order):
         if not key.startswith(KEY_PREFIX):
-            _fail(path, "a tensor that PEFT's FourierFT does not write", repr(key))
+            _fail(path, f"a tensor that PEFT's {method.name} does not write", repr(key))
         name = key.removeprefix(KEY_PREFIX)
-        if name.endswith(SPECTRUM_SUFFIX):
-            spectra[name.removesuffix(SPECTRUM_SUFFIX)] = file.tensor(key)
+        if name.endswith(method.suffix):
+            spectra[name.removesuffix(method.suffix)] = file.tensor(key)
         elif not _is_second_copy(key, keys):
             plain = name.replace(BASE_LAYER, ".")
             if plain in replacements:
                 _fail(path, "two tensors for one parameter", repr(plain))
             replacements[plain] = file.tensor(key)
     if not spectra:
-        _fail(path, "no tensor ends in .fourierft_spectrum", ", ".join(file.names[:3]))
+        _fail(path, f"no tensor ends in {method.suffix}", ", ".join(file.names[:3]))
     return spectra, replacements
 
 

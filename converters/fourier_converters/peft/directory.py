@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fourier_converters.peft.checkpoint import BASE_LAYER, CONFIG_FILE, KEY_PREFIX, MODEL_FILE
+from fourier_converters.peft.checkpoint import BASE_LAYER, KEY_PREFIX, MODEL_FILE
+from fourier_converters.peft.methods import CONFIG_FILE
 from fourier_format import strict_json
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import os_errors, refuse_existing, staged

@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 
 from fourier_converters.peft import directory as peft_directory
-from fourier_converters.peft.checkpoint import (
-    KEY_PREFIX,
-    PEFT_TYPE,
-    SPECTRUM_SUFFIX,
+from fourier_converters.peft.checkpoint import KEY_PREFIX
+from fourier_converters.peft.methods import (
+    WAVEFT,
+    Method,
+    family_of,
     frequencies_of,
+    is_proportional,
+    method_for,
+    proportional_counts,
+    transform_of,
 )
 from fourier_format import sampling
 from fourier_format.adapter import Adapter, Array, Sampling
-from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.errors import FourierFormatError, UnsupportedError, Violation
 
 
 def to_peft(adapter: Adapter, directory: Path, *, overwrite: bool = False) -> None:
@@ -36,17 +41,20 @@ def to_peft(adapter: Adapter, directory: Path, *, overwrite: bool = False) -> No
         OutputExistsError: `directory` exists and `overwrite` is false.
         FileAccessError: Writing failed.
     """
+    method = method_for(adapter.transform)
     reasons = list(_reasons(adapter))
-    if reasons:
+    if method is None or reasons:
         raise UnsupportedError(reasons)
-    config = _config_text(adapter)
-    peft_directory.write_checkpoint(directory, config, _tensors(adapter), overwrite=overwrite)
+    config = _config_text(adapter, method)
+    tensors = _tensors(adapter, method)
+    peft_directory.write_checkpoint(directory, config, tensors, overwrite=overwrite)
 
 
 def _reasons(adapter: Adapter) -> Iterator[Violation]:
     """Yields why PEFT cannot hold `adapter`."""
-    if adapter.transform != "dft2":
-        yield _reason("transform", "PEFT's FourierFT knows dft2 only", adapter.transform)
+    if method_for(adapter.transform) is None:
+        problem = "PEFT has dft2 as FourierFT and dwt2 as WaveFT, and no other"
+        yield _reason("transform", problem, adapter.transform)
     for target in adapter.targets:
         if target.kind != "linear":
             yield _reason(target.name, "PEFT adapts linear layers only", target.kind)
@@ -73,40 +81,60 @@ def _seed_of(adapter: Adapter, recipe: Sampling | None) -> int | None:
     return adapter.seed if recipe is None or recipe.seed is None else recipe.seed
 
 
-def _config_text(adapter: Adapter) -> str:
+def _config_text(adapter: Adapter, method: Method) -> str:
     """Returns adapter_config.json: the origin's text, or a new one where it no longer holds."""
     text = peft_directory.origin_text(adapter)
     config = {} if text is None else peft_directory.parsed(text)
-    config = config if config.get("peft_type") == PEFT_TYPE else {}  # else of another sort
-    if text is not None and _holds(config, adapter):
+    config = config if config.get("peft_type") == method.peft_type else {}  # else another sort
+    if text is not None and _holds(config, adapter, method):
         return text
     selected = {"layers_to_transform", "layers_pattern", "exclude_modules"}
     kept = {key: value for key, value in config.items() if key not in selected}
-    config = kept | _settings(adapter, config)
-    if not _holds(config, adapter):
+    config = kept | _settings(adapter, method, config)
+    if not _holds(config, adapter, method):
         problem = "PEFT's n_frequency_pattern cannot give each module its number of entries"
         raise UnsupportedError(_reason("targets", problem))
     return peft_directory.config_text(config)
 
 
-def _holds(config: dict[str, Any], adapter: Adapter) -> bool:
+def _holds(config: dict[str, Any], adapter: Adapter, method: Method) -> bool:
     """Whether PEFT would build this very adapter from `config`."""
     (seed,) = {_seed_of(adapter, s.sampling) for s in adapter.entry_sets}
     return (
-        config.get("peft_type") == PEFT_TYPE
-        and config.get("scaling", 150.0) == adapter.alpha
+        config.get("peft_type") == method.peft_type
+        and config.get("scaling", method.scaling) == adapter.alpha
         and config.get("random_loc_seed", 777) == seed
-        and all(
-            frequencies_of(t.name, config) == adapter.entry_set(t).count for t in adapter.targets
-        )
+        and _same_transform(config, adapter)
+        and _counts(config, adapter)
+        == {t.name: adapter.entry_set(t).count for t in adapter.targets}
     )
 
 
-def _settings(adapter: Adapter, origin: dict[str, Any]) -> dict[str, Any]:
+def _same_transform(config: dict[str, Any], adapter: Adapter) -> bool:
+    try:
+        return transform_of(config, "origin") == adapter.transform
+    except FourierFormatError:
+        return False
+
+
+def _counts(config: dict[str, Any], adapter: Adapter) -> dict[str, Any]:
+    """Returns the number of coefficients that PEFT would give to each target."""
+    if is_proportional(config):
+        sizes = {t.name: t.shape[0] * t.shape[1] for t in adapter.targets}
+        return proportional_counts(config, sizes)
+    return {t.name: frequencies_of(t.name, config) for t in adapter.targets}
+
+
+def _settings(adapter: Adapter, method: Method, origin: dict[str, Any]) -> dict[str, Any]:
     counts = {t.name: adapter.entry_set(t).count for t in adapter.targets}
     ((usual, _),) = Counter(counts.values()).most_common(1)
-    return {
-        "peft_type": PEFT_TYPE,
+    wavelet = {
+        "wavelet_family": family_of(adapter.transform),
+        "use_idwt": True,
+        "proportional_parameters": False,
+    }
+    return (wavelet if method is WAVEFT else {}) | {
+        "peft_type": method.peft_type,
         "n_frequency": usual,
         "n_frequency_pattern": {name: n for name, n in counts.items() if n != usual},
         "scaling": adapter.alpha,
@@ -118,9 +146,9 @@ def _settings(adapter: Adapter, origin: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tensors(adapter: Adapter) -> dict[str, Array]:
+def _tensors(adapter: Adapter, method: Method) -> dict[str, Array]:
     spectra = {
-        f"{KEY_PREFIX}{t.name}{SPECTRUM_SUFFIX}": adapter.coefficients(t) for t in adapter.targets
+        f"{KEY_PREFIX}{t.name}{method.suffix}": adapter.coefficients(t) for t in adapter.targets
     }
     return spectra | peft_directory.replacement_tensors(adapter)
 

@@ -1,44 +1,29 @@
 """PEFT checkpoint + base -> Adapter.
 
 PEFT stores neither the entries nor the shapes: the shapes come from the base, the entries from
-the seed by torch's own draw, re-implemented in fourier_format.sampling. The formula and the
-orientation are PEFT's, which are the format's (peft 0.21.2, tuners/fourierft/layer.py).
+the seed by torch's own draw, re-implemented in fourier_format.sampling. The formulas and the
+orientation are PEFT's, which are the format's (peft 0.21.2, tuners/fourierft/layer.py and
+tuners/waveft/layer.py).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fourier_converters.base.protocol import Base, BaseWeight
-from fourier_converters.peft.checkpoint import PeftCheckpoint, frequencies_of
+from fourier_converters.peft.checkpoint import PeftCheckpoint
+from fourier_converters.peft.methods import frequencies_of, is_proportional, transform_of
 from fourier_format import __version__, limits, sampling
-from fourier_format.adapter import Adapter, Array, EntrySet, Sampling, Target
+from fourier_format.adapter import Adapter, Array, Sampling
+from fourier_format.assembly import Piece, assemble
 from fourier_format.dtypes import COEFFICIENT_DTYPES, dtype_name
 from fourier_format.errors import FourierFormatError, InvalidAdapterError, Violation, raise_all
-from fourier_format.fingerprint import Fingerprint, fingerprint, stack
+from fourier_format.fingerprint import fingerprint
 
 Found = Callable[[str, str], None]
 """Told the name of each target and where in the base its weight was found."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
-    """One adapted layer: its name, coefficients and base weight."""
-
-    module: str
-    coefficients: Array
-    shape: tuple[int, int]
-    fingerprint: Fingerprint
-
-    @property
-    def group(self) -> tuple[tuple[int, int], int, str, str]:
-        """What must be equal within one entry set: shape, n, coefficient and base dtype."""
-        dtype = dtype_name(self.coefficients.dtype) or ""
-        return self.shape, self.coefficients.size, dtype, self.fingerprint.dtype
 
 
 def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None) -> Adapter:
@@ -52,53 +37,81 @@ def from_peft(checkpoint: PeftCheckpoint, base: Base, found: Found | None = None
     Raises:
         InvalidAdapterError: The config and the tensors contradict each other.
         TargetNotFoundError: The base lacks a weight, or has several that could be meant.
-        UnsupportedError: Nothing says how the base stores a weight.
+        UnsupportedError: Nothing says how the base stores a weight, or no transform of the format
+            is what the checkpoint does.
     """
     config = checkpoint.config
     seed, alpha = _seed(checkpoint), _alpha(checkpoint)
-    layers, failures = list[_Layer](), list[FourierFormatError]()
+    transform = transform_of(config, f"{checkpoint.path}")
+    entries = functools.cache(functools.partial(_entries, seed))
+    pieces, failures = list[Piece](), list[FourierFormatError]()
     for module, coefficients in checkpoint.spectra.items():
         try:
             weight = base.weight(module, checkpoint.replacements.get(f"{module}.weight"))
-            layers.append(_layer(module, coefficients, weight, checkpoint))
+            shape = _shape(module, coefficients, weight, checkpoint)
+            drawn = entries(shape, coefficients.size)
+            pieces.append(_piece(module, coefficients, weight, drawn))
         except FourierFormatError as error:
             failures.append(error)
             continue
         if found is not None:
             found(module, weight.source)
     raise_all(failures)
-    sets = _grouped(layers)
-    modules = config.get("target_modules") if checkpoint.whole else [la.module for la in layers]
+    entry_sets, targets = assemble(pieces)
+    modules = config.get("target_modules") if checkpoint.whole else [p.name for p in pieces]
     return Adapter(
         alpha=alpha,
+        transform=transform,
         seed=seed,
         target_modules=tuple(modules) if isinstance(modules, list) else modules,
         base_model=_base_model(config, base),
         producer={"name": "fourier-format", "version": __version__},
-        entry_sets=tuple(_entry_set(id_, members, seed) for id_, members in sets.items()),
-        targets=_targets(layers, sets),
+        entry_sets=entry_sets,
+        targets=targets,
         replacements=dict(checkpoint.replacements),
         origin={"format": "peft", "text": checkpoint.config_text} if checkpoint.whole else None,
     )
 
 
-def _layer(
+def _shape(
     module: str, coefficients: Array, weight: BaseWeight, checkpoint: PeftCheckpoint
-) -> _Layer:
+) -> tuple[int, int]:
+    """Returns the (out, in) of a layer whose coefficients are as the config says."""
     where = f"{checkpoint.path}, {module}"
     dtype = dtype_name(coefficients.dtype)
     if coefficients.ndim != 1 or dtype not in COEFFICIENT_DTYPES:
         got = f"{dtype} {coefficients.shape}"
         raise _bad(where, "not a list of coefficients", got, "(n,) of F32, F16 or BF16")
     n = frequencies_of(module, checkpoint.config)
-    if coefficients.size != n:
+    if coefficients.size != n and not is_proportional(checkpoint.config):
         problem = "the number of coefficients is not the config's n_frequency for this module"
         raise _bad(where, problem, str(coefficients.size), str(n))
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     if coefficients.size > shape[0] * shape[1]:
         problem = f"more coefficients than the base's weight {weight.source} has values"
         raise _bad(where, problem, str(coefficients.size), f"at most {shape[0] * shape[1]}")
-    return _Layer(module, coefficients, shape, fingerprint(weight.matrix, weight.source))
+    return shape
+
+
+def _piece(module: str, coefficients: Array, weight: BaseWeight, entries: Array) -> Piece:
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    return Piece(
+        name=module,
+        kind="linear",
+        shape=shape,
+        entries=entries,
+        coefficients=coefficients,
+        sampling=_recipe(shape),
+        fingerprint=fingerprint(weight.matrix, weight.source),
+    )
+
+
+def _entries(seed: int, shape: tuple[int, int], count: int) -> Array:
+    return sampling.draw(shape, count, _recipe(shape), seed)
+
+
+def _recipe(shape: tuple[int, int]) -> Sampling:
+    return Sampling(method="torch-randperm", generator=sampling.torch_generator(shape))
 
 
 def _seed(checkpoint: PeftCheckpoint) -> int:
@@ -109,7 +122,7 @@ def _seed(checkpoint: PeftCheckpoint) -> int:
 
 
 def _alpha(checkpoint: PeftCheckpoint) -> float:
-    scaling = checkpoint.config.get("scaling", 150.0)
+    scaling = checkpoint.config.get("scaling", checkpoint.method.scaling)
     if isinstance(scaling, bool) or not isinstance(scaling, int | float):
         raise _bad(f"{checkpoint.path}", "scaling is not a number", repr(scaling))
     return scaling
@@ -119,57 +132,6 @@ def _base_model(config: Mapping[str, Any], base: Base) -> dict[str, str] | None:
     stated = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
     known = {key: value for key, value in stated.items() if isinstance(value, str) and value}
     return base.description | known or None
-
-
-def _grouped(layers: list[_Layer]) -> dict[str, list[_Layer]]:
-    """Returns the entry sets' members by id; ids say no more than is needed to tell them apart."""
-    groups: dict[Any, list[_Layer]] = {}
-    for layer in layers:
-        groups.setdefault(layer.group, []).append(layer)
-    named: dict[str, list[_Layer]] = {}
-    for (shape, n, dtype, base_dtype), members in groups.items():
-        same_shape = [key for key in groups if key[0] == shape]
-        id_ = f"{shape[0]}x{shape[1]}"
-        if len({key[1] for key in same_shape}) > 1:
-            id_ += f"-n{n}"
-        if len({key[2] for key in same_shape}) > 1:
-            id_ += f"-{dtype.lower()}"
-        if len({key[3] for key in same_shape}) > 1:
-            id_ += f"-of-{base_dtype.lower()}"
-        named[id_] = members
-    return named
-
-
-def _entry_set(id_: str, members: list[_Layer], seed: int) -> EntrySet:
-    shape = members[0].shape
-    recipe = Sampling(method="torch-randperm", generator=sampling.torch_generator(shape))
-    coefficients = np.stack([layer.coefficients for layer in members])  # (L, n)
-    return EntrySet(
-        id=id_,
-        shape=shape,
-        entries=sampling.draw(shape, coefficients.shape[1], recipe, seed),
-        coefficients=coefficients,
-        sampling=recipe,
-        fingerprints=stack([layer.fingerprint for layer in members]),
-    )
-
-
-def _targets(layers: list[_Layer], sets: Mapping[str, list[_Layer]]) -> tuple[Target, ...]:
-    rows = {
-        layer.module: (id_, row)
-        for id_, members in sets.items()
-        for row, layer in enumerate(members)
-    }
-    return tuple(
-        Target(
-            name=layer.module,
-            kind="linear",
-            shape=layer.shape,
-            entries=rows[layer.module][0],
-            row=rows[layer.module][1],
-        )
-        for layer in layers
-    )
 
 
 def _bad(

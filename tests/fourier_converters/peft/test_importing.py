@@ -49,8 +49,8 @@ def test_another_kind_of_adapter_is_refused(
 
     (line,) = reasons()
 
-    assert "not a FourierFT adapter" in line
-    assert f"got {peft_type!r}, expected 'FOURIERFT'" in line
+    assert "neither a FourierFT nor a WaveFT adapter" in line
+    assert f"got {peft_type!r}, expected 'FOURIERFT' or 'WAVEFT'" in line
     assert line.endswith("[E-PEFT-CONFIG]")
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 import scipy.fft
 from hypothesis import given
@@ -15,6 +16,7 @@ import fourier_format
 from fourier_format import sampling
 from fourier_format.adapter import Array
 from fourier_format.transforms import dft2
+from fourier_format.transforms.rows import whole
 from tests.fourier_format import samples
 from tests.strategies import shapes
 from tests.tolerances import DELTA_F32
@@ -49,14 +51,24 @@ def problem(shape: tuple[int, int], count: int = 1000) -> tuple[Array, Array]:
     return entries, np.random.default_rng(5).standard_normal(n).astype(np.float32)
 
 
+def dft2_delta(
+    entries: Array,
+    coefficients: Array,
+    shape: tuple[int, int],
+    alpha: float,
+    dtype: npt.DTypeLike = np.float32,
+) -> Array:
+    return whole(dft2.rows(entries, coefficients, shape, alpha, dtype), dtype)
+
+
 def by_complex_fft(
     entries: Array, coefficients: Array, shape: tuple[int, int], alpha: float
 ) -> Array:
     """Return alpha * Re(IDFT2(S)) by the whole complex transform in float64."""
     spectrum = np.zeros(shape, np.complex128)
     spectrum[entries[:, 0], entries[:, 1]] = coefficients.astype(np.float64)
-    whole: Array = scipy.fft.ifft2(spectrum, overwrite_x=True).real * alpha
-    return whole
+    delta: Array = scipy.fft.ifft2(spectrum, overwrite_x=True).real * alpha
+    return delta
 
 
 def by_sum(entries: Array, coefficients: Array, shape: tuple[int, int], alpha: float) -> Array:
@@ -77,7 +89,7 @@ def error(got: Array, expected: Array) -> float:
 def check(shape: tuple[int, int]) -> None:
     entries, coefficients = problem(shape)
 
-    delta = dft2.delta_weight(entries, coefficients, shape, 150.0)
+    delta = dft2_delta(entries, coefficients, shape, 150.0)
 
     assert delta.dtype == np.float32
     assert delta.shape == shape
@@ -99,7 +111,7 @@ def test_a_large_delta_weight_is_exact_to_float32(shape: tuple[int, int]) -> Non
 def test_a_delta_weight_in_float64_is_exact_to_float64(shape: tuple[int, int]) -> None:
     entries, coefficients = problem(shape)
 
-    delta = dft2.delta_weight(entries, coefficients, shape, 150.0, np.float64)
+    delta = dft2_delta(entries, coefficients, shape, 150.0, np.float64)
 
     assert delta.dtype == np.float64
     assert error(delta, by_complex_fft(entries, coefficients, shape, 150.0)) < 1e-14
@@ -110,28 +122,14 @@ def test_rows_are_those_of_the_whole_in_any_order_and_the_norm_is_known_before(
     shape: tuple[int, int],
 ) -> None:
     entries, coefficients = problem(shape)
-    whole = dft2.delta_weight(entries, coefficients, shape, 150.0, np.float64)
+    delta = dft2_delta(entries, coefficients, shape, 150.0, np.float64)
 
-    rows = dft2.Rows(entries, coefficients, shape, 150.0, np.float64)
+    rows = dft2.rows(entries, coefficients, shape, 150.0, np.float64)
 
     for start in reversed(range(0, shape[0], 7)):
         got = rows(start, min(start + 7, shape[0]))
-        assert np.array_equal(got, whole[start : start + 7])
-    assert np.isclose(rows.norm, np.linalg.norm(whole), rtol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_turned_rows_are_the_transposes(dtype: type) -> None:
-    adapter = samples.adapter()
-    for target in adapter.targets:
-        expected = fourier_format.delta_weight(adapter, target, np.float64).T
-
-        turned = dft2.rows_of(adapter, target, dtype, turned=True)
-
-        assert turned.shape == expected.shape
-        got = turned(0, expected.shape[0])
-        assert got.dtype == dtype
-        assert error(got, expected) < (DELTA_F32 if dtype is np.float32 else 1e-14)
+        assert np.array_equal(got, delta[start : start + 7])
+    assert np.isclose(rows.norm, np.linalg.norm(delta), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(12, 18), (7, 11), (1, 9), (16, 16)], ids=str)
@@ -152,7 +150,7 @@ def test_a_full_spectrum_of_any_small_shape_is_the_sum_of_cosines(
     entries = np.stack(np.divmod(rng.permutation(total), shape[1]), axis=1).astype(np.int32)
     coefficients = rng.uniform(0.1, 1, total).astype(np.float32)  # the sum at (0, 0) is large
 
-    delta = dft2.delta_weight(entries, coefficients, shape, alpha)
+    delta = dft2_delta(entries, coefficients, shape, alpha)
 
     assert error(delta, by_sum(entries, coefficients, shape, alpha)) < DELTA_F32
 
@@ -163,7 +161,7 @@ def test_one_entry_anywhere_is_one_cosine(shape: tuple[int, int], data: st.DataO
     v = data.draw(st.integers(0, shape[1] - 1))
     entries, coefficients = np.array([[u, v]], np.int32), np.array([1], np.float32)
 
-    delta = dft2.delta_weight(entries, coefficients, shape, 1.0)
+    delta = dft2_delta(entries, coefficients, shape, 1.0)
 
     assert error(delta, by_sum(entries, coefficients, shape, 1.0)) < DELTA_F32
 
@@ -171,7 +169,7 @@ def test_one_entry_anywhere_is_one_cosine(shape: tuple[int, int], data: st.DataO
 def test_one_entry_goes_with_the_output_axis_first() -> None:
     entries, one = np.array([[1, 0]], np.int32), np.array([8], np.float32)
 
-    delta = dft2.delta_weight(entries, one, (4, 2), 1.0)
+    delta = dft2_delta(entries, one, (4, 2), 1.0)
 
     np.testing.assert_allclose(delta, [[1, 1], [0, 0], [-1, -1], [0, 0]], atol=1e-7)
 
@@ -181,7 +179,7 @@ def test_entries_that_mirror_each_other_add_up() -> None:
     pair = np.array([[5, 3], [7, 7]], np.int32)  # (u, v) and (-u, -v)
     both = np.array([2.0, 5.0], np.float32)
 
-    delta = dft2.delta_weight(pair, both, shape, 1.0)
+    delta = dft2_delta(pair, both, shape, 1.0)
 
     alone = by_sum(pair[:1], np.array([7.0]), shape, 1.0)
     assert error(delta, alone) < DELTA_F32
@@ -194,7 +192,7 @@ def test_entries_that_are_their_own_mirror_count_once(shape: tuple[int, int]) ->
     entries = np.array(own, np.int32)
     coefficients = np.arange(1, len(own) + 1, dtype=np.float32)
 
-    delta = dft2.delta_weight(entries, coefficients, shape, 1.0)
+    delta = dft2_delta(entries, coefficients, shape, 1.0)
 
     assert error(delta, by_sum(entries, coefficients, shape, 1.0)) < DELTA_F32
 
@@ -202,10 +200,10 @@ def test_entries_that_are_their_own_mirror_count_once(shape: tuple[int, int]) ->
 def test_the_order_of_the_entries_does_not_matter_but_their_pairing_does() -> None:
     entries, coefficients = problem((24, 40), 100)
 
-    delta = dft2.delta_weight(entries, coefficients, (24, 40), 1.0)
+    delta = dft2_delta(entries, coefficients, (24, 40), 1.0)
 
-    turned = dft2.delta_weight(entries[::-1], coefficients[::-1], (24, 40), 1.0)
-    unpaired = dft2.delta_weight(entries[::-1], coefficients, (24, 40), 1.0)
+    turned = dft2_delta(entries[::-1], coefficients[::-1], (24, 40), 1.0)
+    unpaired = dft2_delta(entries[::-1], coefficients, (24, 40), 1.0)
     assert error(turned, delta) < DELTA_F32
     assert error(unpaired, delta) > 0.1
 
@@ -215,40 +213,16 @@ def test_half_precision_coefficients_are_taken_at_their_exact_values(dtype: type
     entries, coefficients = problem((48, 32), 100)
     half: Array = coefficients.astype(dtype)
 
-    delta = dft2.delta_weight(entries, half, (48, 32), 150.0)
+    delta = dft2_delta(entries, half, (48, 32), 150.0)
 
-    expected = dft2.delta_weight(entries, half.astype(np.float32), (48, 32), 150.0)
+    expected = dft2_delta(entries, half.astype(np.float32), (48, 32), 150.0)
     assert np.array_equal(delta, expected)
 
 
 def test_zero_coefficients_give_zero() -> None:
     entries, coefficients = problem((48, 32), 100)
 
-    assert not dft2.delta_weight(entries, coefficients * 0, (48, 32), 150.0).any()
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (13, 17), (48, 32), (384, 1536)], ids=str)
-def test_the_real_factors_give_the_same_delta_weight(shape: tuple[int, int]) -> None:
-    entries, coefficients = problem(shape)
-
-    out_cos, out_sin, in_cos, in_sin = (f.astype(np.float64) for f in dft2.factors(entries, shape))
-    c = coefficients * (150.0 / (shape[0] * shape[1]))
-    delta = (out_cos * c) @ in_cos.T - (out_sin * c) @ in_sin.T
-
-    assert error(delta, by_complex_fft(entries, coefficients, shape, 150.0)) < DELTA_F32
-
-
-def test_factors_are_float32_and_reduce_their_phase_in_integers() -> None:
-    size = 100_003
-    entries = np.array([[size - 1, 0], [size // 2, 0]], np.int32)
-
-    factors = dft2.factors(entries, (size, 1))
-
-    p = np.arange(size)
-    exact = np.cos(2 * np.pi * ((size // 2) * p % size) / size)
-    assert {factor.dtype for factor in factors} == {np.dtype(np.float32)}
-    assert factors.out_cos.shape == (size, 2)
-    assert np.abs(factors.out_cos[:, 1] - exact).max() < 1e-7
+    assert not dft2_delta(entries, coefficients * 0, (48, 32), 150.0).any()
 
 
 def test_an_adapters_delta_weight_takes_the_targets_row_and_scale() -> None:

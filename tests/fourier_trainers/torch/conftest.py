@@ -1,5 +1,4 @@
 """One thread for each worker: they share few cores."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 import pytest
 import torch

@@ -7,7 +7,7 @@
 The model stays the object that it is: its forward adds the delta weights of the active adapters.
 """
 
-from fourier_trainers.torch.activating import active, adapter_rows, set_active
+from fourier_trainers.torch.activating import active, set_active
 from fourier_trainers.torch.attaching import attach, detach
 from fourier_trainers.torch.capturing import capture
 from fourier_trainers.torch.checkpoints import load_trained_state, trained_state
@@ -15,7 +15,9 @@ from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, Tor
 from fourier_trainers.torch.groups import parameter_groups
 from fourier_trainers.torch.loading import load_adapter
 from fourier_trainers.torch.merging import merge, unmerge
+from fourier_trainers.torch.rows import adapter_rows
 from fourier_trainers.torch.summary import Summary, summary
+from fourier_trainers.torch.watching import Watch, watch
 
 __all__ = [
     "BandPass",
@@ -24,6 +26,7 @@ __all__ = [
     "Summary",
     "TorchRandperm",
     "Uniform",
+    "Watch",
     "active",
     "adapter_rows",
     "attach",
@@ -37,4 +40,5 @@ __all__ = [
     "summary",
     "trained_state",
     "unmerge",
+    "watch",
 ]

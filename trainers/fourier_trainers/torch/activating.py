@@ -1,9 +1,8 @@
-"""Which adapters of an attached model are on, for a whole batch or row by row."""
+"""Which adapters of an attached model are on, and whether a forward reaches their targets."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -38,7 +37,7 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
             delta weights are merged, or the model was sharded with other values of a parameter.
     """
     root, state = found_state(model)
-    chosen = (names,) if isinstance(names, str) else tuple(names or ())
+    chosen = tuple(dict.fromkeys((names,) if isinstance(names, str) else names or ()))
     refuse_merged(root)
     refresh(root, state)
     records = [named(state, name)[1] for name in chosen]
@@ -63,34 +62,6 @@ def active(model: nn.Module) -> tuple[str, ...]:
     return found_state(model)[1].switch.active
 
 
-@contextlib.contextmanager
-def adapter_rows(model: nn.Module, rows: Sequence[str | None]) -> Iterator[None]:
-    """Inside, each row of a batch has its own adapter.
-
-    Args:
-        model: An attached model, whose targets see the batch as the first axis of their input.
-        rows: An adapter's name for each row; None for the base alone.
-
-    Raises:
-        UsageError: There is no such adapter, or one has a head or biases of its own, which are
-            one for the whole batch.
-    """
-    root, state = found_state(model)
-    refuse_merged(root)
-    for name in {row for row in rows if row is not None}:
-        record = named(state, name)[1]
-        other = [k for k, p in record.whole.items() if root.get_parameter(k) is not p]
-        if other:
-            problem = "its own values of this parameter cannot hold for some rows only"
-            advice = "make it the active adapter, or run its rows in a batch of their own"
-            raise UsageError(Violation("E-USAGE", f"{name}: {other[0]}", problem, advice=advice))
-    before, state.switch.rows = state.switch.rows, tuple(rows)
-    try:
-        yield
-    finally:
-        state.switch.rows = before
-
-
 class Reached:
     """After a model's forward: an error if a target was never reached, which trains nothing."""
 
@@ -103,7 +74,10 @@ class Reached:
         if torch.compiler.is_compiling():
             return
         state: State | None = model.__dict__.get(ATTRIBUTE)
-        if state is None or state.switch.rows is not None:
+        if state is None:
+            return
+        if state.switch.rows is not None:
+            _check_owners(state, state.switch.rows)
             return
         for name in state.switch.active:
             record = state.adapters[name]
@@ -112,13 +86,6 @@ class Reached:
                 if missed:
                     raise TargetNotFoundError(_unreached(t) for t in missed)
                 record.seen = True
-
-
-def remove_hooks(root: nn.Module) -> None:
-    """Take off what `attach` registered."""
-    hooks = root._forward_hooks  # noqa: SLF001 - by kind, since copies of a model have no handle
-    for key in [key for key, hook in hooks.items() if isinstance(hook, Reached)]:
-        del hooks[key]
 
 
 def refuse_merged(root: nn.Module) -> None:
@@ -146,6 +113,19 @@ def _require_gradients(root: nn.Module, state: State) -> None:
                 parameter.requires_grad_(is_on)
         for parameter in record.whole.values():
             parameter.requires_grad_(is_on)
+
+
+def _check_owners(state: State, rows: Sequence[str | None]) -> None:
+    """Refuse rows whose own parameters were read by a parent, past the module that has them."""
+    names = {row for row in rows if row is not None}
+    paths = {key.rpartition(".")[0] for name in names for key in state.adapters[name].whole}
+    missed = sorted(path for path in paths if not state.owners[path].reached)
+    if missed:
+        problem = "this module was not called, so that rows cannot have parameters of their own"
+        advice = "run the rows of each adapter in a batch of their own"
+        raise TargetNotFoundError(
+            Violation("E-TARGET-UNREACHED", path, problem, advice=advice) for path in missed
+        )
 
 
 def _fourier(root: nn.Module, target: str) -> Any:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fourier_format.errors import UsageError, Violation
-from fourier_trainers.torch import layers, sharding
+from fourier_trainers.torch import layers, quantized, sharding
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, terms_of
 from fourier_trainers.torch.spectral import arithmetic, functions
 
@@ -32,6 +32,15 @@ class Adapted(nn.Module):
         """Returns what the module computes without adapters."""
         return cast("Tensor", self.base_class.forward(self, x))
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Load; where this gives a meta model its base, coefficients start beside it."""
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        device = layers.weight_of(self).device
+        for name, member in self.fourier.items():
+            given = f"{prefix}fourier.{name}.coefficients" in state_dict
+            if device.type != "meta" and not given:
+                cast("Coefficients", member).start_on(device)
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copies and pickles go by the base's class, since this one has no importable name."""
         state = cast("Any", self).__getstate__()
@@ -41,8 +50,12 @@ class Adapted(nn.Module):
 class Calling(Adapted):
     """A module that is called: its forward adds the delta weight."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns what the module computes with the delta weights that are on."""
+    def forward(self, *args: Tensor, **keywords: Tensor) -> Tensor:
+        """Returns what the module computes with the delta weights that are on.
+
+        There is one argument, the input; its name is the base class's affair.
+        """
+        (x,) = (*args, *keywords.values())
         adapters = self.fourier
         if not adapters.reached:
             adapters.reached = True
@@ -98,13 +111,15 @@ _CLASSES: Final[dict[tuple[type[nn.Module], type[Adapted]], type[Adapted]]] = {}
 
 def become_adapted(module: nn.Module, mixin: type[Adapted], adapters: Adapters) -> None:
     """Make `module` adapted, in place."""
+    adapters.before = quantized.prepare(module)
     module.__class__ = adapted_class(type(module), mixin)
-    cast("Adapted", module).fourier = adapters
+    cast("Adapted", module).fourier = adapters.train(module.training)
 
 
 def become_plain(module: nn.Module) -> None:
     """Make an adapted `module` what it was, in place."""
     adapted = cast("Adapted", module)
+    module.__dict__.update(adapted.fourier.before)
     del adapted.fourier
     module.__class__ = adapted.base_class
 
@@ -122,10 +137,7 @@ def kind_of_adapted(module: Adapted) -> layers.LayerKind:
 
 
 def _dtype(module: Adapted, x: Tensor) -> torch.dtype:
-    weight = layers.weight_of(module)
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        return torch.float32
-    return arithmetic.compute_dtype(x.dtype, weight.dtype)
+    return arithmetic.compute_dtype(x.dtype, layers.weight_of(module).dtype)
 
 
 def _uses_cache(module: Adapted, kind: layers.LayerKind, members: list[Coefficients]) -> bool:

@@ -13,14 +13,24 @@ from torch import Tensor, nn
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
-from fourier_trainers.torch import activating, checkpoints
+from fourier_trainers.torch import activating, checkpoints, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
-from fourier_trainers.torch.coefficients import Adapters, Coefficients
+from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
+from fourier_trainers.torch.layers import weight_of
 from fourier_trainers.torch.selecting import Site, select, trained_whole
 from fourier_trainers.torch.sharding import refuse_sharded
 from fourier_trainers.torch.spectral.basis import Basis
-from fourier_trainers.torch.state import ATTRIBUTE, Attached, State, found_state, named, witness
+from fourier_trainers.torch.state import (
+    ATTRIBUTE,
+    Attached,
+    State,
+    Witness,
+    base_parameters,
+    found_state,
+    named,
+    witness,
+)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -48,16 +58,14 @@ def attach(model: M, config: FourierConfig, name: str = DEFAULT) -> M:
         TargetNotFoundError: A name in `config` matches nothing.
         UnsupportedError: A target cannot be adapted.
     """
-    state = model.__dict__.get(ATTRIBUTE, State())
-    check_name(model, state, name)
-    sites = select(model, config)
-    whole = trained_whole(model, config, sites)
+    root, state = root_and_state(model, name)
+    sites = select(root, config)
+    whole = trained_whole(root, config, sites)
     bases = _bases(sites, config)
     generator = torch.Generator().manual_seed(config.seed & 0x7FFF_FFFF_FFFF_FFFF)
     values = [_start(site, config, generator) for site in sites]
-    commit(
-        model, state, name, sites, bases, values, Attached(config, (), {}, {}), dict.fromkeys(whole)
-    )
+    record = Attached(config, (), {}, {})
+    commit(root, state, name, sites, bases, values, record, dict.fromkeys(whole))
     return model
 
 
@@ -85,12 +93,14 @@ def commit(
     """
     refuse_sharded(model)
     config = record.config
-    members = [
-        Coefficients(v.to(_device(site.module)), basis, site.alpha, config.gain, config.path)
-        for site, basis, v in zip(sites, bases, values, strict=True)
-    ]
-    parameters = dict(model.named_parameters())
-    own = {key: _own(parameters[key], first) for key, first in whole.items()}
+    members = [_member(*each, config) for each in zip(sites, bases, values, strict=True)]
+    fresh = [site for site in sites if not isinstance(site.module, Adapted)]
+    for site in fresh:
+        if not site.kind.holds_weight():
+            quantized.check(site.module, site.name)
+    seen = {site.name: _witness(site) for site in fresh}
+    parameters = dict(base_parameters(model)) | state.originals
+    own = _own_parameters(parameters, whole)
     if not state.adapters:
         state.trainable = {key for key, p in parameters.items() if p.requires_grad}
         model.requires_grad_(requires_grad=False)
@@ -98,18 +108,15 @@ def commit(
         checkpoints.accept_trained_states(model)
     for site, member in zip(sites, members, strict=True):
         if not isinstance(site.module, Adapted):
-            if site.kind.holds_weight():
-                weight = cast("Tensor", site.module._parameters["weight"])  # noqa: SLF001
-                seen = witness(site.kind.canonical(weight))
-                if seen is not None:
-                    state.witnesses[site.name] = seen
             become_adapted(site.module, site.mixin, Adapters(state.switch))
         cast("Adapted", site.module).fourier[name] = member
     record.targets = tuple(site.name for site in sites)
     record.alphas = {site.name: site.alpha for site in sites}
     record.whole = own
+    state.witnesses |= {key: value for key, value in seen.items() if value is not None}
     for key in own:
         state.originals.setdefault(key, parameters[key])
+    rows.add_hooks(model, state, own)
     state.adapters[name] = record
     model.__dict__[ATTRIBUTE] = state
     activating.set_active(model, name)
@@ -144,28 +151,41 @@ def detach(model: M, name: str | None = None) -> M:
                 state.witnesses.pop(target, None)
     if not state.adapters:
         del root.__dict__[ATTRIBUTE]
-        activating.remove_hooks(root)
+        rows.remove_hooks(root)
         checkpoints.forget_trained_states(root)
-        for key, parameter in root.named_parameters():
+        for key, parameter in base_parameters(root):
             parameter.requires_grad_(key in state.trainable)
     return model
 
 
-def check_name(model: nn.Module, state: State, name: str) -> None:
-    """Refuse a name that cannot be part of a state_dict key, or is taken."""
-    if (
-        not _NAME.fullmatch(name)
-        or hasattr(nn.ModuleDict, name)
-        or name in {"switch", "kept", "reached", "active", "cached", "forget"}
-    ):
+def root_and_state(model: nn.Module, name: str) -> tuple[nn.Module, State]:
+    """Returns what a new adapter `name` is put on, and its state: a new one, or that it has.
+
+    Raises:
+        UsageError: The name cannot be part of a state_dict key, or is taken; the model is wrapped,
+            merged, or partly attached.
+    """
+    if not _NAME.fullmatch(name) or hasattr(Adapters(Switch()), name):
         expected = "letters, digits, _ and -, and no name that nn.ModuleDict itself uses"
         raise UsageError(Violation("E-USAGE", "name", "not allowed", repr(name), expected))
+    root = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
+    where = type(root).__name__
+    if isinstance(root, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        problem, advice = "a model is attached before it is wrapped", "attach to model.module"
+        raise UsageError(Violation("E-USAGE", where, problem, advice=advice))
+    state: State = root.__dict__.get(ATTRIBUTE) or State()
+    for path, module in root.named_modules():
+        if isinstance(module, Adapters) and module.switch is not state.switch:
+            problem = "a module in it, or one that holds it, is attached already"
+            advice = "attach every adapter to the same module, or detach first"
+            got = path.removesuffix(".fourier")
+            raise UsageError(Violation("E-USAGE", where, problem, got, advice=advice))
     if name in state.adapters:
         advice = "take another name, or detach it first"
         problem = "the model has an adapter of this name already"
-        raise UsageError(Violation("E-USAGE", type(model).__name__, problem, name, advice=advice))
-    if state.adapters:
-        activating.refuse_merged(model)
+        raise UsageError(Violation("E-USAGE", where, problem, name, advice=advice))
+    activating.refuse_merged(root)
+    return root, state
 
 
 def recipe_of(config: FourierConfig, shape: tuple[int, int]) -> Sampling:
@@ -226,14 +246,33 @@ def _explicit_problem(entries: Array, site: Site) -> tuple[str, str, str, str] |
 
 def _start(site: Site, config: FourierConfig, generator: torch.Generator) -> Tensor:
     if config.init == "zeros":
-        return torch.zeros(site.n)
-    return torch.randn(site.n, generator=generator) / config.gain
+        return torch.zeros(site.n, dtype=torch.float32, device="cpu")
+    drawn = torch.randn(site.n, generator=generator, dtype=torch.float32, device="cpu")
+    return drawn / config.gain
 
 
-def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
+def _member(site: Site, basis: Basis, values: Tensor, config: FourierConfig) -> Coefficients:
+    device = next(site.module.parameters()).device
+    placed = values.to(device, copy=True)
+    member = Coefficients(placed, basis, site.alpha, config.gain, config.path)
+    member.first = values if device.type == "meta" else None
+    return member
 
 
-def _own(base: nn.Parameter, first: Tensor | None) -> nn.Parameter:
-    value = base.detach().clone() if first is None else first.to(base.device)
-    return nn.Parameter(value)
+def _witness(site: Site) -> Witness | None:
+    if not site.kind.holds_weight():
+        return None
+    return witness(site.kind.canonical(weight_of(site.module)))
+
+
+def _own_parameters(
+    parameters: Mapping[str, nn.Parameter], whole: Mapping[str, Tensor | None]
+) -> dict[str, nn.Parameter]:
+    """Returns an adapter's own parameters: one for each of the base's, whatever its names."""
+    made: dict[int, nn.Parameter] = {}
+    for key, first in whole.items():
+        base = parameters[key]
+        if id(base) not in made:
+            value = base.detach().clone() if first is None else first.to(base.device, base.dtype)
+            made[id(base)] = nn.Parameter(value)
+    return {key: made[id(parameters[key])] for key in whole}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fourier_format import __version__
 from fourier_format.adapter import Adapter, Array
 from fourier_format.assembly import Piece, assemble
-from fourier_format.errors import BaseMismatchError, InvalidAdapterError, Violation
+from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
 from fourier_format.fingerprint import Fingerprint, fingerprint
 from fourier_trainers.torch import attaching
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
@@ -23,9 +23,11 @@ from fourier_trainers.torch.sharding import whole
 from fourier_trainers.torch.state import (
     Attached,
     State,
+    base_parameters,
     found_state,
     is_same,
     named,
+    plain_name,
     refresh,
     witness,
 )
@@ -44,13 +46,15 @@ def capture(
         metadata: Free JSON to put into the file.
 
     Raises:
-        BaseMismatchError: A target's base weight has changed since the adapter was attached.
+        BaseMismatchError: A target's base weight has changed since the adapter was attached, or
+            parameters of the base are trained that would not be in the adapter.
         InvalidAdapterError: A coefficient is not finite.
-        UsageError: There is no such adapter.
+        UsageError: There is no such adapter, or its values are on the meta device.
     """
     root, state = found_state(model)
     refresh(root, state)
     chosen, record = named(state, name)
+    _refuse_lost(root, state)
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
     _refuse_not_finite(pieces, record)
     entry_sets, targets = assemble(pieces)
@@ -63,7 +67,7 @@ def capture(
         target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
         entry_sets=entry_sets,
         targets=targets,
-        replacements={key: to_numpy(whole(value)) for key, value in record.whole.items()},
+        replacements={plain_name(k): to_numpy(whole(v)) for k, v in record.whole.items()},
         base_model=_base_model(root) or (None if source is None else source.base_model),
         producer={"name": "fourier-format", "version": __version__},
         labels=_labels(root, record) or (None if source is None else source.labels),
@@ -95,7 +99,7 @@ def _piece(root: nn.Module, state: State, record: Attached, chosen: str, target:
     alpha = record.alphas[target]
     basis = member.basis
     return Piece(
-        name=target,
+        name=plain_name(target),
         kind=kind.kind,
         shape=basis.shape,
         entries=np.asarray(basis.entries),
@@ -117,7 +121,7 @@ def _coefficients(member: Coefficients) -> Array:
 def _recipe(record: Attached, target: str, shape: tuple[int, int]) -> Any:
     if record.source is None:
         return attaching.recipe_of(record.config, shape)
-    return record.source.entry_set(record.source.target(target)).sampling
+    return record.source.entry_set(record.source.target(plain_name(target))).sampling
 
 
 def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: str) -> None:
@@ -129,6 +133,22 @@ def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: st
         problem = "its base weight is not the one that the adapter was attached to"
         advice = "attach after the base is loaded, and train nothing else of it but modules_to_save"
         raise BaseMismatchError(Violation("E-BASE-MISMATCH", target, problem, advice=advice))
+
+
+def _refuse_lost(root: nn.Module, state: State) -> None:
+    """Refuse to leave out what is trained beside the adapter, or has no values."""
+    own = {id(p) for record in state.adapters.values() for p in record.whole.values()}
+    lost = [n for n, p in base_parameters(root) if p.requires_grad and id(p) not in own]
+    if lost:
+        problem = "this parameter of the base is trained, and would not be in the adapter"
+        advice = "name its module in modules_to_save, or freeze it"
+        raise BaseMismatchError(
+            Violation("E-BASE-MISMATCH", name, problem, advice=advice) for name in lost
+        )
+    meta = [n for n, p in root.named_parameters() if p.device.type == "meta"]
+    if meta:
+        problem, advice = "it is on the meta device and has no values", "load the model first"
+        raise UsageError(Violation("E-USAGE", meta[0], problem, advice=advice))
 
 
 def _base_weight(module: nn.Module) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class Coefficients(nn.Module):
         alpha: The scale of the delta weight.
         gain: What the trained values are multiplied by; never part of an adapter.
         path: How to compute.
+        first: The first values, on the CPU, while the parameter is on the meta device; else None.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Coefficients(nn.Module):
         self.alpha: Final = alpha
         self.gain: Final = gain
         self.path: Final = path
+        self.first: Tensor | None = None
         self._prepare()
 
     def scaled(self, dtype: torch.dtype) -> Tensor:
@@ -60,16 +62,46 @@ class Coefficients(nn.Module):
         out, in_ = self.basis.shape
         return f"{out}x{in_}, n={self.basis.count}, alpha={self.alpha}"
 
+    def reset_parameters(self) -> None:
+        """Set the first values, once the parameter has left the meta device."""
+        if self.first is not None and self.coefficients.device.type != "meta":
+            with torch.no_grad():
+                self.coefficients.copy_(self.first)
+            self.first = None
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Coefficients:
         """Move or cast, and have the basis ready there before a forward could be traced."""
         super()._apply(fn, recurse)
+        self.reset_parameters()
         self._prepare()
         return self
+
+    def start_on(self, device: torch.device) -> None:
+        """Leave the meta device for `device`, with the first values."""
+        if self.first is not None:
+            needed = self.coefficients.requires_grad
+            self._parameters["coefficients"] = nn.Parameter(self.first.to(device), needed)
+            self.first = None
+            self._prepare()
 
     def _prepare(self) -> None:
         values = self.coefficients
         if values.device.type != "meta":
             self.basis.on(values.device, arithmetic.compute_dtype(values.dtype))
+
+
+class _Cached(NamedTuple):
+    """A sum of weight and delta weight.
+
+    Attributes:
+        key: What it was made of: objects, versions and addresses.
+        held: The objects and their memory, so that nothing else comes to have their addresses.
+        value: The sum.
+    """
+
+    key: tuple[Any, ...]
+    held: tuple[Tensor, ...]
+    value: Tensor
 
 
 class Adapters(nn.ModuleDict):
@@ -78,6 +110,7 @@ class Adapters(nn.ModuleDict):
     Attributes:
         switch: What is on, shared with the other targets.
         reached: Whether a forward has come by since the adapter was attached.
+        before: Attributes of the module that were changed when it was adapted.
         kept: The base's own parameter while the delta weight is merged; else None. In a tuple, so
             that the module does not register it.
     """
@@ -87,8 +120,9 @@ class Adapters(nn.ModuleDict):
         super().__init__()
         self.switch: Final = switch
         self.reached = False
+        self.before: dict[str, Any] = {}
         self.kept: tuple[nn.Parameter] | None = None
-        self._cache: tuple[tuple[Any, ...], Tensor] | None = None
+        self._cache: _Cached | None = None
 
     def active(self, names: Sequence[str]) -> list[Coefficients]:
         """Returns the coefficients of those of `names` that adapt this target."""
@@ -98,15 +132,14 @@ class Adapters(nn.ModuleDict):
         self, weight: Tensor, members: Sequence[Coefficients], make: Callable[[], Tensor]
     ) -> Tensor:
         """Returns what `make` gives; made again only if the weight or coefficients changed."""
-        key: tuple[Any, ...] = (id(weight), weight._version, weight.data_ptr(), weight.dtype)  # noqa: SLF001
-        for member in members:
-            values = member.coefficients
-            key += (id(values), values._version, values.data_ptr())  # noqa: SLF001
-        if self._cache is None or self._cache[0] != key:
+        sources = (weight, *(member.coefficients for member in members))
+        key = tuple((id(t), _version(t), t.data_ptr(), t.dtype) for t in sources)
+        if self._cache is None or self._cache.key != key:
             self._cache = None  # free the old one first
             with torch.inference_mode(mode=False), torch.no_grad():
-                self._cache = key, make()
-        return self._cache[1]
+                held = (*sources, *(t.detach() for t in sources))
+                self._cache = _Cached(key, held, make())
+        return self._cache.value
 
     def forget(self) -> None:
         """Drop what is cached."""
@@ -134,3 +167,8 @@ class Adapters(nn.ModuleDict):
 def terms_of(members: Sequence[Coefficients], dtype: torch.dtype) -> Terms:
     """Returns the bases and scaled coefficients, in the dtype of the computation."""
     return [(member.basis, member.scaled(dtype)) for member in members]
+
+
+def _version(tensor: Tensor) -> int:
+    """Returns autograd's count of changes in place; inference tensors have none."""
+    return -1 if tensor.is_inference() else tensor._version  # noqa: SLF001

@@ -132,6 +132,12 @@ class FourierConfig:
                 choices + "checked, unchecked",
                 self.reached in {"checked", "unchecked"},
             ),
+            (
+                "entries",
+                self.entries,
+                "Uniform(), BandPass(...), Explicit(...) or TorchRandperm()",
+                isinstance(self.entries, Entries),
+            ),
             ("target_modules", self.target_modules, "at least one name", bool(self.target_modules)),
             (
                 "modules_to_save",

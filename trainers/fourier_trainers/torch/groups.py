@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from fourier_format.errors import UsageError, Violation
-from fourier_trainers.torch.state import found_state
+from fourier_trainers.torch.state import base_parameters, found_state
 
 
 def parameter_groups(
@@ -34,11 +34,12 @@ def parameter_groups(
         "head": {"lr": rate, "weight_decay": weight_decay},
         "head without decay": {"lr": rate, "weight_decay": 0.0},
     }
-    for name, parameter in root.named_parameters():
+    base = {id(parameter) for _, parameter in base_parameters(root)}
+    for parameter in root.parameters():
         if not parameter.requires_grad:
             continue
         vector = "head without decay" if parameter.dim() < 2 else "head"
-        group = "coefficients" if ".fourier." in f".{name}" else vector
+        group = vector if id(parameter) in base else "coefficients"
         groups[group].setdefault("params", []).append(parameter)
     found = [{"name": name, **group} for name, group in groups.items() if "params" in group]
     if not found:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourier_format.errors import UnsupportedError, UsageError, Violation
+from fourier_trainers.torch import quantized
+from fourier_trainers.torch.coefficients import Adapters
 from fourier_trainers.torch.spectral import convolution, cost, functions
 from fourier_trainers.torch.spectral.functions import Terms
 
@@ -109,6 +111,7 @@ class OpaqueLinear(Linear):
 
     def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:  # noqa: ARG002 - the same
         """Returns the module's own output plus x delta^T, by activations alone."""
+        quantized.check_input(module, x)
         y: Tensor = cast("Any", module).base_forward(x)
         return y + self.product(module, x, terms, "activation").to(y.dtype)
 
@@ -203,45 +206,62 @@ def kind_of(module: nn.Module, name: str) -> LayerKind | None:
     Raises:
         UnsupportedError: It is of such a sort, and cannot be adapted; the message says why.
     """
-    cls = getattr(type(module), "base_class", type(module))
-    if issubclass(cls, nn.Embedding):
-        if cast("nn.Embedding", module).max_norm is not None:
-            raise _refused(name, "an embedding with max_norm changes its own weight when it runs")
-        return _unless_overridden(EMBEDDING, name, cls, nn.Embedding)
-    if issubclass(cls, nn.Conv2d):
-        return _unless_overridden(CONV2D, name, cls, nn.Conv2d)
-    if cls.__name__ == "Conv1D" and cls.__module__ == "transformers.pytorch_utils":
-        return TRANSPOSED
-    return _linear_kind(module, name, cls)
-
-
-def _linear_kind(module: nn.Module, name: str, cls: type) -> LayerKind | None:
-    if cls.__module__.startswith("torch.ao.nn.quantized"):
-        problem = "torch's quantised Linear gives its input no gradient, so nothing would be learnt"
-        advice = "quantise with bitsandbytes or torchao, or train on the float model"
-        raise _refused(name, problem, f"{cls.__module__}.{cls.__name__}", advice)
-    if not issubclass(cls, nn.Linear):
+    cls = base_class(module)
+    if quantized.is_dynamic(cls):
+        raise quantized.no_gradient(name, cls)
+    known = _known(cls)
+    if known is None:
         return None
-    if cls.__module__.startswith("bitsandbytes."):
+    kind, origin = known
+    if quantized.is_bitsandbytes(cls):
         return OPAQUE
-    _unless_overridden(LINEAR, name, cls, nn.Linear)
+    if cls.forward is not origin.forward:
+        problem = "its class has a forward of its own, of which nothing is known"
+        raise _refused(name, problem, f"{cls.__module__}.{cls.__name__}")
     weight = module._parameters.get("weight")  # noqa: SLF001 - the parameter itself
     if weight is None:
-        raise _refused(name, "its weight is computed by a parametrization", cls.__name__)
+        problem = "its weight is no parameter, but computed by a parametrization or hook"
+        advice = "remove the parametrization, such as weight norm, or leave the module out"
+        raise _refused(name, problem, cls.__name__, advice)
     if isinstance(weight, nn.UninitializedParameter):
-        raise _refused(name, "its weight has no shape before the first forward", cls.__name__)
-    is_plain = type(weight.data) in {Tensor, nn.Parameter} or type(weight).__name__ == "DTensor"
-    return LINEAR if is_plain and weight.is_floating_point() else OPAQUE
-
-
-def _unless_overridden(
-    kind: LayerKind, name: str, cls: type[nn.Module], known: type[nn.Module]
-) -> LayerKind:
-    """Returns `kind` for a class whose forward is the known one's."""
-    if cls.forward is known.forward:
+        problem = "its weight has no shape before the first forward"
+        raise _refused(name, problem, cls.__name__, "run the model once, then attach")
+    if kind is EMBEDDING and cast("nn.Embedding", module).max_norm is not None:
+        raise _refused(name, "an embedding with max_norm changes its own weight when it runs")
+    if is_plain(weight):
         return kind
-    problem = "its class has a forward of its own, of which nothing is known"
-    raise _refused(name, problem, f"{cls.__module__}.{cls.__name__}")
+    if kind is LINEAR:
+        return OPAQUE
+    raise _refused(name, "its weight is packed or quantised", type(weight.data).__name__)
+
+
+def is_plain(parameter: Tensor) -> bool:
+    """Whether a parameter's values are held as floating-point numbers, one each."""
+    if isinstance(parameter, nn.UninitializedParameter) or not parameter.is_floating_point():
+        return False
+    if type(parameter).__name__ == "DTensor":
+        return True
+    return type(parameter) in {nn.Parameter, Tensor} and type(parameter.data) is Tensor
+
+
+def base_class(module: nn.Module) -> type[nn.Module]:
+    """Returns a module's class, or the one that it had before it was adapted."""
+    if isinstance(module._modules.get("fourier"), Adapters):  # noqa: SLF001 - past any property
+        return cast("type[nn.Module]", cast("Any", module).base_class)
+    return type(module)
+
+
+def _known(cls: type[nn.Module]) -> tuple[LayerKind, type[nn.Module]] | None:
+    """Returns the kind of a class, and the class whose forward it must have."""
+    if issubclass(cls, nn.Embedding):
+        return EMBEDDING, nn.Embedding
+    if issubclass(cls, nn.Conv2d):
+        return CONV2D, nn.Conv2d
+    if issubclass(cls, nn.Linear):
+        return LINEAR, nn.Linear
+    if cls.__name__ == "Conv1D" and cls.__module__ == "transformers.pytorch_utils":
+        return TRANSPOSED, cls
+    return None
 
 
 def _refused(
@@ -264,8 +284,8 @@ def _geometry(conv: nn.Conv2d) -> convolution.Geometry:
 
 def _autocast(*tensors: Any) -> tuple[Any, ...]:
     """Returns the tensors as autocast would hand them to a matrix product."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    device = tensors[0].device
+    if not functions.autocast_enabled(device):
         return tensors
-    dtype = torch.get_autocast_dtype(device)
+    dtype = torch.get_autocast_dtype(device.type)
     return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
 from fourier_format.errors import (
     FourierFormatError,
-    TargetNotFoundError,
     UnsupportedError,
     UsageError,
     Violation,
@@ -21,11 +18,11 @@ from fourier_format.errors import (
 )
 from fourier_trainers.torch.adapted import Calling, Reading
 from fourier_trainers.torch.config import FourierConfig
-from fourier_trainers.torch.layers import LayerKind, kind_of, weight_of
+from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
+from fourier_trainers.torch.matching import has_suffix, matching, not_found
+from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
 
 T = TypeVar("T")
-
-ALL_LINEAR = "all-linear"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +57,20 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
         UsageError: n is larger than a matrix.
     """
     saved = set(saved_modules(model, config.modules_to_save))
-    chosen = [name for name in _matching(model, config) if not _is_within(name, saved)]
+    matched = matching(model, config)
+    chosen = [name for name in matched if not _is_within(name, saved)]
+    if not chosen:
+        problem = "no layer of the model is adapted"
+        if matched:
+            problem = "all that it matches is in modules_to_save, which is trained whole"
+        raise not_found("target_modules", str(config.target_modules), [], problem)
     sites = sites_of(model, chosen, config)
-    _refuse_shared(sites)
+    refuse_shared(sites)
+    for field in ("n_pattern", "alpha_pattern"):
+        for key in getattr(config, field):
+            if not any(has_suffix(plain_name(site.name), key) for site in sites):
+                names = [site.name for site in sites]
+                raise not_found(field, key, names, "no target has this name")
     too_many = [
         Violation("E-FIELD-VALUE", s.name, "n exceeds the matrix", str(s.n), _at_most(s.shape))
         for s in sites
@@ -81,7 +89,7 @@ def sites_of(model: nn.Module, names: Sequence[str], config: FourierConfig) -> l
         UnsupportedError: It cannot be adapted.
     """
     sites, failures = list[Site](), list[FourierFormatError]()
-    modules = dict(model.named_modules())
+    modules = base_modules(model)
     for name in names:
         try:
             sites.append(_site(modules, name, config))
@@ -97,50 +105,65 @@ def saved_modules(model: nn.Module, suffixes: Sequence[str]) -> list[str]:
     Raises:
         TargetNotFoundError: One of them matches nothing.
     """
-    names = [name for name, _ in model.named_modules() if name]
-    found = [name for name in names if any(_has_suffix(name, suffix) for suffix in suffixes)]
+    names = {name: plain_name(name) for name in base_modules(model) if name}
     for suffix in suffixes:
-        if not any(_has_suffix(name, suffix) for name in found):
-            raise _not_found("modules_to_save", suffix, names)
-    return found
+        if not any(has_suffix(plain, suffix) for plain in names.values()):
+            raise not_found("modules_to_save", suffix, list(names.values()))
+    return [n for n, plain in names.items() if any(has_suffix(plain, s) for s in suffixes)]
 
 
 def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]) -> list[str]:
     """Returns the names of parameters that are trained whole: saved modules and biases.
 
+    A parameter of several names is listed under all that are asked for.
+
     Raises:
-        UsageError: `modules_to_save` names parameters of a target.
+        TargetNotFoundError: A saved module has no parameters.
+        UnsupportedError: A parameter is quantised, or has no shape yet.
     """
     saved = set(saved_modules(model, config.modules_to_save))
-    targets = {site.name for site in sites}
-    names = []
-    for name, _ in model.named_parameters():
+    targets = {id(site.module) for site in sites}
+    modules = base_modules(model)
+    names, refused = list[str](), list[Violation]()
+    for name, parameter in base_parameters(model):
         owner, _, leaf = name.rpartition(".")
-        if ".fourier." in f".{owner}.":
+        of_target = id(modules[owner]) in targets
+        wanted = {"none": False, "targets": of_target, "all": True}[config.bias]
+        if not _is_within(owner, saved) and not (wanted and "bias" in leaf.split("_")):
             continue
-        wanted = {"none": False, "targets": owner in targets, "all": True}[config.bias]
-        if _is_within(owner, saved) or (leaf == "bias" and wanted):
-            names.append(name)
+        names.append(name)
+        if not is_plain(parameter):
+            problem, got = "it cannot be trained whole", type(parameter).__name__
+            refused.append(Violation("E-BASE-UNSUPPORTED", name, problem, got, "a float tensor"))
+    if refused:
+        raise UnsupportedError(refused)
+    empty = [module for module in saved if next(modules[module].parameters(), None) is None]
+    if empty:
+        raise not_found("modules_to_save", empty[0], [], "this module has no parameters")
     return names
 
 
 def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) -> Site:
     module = modules.get(name)
-    if module is None or not name:
-        raise _not_found("target", name or "(the model itself)", list(modules))
+    if module is None:
+        raise not_found("target", name, list(modules))
     kind = kind_of(module, name)
     if kind is None:
         problem, got = "not a layer that can be adapted", type(module).__name__
         expected = "Linear, Conv1D, Conv2d or Embedding"
         raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
+    mixin = _mixin(modules, name)
+    if mixin is Reading and not kind.holds_weight():
+        problem = "its parent reads the weight itself, and it is quantised"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem))
     return Site(
         name=name,
         module=module,
         kind=kind,
-        mixin=_mixin(modules, name),
+        mixin=mixin,
         shape=kind.shape(module),
-        n=_pattern(config.n_pattern, name, config.n),
-        alpha=_pattern(config.alpha_pattern, name, config.alpha),
+        n=_pattern(config.n_pattern, plain_name(name), config.n),
+        alpha=_pattern(config.alpha_pattern, plain_name(name), config.alpha),
     )
 
 
@@ -155,75 +178,12 @@ def _mixin(modules: Mapping[str, nn.Module], name: str) -> type[Calling | Readin
     return Calling
 
 
-def _matching(model: nn.Module, config: FourierConfig) -> list[str]:
-    wanted = config.target_modules
-    names = [name for name, _ in model.named_modules() if name]
-    names = [name for name in names if "fourier" not in name.split(".")]
-    if wanted == ALL_LINEAR:
-        return list(_all_linear(model, names))
-    if isinstance(wanted, str):
-        return _by_expression(model, names, wanted)
-    found = []
-    for suffix in wanted:
-        matched = [name for name in names if _has_suffix(name, suffix)]
-        if not matched:
-            raise _not_found("target_modules", suffix, names)
-        found.extend(_adaptable(model, matched, suffix))
-    order = {name: k for k, name in enumerate(names)}
-    return sorted(dict.fromkeys(found), key=order.__getitem__)
-
-
-def _by_expression(model: nn.Module, names: Sequence[str], wanted: str) -> list[str]:
-    try:
-        matched = [name for name in names if re.fullmatch(wanted, name)]
-    except re.error as error:
-        problem = f"not a regular expression: {error}"
-        raise UsageError(Violation("E-USAGE", "target_modules", problem, wanted)) from None
-    if not matched:
-        raise _not_found("target_modules", wanted, names)
-    return _adaptable(model, matched, wanted)
-
-
-def _all_linear(model: nn.Module, names: Sequence[str]) -> Iterator[str]:
-    getter = getattr(model, "get_output_embeddings", None)
-    output = getter() if callable(getter) else None
-    modules = dict(model.named_modules())
-    for name in names:
-        module = modules[name]
-        if module is output:
-            continue
-        kind = kind_of(module, name)
-        if kind is not None and kind.kind == "linear":
-            yield name
-
-
-def _adaptable(model: nn.Module, names: Sequence[str], wanted: str) -> list[str]:
-    """Returns those of `names` that can be adapted; containers of others are passed over.
+def refuse_shared(sites: Sequence[Site]) -> None:
+    """Refuse targets that share one stored weight: it would be adapted twice.
 
     Raises:
-        TargetNotFoundError: None can.
-        UnsupportedError: One of them has a weight, and cannot.
+        UnsupportedError: Some do.
     """
-    modules = dict(model.named_modules())
-    kinds = {name: kind_of(modules[name], name) for name in names}
-    for name, kind in kinds.items():
-        if kind is None and any(True for _ in modules[name].parameters(recurse=False)):
-            problem = f"matched by {wanted!r}, but not a layer that can be adapted"
-            got, expected = type(modules[name]).__name__, "Linear, Conv1D, Conv2d or Embedding"
-            raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
-    found = [name for name, kind in kinds.items() if kind is not None]
-    if not found:
-        problem = f"{wanted!r} matches no layer that can be adapted"
-        got = ", ".join(sorted({type(modules[name]).__name__ for name in names}))
-        expected = "Linear, Conv1D, Conv2d or Embedding"
-        raise TargetNotFoundError(
-            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, expected)
-        )
-    return found
-
-
-def _refuse_shared(sites: Sequence[Site]) -> None:
-    """Refuse targets that share one stored weight: it would be adapted twice."""
     owners: defaultdict[int, list[str]] = defaultdict(list)
     for site in sites:
         owners[id(weight_of(site.module))].append(site.name)
@@ -242,11 +202,7 @@ def _refuse_shared(sites: Sequence[Site]) -> None:
 
 
 def _pattern(pattern: Mapping[str, T], name: str, usual: T) -> T:
-    return next((value for key, value in pattern.items() if _has_suffix(name, key)), usual)
-
-
-def _has_suffix(name: str, suffix: str) -> bool:
-    return name == suffix or name.endswith(f".{suffix}")
+    return next((value for key, value in pattern.items() if has_suffix(name, key)), usual)
 
 
 def _is_within(name: str, modules: set[str]) -> bool:
@@ -256,13 +212,3 @@ def _is_within(name: str, modules: set[str]) -> bool:
 
 def _at_most(shape: tuple[int, int]) -> str:
     return f"at most {shape[0]} * {shape[1]} = {shape[0] * shape[1]}"
-
-
-def _not_found(where: str, wanted: str, names: Sequence[Any]) -> TargetNotFoundError:
-    endings = {name: name for name in names} | {name.rpartition(".")[2]: name for name in names}
-    near = difflib.get_close_matches(wanted, endings, n=3)
-    advice = f"did you mean {', '.join(near)}?" if near else "see model.named_modules() for names"
-    problem = "no module of the model has this name"
-    return TargetNotFoundError(
-        Violation("E-TARGET-NOT-FOUND", where, problem, wanted, advice=advice)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from fourier_format import fingerprint
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UsageError, Violation
-from fourier_trainers.torch.coefficients import Switch
+from fourier_trainers.torch.coefficients import Adapters, Switch
 from fourier_trainers.torch.config import FourierConfig
 
 ATTRIBUTE: Final = "_fourier_state"
+
+_WRAPPERS: Final = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
+"""Names under which torch.compile, checkpointing and FSDP hold the module that they wrap."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +43,17 @@ class Attached:
 
 
 @dataclass(slots=True, eq=False)
+class Owner:
+    """A module of which an adapter has its own parameters.
+
+    Attributes:
+        reached: Whether it has been called.
+    """
+
+    reached: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class State:
     """All adapters of a model.
 
@@ -47,6 +62,7 @@ class State:
         adapters: By name.
         originals: The base's parameters that an adapter has its own of, by name.
         trainable: The base's parameters that required gradients before it was frozen.
+        owners: Of the parameters that adapters have their own of, by path.
         witnesses: Of each target's base weight when it was attached.
     """
 
@@ -54,6 +70,7 @@ class State:
     adapters: dict[str, Attached] = field(default_factory=dict)
     originals: dict[str, nn.Parameter] = field(default_factory=dict)
     trainable: set[str] = field(default_factory=set)
+    owners: dict[str, Owner] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
 
 
@@ -64,10 +81,12 @@ class Witness:
     Attributes:
         samples: (32,) float64, at the positions of a fingerprint (spec/registry.md, section 4).
         norm: The Frobenius norm, in float64.
+        dtype: The weight's dtype.
     """
 
     samples: Tensor
     norm: float
+    dtype: torch.dtype
 
 
 def witness(matrix: Tensor) -> Witness | None:
@@ -79,12 +98,39 @@ def witness(matrix: Tensor) -> Witness | None:
     values = matrix.detach()
     samples = values[rows.to(values.device), columns.to(values.device)].to("cpu", torch.float64)
     norm = torch.linalg.vector_norm(values, dtype=torch.float64).item()
-    return Witness(samples, norm)
+    return Witness(samples, norm, matrix.dtype)
 
 
-def is_same(a: Witness, b: Witness) -> bool:
-    """Whether two witnesses are of one weight; sums may be added in another order."""
-    return torch.equal(a.samples, b.samples) and abs(a.norm - b.norm) <= 1e-9 * a.norm
+def is_same(then: Witness, now: Witness) -> bool:
+    """Whether two witnesses are of one weight, that may have been cast to another dtype since."""
+    eps = torch.finfo(now.dtype).eps if now.dtype != then.dtype else 0.0
+    tolerance = max(1e-9, eps)  # sums may be added in another order
+    rounded = then.samples.to(now.dtype).to(torch.float64)
+    return torch.equal(rounded, now.samples) and abs(then.norm - now.norm) <= tolerance * then.norm
+
+
+def plain_name(path: str) -> str:
+    """Returns a path in a model without what torch's wrappers put into it."""
+    return ".".join(part for part in path.split(".") if part not in _WRAPPERS)
+
+
+def base_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Returns the modules of a model by all their names, without what holds coefficients."""
+    named_modules = dict(model.named_modules(remove_duplicate=False))
+    ours = {name for name, module in named_modules.items() if isinstance(module, Adapters)}
+    return {name: module for name, module in named_modules.items() if not _is_in(name, ours)}
+
+
+def base_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yields the parameters of a model under all their names, without coefficients."""
+    for name, module in base_modules(model).items():
+        for leaf, parameter in module.named_parameters(recurse=False):
+            yield (f"{name}.{leaf}" if name else leaf), parameter
+
+
+def _is_in(name: str, paths: set[str]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[: k + 1]) in paths for k in range(len(parts))) if paths else False
 
 
 def found_state(model: nn.Module) -> tuple[nn.Module, State]:

@@ -9,7 +9,8 @@ from torch import nn
 
 from fourier_trainers.torch.adapted import Adapted
 from fourier_trainers.torch.coefficients import Coefficients
-from fourier_trainers.torch.state import found_state, named
+from fourier_trainers.torch.quantized import element_count
+from fourier_trainers.torch.state import base_parameters, found_state, named
 
 LORA_RANK: Final = 8
 
@@ -63,12 +64,13 @@ def summary(model: nn.Module, name: str | None = None) -> Summary:
     root, state = found_state(model)
     chosen, record = named(state, name)
     members = [_coefficients(root, target, chosen) for target in record.targets]
-    every = sum(p.numel() for key, p in root.named_parameters() if ".fourier." not in f".{key}")
+    base = {id(parameter): parameter for _, parameter in base_parameters(root)}
+    own = {id(parameter): parameter for parameter in record.whole.values()}
     return Summary(
         targets=len(members),
         coefficients=sum(member.basis.count for member in members),
-        whole=sum(p.numel() for p in record.whole.values()),
-        base=every,
+        whole=sum(p.numel() for p in own.values()),
+        base=sum(map(element_count, base.values())),
         lora=sum(LORA_RANK * sum(member.basis.shape) for member in members),
     )
 

@@ -1,5 +1,4 @@
 """What tensors the files of a checkpoint hold."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 Rank 0 leaves what came of it in FOLDER, one file for each way.
 """
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Sentence pairs as token ids: MRPC's own rows where there is MRPC."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

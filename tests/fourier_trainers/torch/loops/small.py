@@ -1,5 +1,4 @@
 """A small model with dropout and a head, and rows for it; the same in every process."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -1,5 +1,3 @@
-# ruff: noqa: TID251 -- the trainer is torch's
-
 from __future__ import annotations
 
 from pathlib import Path

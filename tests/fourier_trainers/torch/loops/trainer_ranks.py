@@ -1,5 +1,4 @@
 """Trainer and Accelerate, as each rank runs them under torchrun; rank 0 leaves the results."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from fourier_trainers.torch.spectral.basis import Basis, Direction
 
-_BLOCK_CELLS: Final = {"cpu": 2**17}
-"""Cells of a block; measured best from 2^16 to 2^18 (benchmarks/calibrate_paths.py)."""
+_BLOCK_CELLS: Final = {"cpu": 2**18}
+"""Cells of a block: 2^16 and 2^19 take a fifth longer on two cores."""
 
 _BLOCK_CELLS_ELSEWHERE: Final = 2**25
 """On other devices a block only bounds the memory: 128 MiB in float32."""
@@ -73,7 +73,7 @@ def add_product(y: Tensor, basis: Basis, scaled: Tensor, x: Tensor) -> None:
     tensors = basis.on(scaled.device, scaled.dtype)
     weights = scaled[tensors.to_out.entry] * tensors.to_out.weight
     for rows in _blocks(x.shape[0], basis.in_axis.rows, x.device):
-        table = basis.in_axis.forward(x[rows].to(scaled.dtype)).T.contiguous()  # (r, b)
+        table = _turned(basis.in_axis.forward(x[rows].to(scaled.dtype)))  # (r, b)
         y[rows].add_(basis.out_axis.inverse(_routed(tensors.to_out, table, weights)))
 
 
@@ -82,7 +82,7 @@ def add_transposed_product(x_gradient: Tensor, basis: Basis, scaled: Tensor, g: 
     tensors = basis.on(scaled.device, scaled.dtype)
     weights = scaled[tensors.to_in.entry] * tensors.to_in.weight
     for rows in _blocks(g.shape[0], basis.out_axis.rows, g.device):
-        table = basis.out_axis.forward(g[rows].to(scaled.dtype)).T.contiguous()  # (r, b)
+        table = _turned(basis.out_axis.forward(g[rows].to(scaled.dtype)))  # (r, b)
         x_gradient[rows].add_(basis.in_axis.inverse(_routed(tensors.to_in, table, weights)))
 
 
@@ -104,8 +104,8 @@ def product_gradients(
     weights = scaled[tensors.to_in.entry] * tensors.to_in.weight
     found = torch.zeros_like(tensors.plain)
     for rows in _blocks(x.shape[0], max(basis.in_axis.rows, basis.out_axis.rows), x.device):
-        x_table = basis.in_axis.forward(x[rows].to(scaled.dtype)).T.contiguous()  # (r_in, b)
-        table = basis.out_axis.forward(gradient[rows].to(scaled.dtype)).T.contiguous()
+        x_table = _turned(basis.in_axis.forward(x[rows].to(scaled.dtype)))  # (r_in, b)
+        table = _turned(basis.out_axis.forward(gradient[rows].to(scaled.dtype)))
         found += row_products(tensors.to_out, table, x_table)
         if x_gradient is not None:
             x_gradient[rows].add_(basis.in_axis.inverse(_routed(tensors.to_in, table, weights)))
@@ -130,7 +130,7 @@ def column_gradients(basis: Basis, positions: Tensor, gradient: Tensor) -> Tenso
     found = torch.zeros_like(tensors.plain)
     for rows in _blocks(positions.numel(), 4 * basis.count, gradient.device):
         x_table = basis.in_axis.columns(tensors.used_in, positions[rows], dtype)  # (m, b)
-        table = basis.out_axis.forward(gradient[rows].to(dtype)).T.contiguous()
+        table = _turned(basis.out_axis.forward(gradient[rows].to(dtype)))
         found += row_products(routed, table, x_table)
     return _by_entry(basis, (found * tensors.plain)[tensors.by_entry])
 
@@ -150,7 +150,18 @@ def _routed(routed: Direction, table: Tensor, weights: Tensor) -> Tensor:
     summed = functional.embedding_bag(
         routed.source, table, routed.offsets, mode="sum", per_sample_weights=weights
     )
-    return summed.T.contiguous()
+    pairs = summed.view(-1, 2, summed.shape[1]).permute(2, 0, 1)  # (r / 2, 2, b) -> (b, r / 2, 2)
+    return pairs.contiguous().view(summed.shape[1], summed.shape[0])
+
+
+def _turned(table: Tensor) -> Tensor:
+    """Returns the transpose, (r, b), of (b, r), contiguous; r is even.
+
+    As pairs, which makes it three axes: those are copied by all threads, the transpose of a matrix
+    by one. With larger blocks, a quarter of the time of a backward pass.
+    """
+    pairs = table.view(table.shape[0], -1, 2).permute(1, 2, 0)  # (b, r / 2, 2) -> (r / 2, 2, b)
+    return pairs.contiguous().view(table.shape[1], table.shape[0])
 
 
 def _by_entry(basis: Basis, values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fourier_format.adapter import Array
 
@@ -96,3 +97,43 @@ class FourierAxis:
 def cosine_order(length: int) -> Array:
     """Returns the positions' order that makes a DFT a DCT-II: the even ones, then the odd back."""
     return np.concatenate([np.arange(0, length, 2), np.arange(1, length, 2)[::-1]])
+
+
+class WaveletAxis:
+    """Row 2i + b of A is w(b, i, y) = g_b[y + L - 2 - 2i], for b = 0, 1 (spec, clause 3.2).
+
+    That is one level of a wavelet's analysis, low and high pass side by side.
+    """
+
+    def __init__(self, length: int, filters: Array) -> None:
+        """Takes d, and g_0 and g_1, (2, L) float64."""
+        taps = filters.shape[1]
+        self.length: Final = length
+        self.rows: Final = length + length % 2 + taps - 2
+        self.multiplicity: Final = np.ones(self.rows)
+        self._filters: Final = torch.from_numpy(filters)
+        self._before: Final = taps - 2
+        self._after: Final = taps - 2 + length % 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x A^T, (t, d) -> (t, r)."""
+        padded = functional.pad(x, (self._before, self._after))
+        windows = padded.unfold(1, self._filters.shape[1], 2)  # (t, r / 2, L)
+        pairs: Tensor = windows @ self._filters.to(x).T  # (t, r / 2, 2)
+        return pairs.flatten(1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Returns z D A, (t, r) -> (t, d)."""
+        pairs = z.unflatten(1, (-1, 2)).transpose(1, 2)  # (t, 2, r / 2)
+        whole: Tensor = functional.conv_transpose1d(
+            pairs, self._filters.to(z)[:, None, :], stride=2
+        )
+        return whole[:, 0, self._before : self._before + self.length]
+
+    def columns(self, rows: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns elements of A, (m, t)."""
+        filters = self._filters.to(rows.device, dtype)
+        tap = positions[None, :] + self._before - 2 * (rows // 2)[:, None]  # (m, t)
+        inside = (tap >= 0) & (tap < filters.shape[1])
+        values = filters[(rows % 2)[:, None], tap.clamp(0, filters.shape[1] - 1)]
+        return torch.where(inside, values, 0.0)

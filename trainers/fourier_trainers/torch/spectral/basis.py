@@ -71,7 +71,7 @@ class Basis:
         """Takes what an entry set states.
 
         Raises:
-            UnsupportedError: This package does not train the transform.
+            UnsupportedError: The transform is not registered.
         """
         self.transform: Final = transform
         self.shape: Final = shape
@@ -134,10 +134,10 @@ def _tensors(r: Routes, device: torch.device, dtype: torch.dtype) -> Tensors:
     used, place = np.unique(in_rows[forth], return_inverse=True)
 
     def integers(values: Array) -> Tensor:
-        return torch.as_tensor(values.astype(np.int64), device=device)
+        return torch.from_numpy(values.astype(np.int64)).to(device)
 
     def reals(values: Array) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float64).to(device=device, dtype=dtype)
+        return torch.from_numpy(np.asarray(values, np.float64)).to(device=device, dtype=dtype)
 
     def direction(order: Array, from_: Array, to: Array, weight: Array, rows: int) -> Direction:
         offsets = np.searchsorted(to[order], np.arange(rows))

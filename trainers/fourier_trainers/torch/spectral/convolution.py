@@ -97,18 +97,12 @@ class _Conv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.geometry, ctx.bases, ctx.has_weight = geometry, bases, weight is not None
         ctx.save_for_backward(x, *(() if weight is None else (weight,)), *scaled)
-        with torch.autocast(x.device.type, enabled=False):
-            total = _total(x, weight, bases, scaled, geometry)
-            y: Tensor = functional.conv2d(
-                x,
-                total,
-                bias,
-                geometry.stride,
-                (geometry.padding[2], geometry.padding[0]),
-                geometry.dilation,
-                geometry.groups,
-            )
-        return y
+        with functions.without_autocast(x):
+            (kernel, scale), *others = _kernels(x, weight, bases, scaled, geometry)
+            y = _times(_convolved(x, kernel, bias, geometry), scale)
+            for kernel, scale in others:
+                y = y.add_(_times(_convolved(x, kernel, None, geometry), scale))
+        return y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -117,53 +111,86 @@ class _Conv2d(torch.autograd.Function):
         weight = rest.pop(0) if ctx.has_weight else None
         geometry: Geometry = ctx.geometry
         needs = ctx.needs_input_grad
-        with torch.autocast(x.device.type, enabled=False):
-            total = _total(x, weight, ctx.bases, rest, geometry) if needs[2] else None
-            x_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-                gradient,
-                x,
-                _like(x, geometry) if total is None else total,
-                None,
-                geometry.stride,
-                (geometry.padding[2], geometry.padding[0]),
-                geometry.dilation,
-                False,
-                (0, 0),
-                geometry.groups,
-                (needs[2], True, False),
-            )
-            dense = weight_gradient.flatten(1)  # (O, I/g kh kw)
-            found = [arithmetic.coefficient_gradient(basis, dense) for basis in ctx.bases]
+        x_gradient = weight_gradient = None
+        found: list[Tensor | None] = [None] * len(rest)
+        with functions.without_autocast(x):
+            for kernel, scale in _kernels(x, weight, ctx.bases, rest, geometry) if needs[2] else ():
+                part = _times(_backward(gradient, x, kernel, geometry, (True, False))[0], scale)
+                x_gradient = part if x_gradient is None else x_gradient.add_(part)
+            if needs[3] or any(needs[5:]):
+                unread = x.new_empty(1).expand(_stored_shape(x, geometry))
+                weight_gradient = _backward(gradient, x, unread, geometry, (False, True))[1]
+                dense = weight_gradient.flatten(1)  # (O, I/g kh kw)
+                found = [
+                    arithmetic.coefficient_gradient(basis, dense) if needed else None
+                    for basis, needed in zip(ctx.bases, needs[5:], strict=True)
+                ]
         return (
             None,
             None,
-            x_gradient,
+            None if x_gradient is None else x_gradient.to(x.dtype),
             weight_gradient if needs[3] else None,
             gradient.sum((0, 2, 3)) if needs[4] else None,
             *found,
         )
 
 
-def _total(
+def _kernels(
     x: Tensor,
     weight: Tensor | None,
     bases: tuple[Basis, ...],
     scaled: Sequence[Tensor],
     geometry: Geometry,
-) -> Tensor:
-    """Returns weight + delta, (O, I/g, kh, kw), in the dtype of x."""
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Returns kernels (O, I/g, kh, kw) in the dtype of x, with scales, whose outputs are added up.
+
+    One is enough where weight + delta is not rounded to half precision.
+    """
     terms = list(zip(bases, scaled, strict=True))
-    if weight is not None:
-        return functions.summed(weight.flatten(1), terms).view(weight.shape)
+    if weight is not None and weight.dtype.itemsize >= 4:
+        return [(functions.summed(weight.flatten(1), terms).view(weight.shape), None)]
     delta = scaled[0].new_zeros(bases[0].shape)
     for basis, values in terms:
         arithmetic.add_delta_weight(delta, basis, values)
-    return delta.to(x.dtype).view(_stored_shape(x, geometry))
+    kernel, scale = functions.rounded(delta, x.dtype)
+    alone = kernel.view(_stored_shape(x, geometry)), scale
+    return [alone] if weight is None else [(weight, None), alone]
 
 
-def _like(x: Tensor, geometry: Geometry) -> Tensor:
-    """Returns a tensor of the weight's shape whose values do not matter."""
-    return x.new_empty(1).expand(_stored_shape(x, geometry))
+def _convolved(x: Tensor, kernel: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    return functional.conv2d(
+        x,
+        kernel,
+        bias,
+        geometry.stride,
+        (geometry.padding[2], geometry.padding[0]),
+        geometry.dilation,
+        geometry.groups,
+    )
+
+
+def _backward(
+    gradient: Tensor, x: Tensor, kernel: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
+) -> tuple[Any, Any]:
+    """Returns the gradients of x and of the kernel, those that are wanted."""
+    x_gradient, kernel_gradient, _ = torch.ops.aten.convolution_backward(
+        gradient,
+        x,
+        kernel,
+        None,
+        geometry.stride,
+        (geometry.padding[2], geometry.padding[0]),
+        geometry.dilation,
+        False,  # not transposed
+        (0, 0),
+        geometry.groups,
+        (*wanted, False),
+    )
+    return x_gradient, kernel_gradient
+
+
+def _times(values: Tensor, scale: Tensor | None) -> Tensor:
+    return values if scale is None else values.float().mul_(scale)
 
 
 def _stored_shape(x: Tensor, geometry: Geometry) -> tuple[int, ...]:

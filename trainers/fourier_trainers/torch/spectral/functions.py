@@ -6,8 +6,9 @@ gradient of the input needs of them is computed again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from fourier_trainers.torch.spectral.basis import Basis
 
 Terms = Sequence[tuple[Basis, Tensor]]
 """Bases and their scaled coefficients, (n,): the delta weights that are added up."""
+
+_FLOAT16_RANGE: Final = 2.0**-8, 2.0**8
+"""Where a delta weight's largest element loses nothing in float16, nor its products."""
 
 
 def linear(
@@ -69,6 +73,18 @@ def summed(weight: Tensor, terms: Terms) -> Tensor:
     return total.to(weight.dtype)
 
 
+def rounded(delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Returns a delta weight in `dtype`, and what its products have to be multiplied by, if at all.
+
+    Delta weights of 1e-7 are usual, and float16 has no such numbers. `delta` may be overwritten.
+    """
+    if dtype != torch.float16:
+        return delta.to(dtype), None
+    largest = delta.abs().amax().clamp(min=1e-30)
+    scale = largest / largest.clamp(*_FLOAT16_RANGE)
+    return delta.div_(scale).to(dtype), scale
+
+
 class _Linear(torch.autograd.Function):
     """See `linear`."""
 
@@ -85,12 +101,14 @@ class _Linear(torch.autograd.Function):
         ctx.plan, ctx.bases, ctx.has_weight = plan, bases, weight is not None
         ctx.save_for_backward(x, *(() if weight is None else (weight,)), *scaled)
         terms = list(zip(bases, scaled, strict=True))
-        with _without_autocast(x):
+        with without_autocast(x):
             flat = x.reshape(-1, x.shape[-1])  # (t, in)
             y = _product(flat, weight, terms, bias, through=plan.forward)
             if plan.forward == "activation":
+                total = _sum_for(y, terms)
                 for basis, values in terms:
-                    arithmetic.add_product(y, basis, values, flat)
+                    arithmetic.add_product(total, basis, values, flat)
+                y = _with_sum(y, total)
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
@@ -100,7 +118,7 @@ class _Linear(torch.autograd.Function):
         weight = rest.pop(0) if ctx.has_weight else None
         plan, needs = ctx.plan, ctx.needs_input_grad
         terms = list(zip(ctx.bases, rest, strict=True))
-        with _without_autocast(x):
+        with without_autocast(x):
             flat = x.reshape(-1, x.shape[-1])  # (t, in)
             g = gradient.reshape(-1, gradient.shape[-1])  # (t, out)
             x_gradient = weight_gradient = None
@@ -109,12 +127,16 @@ class _Linear(torch.autograd.Function):
                 x_gradient = _product(g, transposed, terms, through=plan.x_gradient, turned=True)
             if needs[3] or (plan.coefficients == "weight" and any(needs[5:])):
                 weight_gradient = g.T @ flat  # (out, in)
-            pending = x_gradient if plan.x_gradient == "activation" else None
+            pending = None
+            if x_gradient is not None and plan.x_gradient == "activation":
+                pending = _sum_for(x_gradient, terms)
             dense = weight_gradient if plan.coefficients == "weight" else None
             found = [
                 _coefficients(term, flat, g, dense, pending, needed=needed)
                 for term, needed in zip(terms, needs[5:], strict=True)
             ]
+            if x_gradient is not None and pending is not None:
+                x_gradient = _with_sum(x_gradient, pending)
             return (
                 None,
                 None,
@@ -147,8 +169,22 @@ def _product(
     delta = terms[0][1].new_zeros(terms[0][0].shape)
     for basis, scaled in terms:
         arithmetic.add_delta_weight(delta, basis, scaled)
-    rounded = (delta.T if turned else delta).to(x.dtype)  # against itself, not against the weight
-    return x @ rounded.T if weight is None else _affine(x, weight, bias).addmm_(x, rounded.T)
+    factor, scale = rounded(delta.T if turned else delta, x.dtype)  # not against the weight
+    if scale is not None:
+        product = (x @ factor.T).float().mul_(scale)
+        return product.to(x.dtype) if weight is None else _affine(x, weight, bias).add_(product)
+    return x @ factor.T if weight is None else _affine(x, weight, bias).addmm_(x, factor.T)
+
+
+def _sum_for(y: Tensor, terms: list[tuple[Basis, Tensor]]) -> Tensor:
+    """Returns where to add up what several terms add to `y`: there, unless each sum is rounded."""
+    if len(terms) == 1 or y.dtype.itemsize >= 4:
+        return y
+    return torch.zeros_like(y, dtype=terms[0][1].dtype)
+
+
+def _with_sum(y: Tensor, total: Tensor) -> Tensor:
+    return y if total is y else y.add_(total)
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -181,7 +217,7 @@ class _DeltaWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bases: tuple[Basis, ...], *scaled: Tensor) -> Tensor:
         ctx.bases = bases
-        with _without_autocast(scaled[0]):
+        with without_autocast(scaled[0]):
             delta = scaled[0].new_zeros(bases[0].shape)
             for basis, values in zip(bases, scaled, strict=True):
                 arithmetic.add_delta_weight(delta, basis, values)
@@ -190,7 +226,7 @@ class _DeltaWeight(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        with _without_autocast(gradient):
+        with without_autocast(gradient):
             return None, *(arithmetic.coefficient_gradient(b, gradient) for b in ctx.bases)
 
 
@@ -204,7 +240,7 @@ class _Columns(torch.autograd.Function):
         ctx.bases, ctx.dtype = bases, scaled[0].dtype
         ctx.save_for_backward(positions)
         flat = positions.reshape(-1)
-        with _without_autocast(positions):
+        with without_autocast(positions):
             y = scaled[0].new_zeros(flat.numel(), bases[0].shape[0])
             for basis, values in zip(bases, scaled, strict=True):
                 arithmetic.add_columns(y, basis, values, flat)
@@ -215,11 +251,19 @@ class _Columns(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (positions,) = ctx.saved_tensors
         g = gradient.reshape(-1, gradient.shape[-1]).to(ctx.dtype)  # (t, out)
-        with _without_autocast(g):
+        with without_autocast(g):
             found = [arithmetic.column_gradients(b, positions.reshape(-1), g) for b in ctx.bases]
         return None, None, None, *found
 
 
-def _without_autocast(x: Tensor) -> torch.autocast:
+def autocast_enabled(device: torch.device) -> bool:
+    """Whether autocast is on for `device`, which may be one that knows none, such as meta."""
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def without_autocast(x: Tensor) -> contextlib.AbstractContextManager[Any]:
     """Inside, dtypes are chosen here: autocast would round spectra."""
-    return torch.autocast(x.device.type, enabled=False)
+    if autocast_enabled(x.device):
+        return torch.autocast(x.device.type, enabled=False)
+    return contextlib.nullcontext()

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from fourier_format.adapter import Array
+from fourier_format.adapter import TRANSFORMS, Array
 from fourier_format.errors import UnsupportedError, Violation
-from fourier_trainers.torch.spectral.axes import Axis, FourierAxis, cosine_order
+from fourier_format.transforms import dwt2
+from fourier_trainers.torch.spectral.axes import Axis, FourierAxis, WaveletAxis, cosine_order
 
 
 class Part(NamedTuple):
@@ -52,17 +53,18 @@ def routes(transform: str, shape: tuple[int, int], entries: Array) -> Routes:
     """Returns the routes of `entries` (n, 2) under `transform` for delta weights of `shape`.
 
     Raises:
-        UnsupportedError: This package does not train the transform.
+        UnsupportedError: The transform is not registered.
     """
-    family, _, variant = transform.partition(":")
-    build = _TRANSFORMS.get(family)
-    if build is None:
-        expected = f"one of {', '.join(_TRANSFORMS)}"
-        problem = "this transform is not known to the trainer"
+    if transform not in TRANSFORMS:
+        problem = "the registry has no transform of this name"
+        expected = f"one of {', '.join(TRANSFORMS)}"
         raise UnsupportedError(
             Violation("E-TRANSFORM-UNKNOWN", "transform", problem, transform, expected)
         )
-    return build(shape, entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64), variant)
+    family, _, variant = transform.partition(":")
+    return _TRANSFORMS[family](
+        shape, entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64), variant
+    )
 
 
 def _dft2(shape: tuple[int, int], u: Array, v: Array, _: str) -> Routes:
@@ -87,10 +89,22 @@ def _dct2(shape: tuple[int, int], u: Array, v: Array, _: str) -> Routes:
     return _joined(axes[0], axes[1], 1.0, terms)
 
 
+def _dwt2(shape: tuple[int, int], u: Array, v: Array, wavelet: str) -> Routes:
+    """The filter along an axis is chosen by the other axis's band (spec, clause 3.2)."""
+    filters = dwt2.filters(wavelet)
+    (out_band, out_index), (in_band, in_index) = (
+        dwt2.split(places, length, filters.shape[1])
+        for places, length in zip((u, v), shape, strict=True)
+    )
+    ones = np.ones(u.shape)
+    terms = [(Part(2 * out_index + in_band, ones), Part(2 * in_index + out_band, ones))]
+    return _joined(WaveletAxis(shape[0], filters), WaveletAxis(shape[1], filters), 1.0, terms)
+
+
 def _waves(frequencies: Array, length: int) -> tuple[Part, Part]:
     """Returns cos and sin of 2 pi f p / length: frequencies above length / 2 are mirrored."""
     folded = np.minimum(frequencies, length - frequencies)
-    sign = np.where(2 * frequencies <= length, -1.0, 1.0)  # the rows of A hold -sin
+    sign = -_side(frequencies, length)  # the rows of A hold -sin
     return Part(2 * folded, np.ones(folded.shape)), Part(2 * folded + 1, sign)
 
 
@@ -100,11 +114,19 @@ def _cosines(frequencies: Array, length: int) -> tuple[Part, Part]:
     With V the DFT of the permuted x, sum_p x_p cos(...) = Re(exp(-i pi u / (2 length)) V_u).
     """
     folded = np.minimum(frequencies, length - frequencies)
-    mirrored = np.where(2 * frequencies <= length, 1.0, -1.0)
     scale = np.sqrt(np.where(frequencies == 0, 1.0, 2.0) / length)
     turn = np.pi * frequencies / (2 * length)
     real = Part(2 * folded, scale * np.cos(turn))
-    return real, Part(2 * folded + 1, scale * np.sin(turn) * mirrored)
+    return real, Part(2 * folded + 1, scale * np.sin(turn) * _side(frequencies, length))
+
+
+def _side(frequencies: Array, length: int) -> Array:
+    """Returns 1 below length / 2, -1 above, and 0 where the sine is 0 at every position.
+
+    There an inverse FFT is free to make anything of an imaginary part.
+    """
+    side: Array = np.sign(length - 2 * frequencies) * np.where(frequencies == 0, 0.0, 1.0)
+    return side
 
 
 def _negated(part: Part) -> Part:
@@ -126,5 +148,5 @@ def _joined(
 
 _Build = Callable[[tuple[int, int], Array, Array, str], Routes]
 
-_TRANSFORMS: Final[dict[str, _Build]] = {"dft2": _dft2, "dht2": _dht2, "dct2": _dct2}
+_TRANSFORMS: Final[dict[str, _Build]] = {"dft2": _dft2, "dht2": _dht2, "dct2": _dct2, "dwt2": _dwt2}
 """Family -> its routes; what follows a colon in the name is handed on."""

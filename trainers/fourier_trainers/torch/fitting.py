@@ -1,0 +1,147 @@
+"""Whether an adapter's names and fingerprints are those of a model, a prefix more or less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from fourier_format import fingerprint as fingerprints
+from fourier_format.adapter import Adapter, Target
+from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
+from fourier_trainers.torch.config import FourierConfig
+from fourier_trainers.torch.layers import weight_of
+from fourier_trainers.torch.selecting import Site, sites_of
+from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What turns an adapter's names into a model's.
+
+    Attributes:
+        added: Put in front.
+        removed: Taken off the front.
+    """
+
+    added: str = ""
+    removed: str = ""
+
+    def __call__(self, name: str) -> str | None:
+        """Returns the model's name; None if `name` does not begin with what is removed."""
+        if not name.startswith(self.removed):
+            return None
+        return self.added + name.removeprefix(self.removed)
+
+    def __str__(self) -> str:
+        """As in: with 'bert.' in front."""
+        return f"without {self.removed!r}" if self.removed else f"with {self.added!r} in front"
+
+
+def fitted(model: nn.Module, adapter: Adapter) -> tuple[Adapter, dict[str, str]]:
+    """Returns the adapter by the model's names, and the path in the model of each name.
+
+    The paths are those of targets and replacements; names that the model lacks are their own path.
+
+    Raises:
+        TargetNotFoundError: The names fit with several prefixes, and fingerprints do not decide.
+    """
+    modules = {plain_name(path): path for path in base_modules(model)}
+    parameters = {plain_name(path): path for path, _ in base_parameters(model)}
+    prefix = _prefix(model, adapter, modules, parameters)
+    renamed = adapter if prefix is None else _renamed(adapter, prefix)
+    targets = {target.name: modules.get(target.name, target.name) for target in renamed.targets}
+    return renamed, targets | {key: parameters.get(key, key) for key in renamed.replacements}
+
+
+def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violation]:
+    """Yields what says that a module is not the target that the adapter was trained on."""
+    if site.kind.kind != target.kind:
+        yield _mismatch(site.name, "another kind of layer", site.kind.kind, target.kind)
+        return
+    if site.shape != target.shape:
+        got, expected = (f"{shape[0]}x{shape[1]}" for shape in (site.shape, target.shape))
+        yield _mismatch(site.name, "its weight has another shape", got, expected)
+        return
+    prints = adapter.entry_set(target).fingerprints
+    if prints is None or not site.kind.holds_weight():
+        return
+    stored = weight_of(site.module)
+    if stored.device.type == "meta":
+        return
+    matrix = site.kind.canonical(stored.detach())
+    places = torch.from_numpy(fingerprints.positions(site.shape)).to(matrix.device)
+    samples = matrix[places // site.shape[1], places % site.shape[1]].float().cpu().numpy()
+    dtype = _DTYPES.get(stored.dtype, "F32")
+    if not fingerprints.agrees(prints.samples[target.row], samples, dtype):
+        yield _mismatch(site.name, "its base weight is not the one that the adapter was trained on")
+
+
+def _prefix(
+    model: nn.Module,
+    adapter: Adapter,
+    modules: Mapping[str, str],
+    parameters: Mapping[str, str],
+) -> Prefix | None:
+    """Returns the one prefix with which all names fit; None if they fit as they are, or never."""
+
+    def fits(prefix: Prefix) -> bool:
+        targets = all(prefix(target.name) in modules for target in adapter.targets)
+        return targets and all(prefix(key) in parameters for key in adapter.replacements)
+
+    if not adapter.targets or any(target.name in modules for target in adapter.targets):
+        return None
+    fitting = [p for p in _candidates(adapter.targets[0].name, modules) if fits(p)]
+    if len(fitting) > 1:
+        fitting = [p for p in fitting if _agrees(model, _renamed(adapter, p), modules)] or fitting
+    if len(fitting) > 1:
+        problem = "the adapter's names fit the model in several ways"
+        got = ", ".join(map(str, fitting))
+        advice = "load it onto the module inside the model that it was trained on"
+        name = adapter.targets[0].name
+        raise TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, got, None, advice))
+    return fitting[0] if fitting else None
+
+
+def _candidates(name: str, modules: Iterable[str]) -> Iterator[Prefix]:
+    for path in modules:
+        if path.endswith(f".{name}"):
+            yield Prefix(added=path.removesuffix(name))
+    parts = name.split(".")
+    for k in range(1, len(parts)):
+        yield Prefix(removed=".".join(parts[:k]) + ".")
+
+
+def _agrees(model: nn.Module, adapter: Adapter, modules: Mapping[str, str]) -> bool:
+    config = FourierConfig(target_modules=("any",))
+    try:
+        sites = sites_of(model, [modules[target.name] for target in adapter.targets], config)
+    except FourierFormatError:
+        return False
+    pairs = zip(sites, adapter.targets, strict=True)
+    return not any(True for site, target in pairs for _ in differences(site, target, adapter))
+
+
+def _renamed(adapter: Adapter, prefix: Prefix) -> Adapter:
+    return replace(
+        adapter,
+        targets=tuple(replace(t, name=prefix(t.name) or t.name) for t in adapter.targets),
+        replacements={prefix(key) or key: value for key, value in adapter.replacements.items()},
+    )
+
+
+_DTYPES: Final[dict[Any, str]] = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+}
+
+
+def _mismatch(
+    name: str, problem: str, got: str | None = None, expected: str | None = None
+) -> Violation:
+    return Violation("E-BASE-MISMATCH", name, problem, got, expected)
