@@ -62,7 +62,9 @@ def test_only_coefficients_heads_and_biases_require_gradients() -> None:
 
 
 def test_all_biases_are_those_that_torch_calls_so() -> None:
-    model = nn.ModuleDict({"a": nn.MultiheadAttention(8, 2), "b": nn.LSTM(4, 4), "c": nn.Linear(4, 4)})
+    model = nn.ModuleDict(
+        {"a": nn.MultiheadAttention(8, 2), "b": nn.LSTM(4, 4), "c": nn.Linear(4, 4)}
+    )
 
     models.attached(model, "c", bias="all", reached="unchecked")
 
@@ -282,7 +284,10 @@ def test_explicit_entries_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([[0, 0], [1, 1]], r"not a list of n entries \(got int64 \(2, 2\), expected integers \(3, 2\)"),
+        (
+            [[0, 0], [1, 1]],
+            r"not a list of n .*got int64 \(2, 2\), expected integers \(3, 2\)",
+        ),
         ([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]], "not a list of n entries"),
         ([[0, 0], [12, 1], [2, 2]], r"outside \(got \(12, 1\), expected u < out, v < in"),
         ([[0, 0], [-1, 1], [2, 2]], "outside"),
@@ -308,7 +313,9 @@ def test_explicit_entries_are_needed_for_every_shape() -> None:
 
 def test_a_normal_start_is_the_seed_s_and_gain_divides_it() -> None:
     once, again, other, gained = (
-        models.attached(models.layers(), "0", seed=seed, gain=gain)[0].fourier["default"].coefficients
+        models.attached(models.layers(), "0", seed=seed, gain=gain)[0]
+        .fourier["default"]
+        .coefficients
         for seed, gain in ((1, 1.0), (1, 1.0), (2, 1.0), (1, 4.0))
     )
 

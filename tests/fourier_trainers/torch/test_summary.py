@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 -- torch is what is tested
 from __future__ import annotations
 
 from fourier_trainers.torch import Summary, summary
@@ -10,14 +9,14 @@ def test_numbers_are_of_the_base_the_adapter_and_lora() -> None:
 
     found = summary(model)
 
-    assert found == Summary(
-        targets=2, coefficients=17, whole=20, base=212, lora=2 * 8 * (8 + 12)
-    )
+    assert found == Summary(targets=2, coefficients=17, whole=20, base=212, lora=2 * 8 * (8 + 12))
     assert found.trainable == 37
 
 
 def test_the_text_compares_with_base_and_lora() -> None:
-    assert str(summary(models.attached(models.layers(), "0", modules_to_save=("2",)))).split("\n") == [
+    assert str(summary(models.attached(models.layers(), "0", modules_to_save=("2",)))).split(
+        "\n"
+    ) == [
         "1 targets, 12 coefficients + 104 parameters trained whole",
         "54.7 % of the base's 212 parameters are trained",
         "LoRA r=8 on the same targets: 160; the coefficients are 7.5 % of that",
