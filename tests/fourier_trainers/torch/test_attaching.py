@@ -165,7 +165,7 @@ def test_a_wrapped_model_is_refused_with_advice() -> None:
         models.attached(nn.DataParallel(models.layers()), "0")
 
 
-def both(model: nn.Module) -> nn.Module:
+def both(model: Any) -> Any:
     models.attached(model, "embed", "conv", name="a", modules_to_save=("head",), seed=1)
     return models.attached(model, "conv", "mix", name="b", modules_to_save=("head",), seed=2)
 

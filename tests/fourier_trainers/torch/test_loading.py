@@ -23,7 +23,7 @@ from tests.fourier_converters.command import converted
 from tests.fourier_trainers.torch import models
 
 
-def trained(**more: Any) -> models.Mixed:
+def trained(**more: Any) -> Any:
     model = models.attached(models.mixed(), *models.MIXED[:3], modules_to_save=("head",), **more)
     models.train(model, lambda: model(models.mixed_ids()).square().mean())
     return model
@@ -130,7 +130,7 @@ def test_a_prefix_that_the_model_has_is_put_in_front() -> None:
 
 def test_a_prefix_that_the_model_lacks_is_taken_off() -> None:
     outer = models.attached(models.bert("BertForSequenceClassification"), "query")
-    inner = models.bert("BertForSequenceClassification").bert
+    inner: Any = models.bert("BertForSequenceClassification").bert
     ids = models.token_ids()
 
     load_adapter(inner, capture(outer))
@@ -162,7 +162,7 @@ def test_several_prefixes_are_an_error_that_names_them() -> None:
 def test_names_that_fit_in_part_are_no_prefix() -> None:
     adapter = capture(models.attached(models.layers(), "0", "2"))
     model = nn.ModuleDict({"a": nn.Sequential(nn.Linear(8, 12)), "b": models.layers()})
-    del model["b"][2]
+    del model["b"][2]  # type: ignore[operator]
 
     with pytest.raises(
         TargetNotFoundError,

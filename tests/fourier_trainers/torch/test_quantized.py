@@ -115,7 +115,8 @@ def test_torchao_nf4_gives_the_right_output_and_gradients() -> None:
 
 
 def test_evaluating_does_not_repack_the_weight_and_training_goes_on() -> None:
-    model, x = nn.Sequential(four_bit()), torch.randn(4, 64)
+    model: Any = nn.Sequential(four_bit())
+    x = torch.randn(4, 64)
     model[0].support_avx512bf16_for_cpu = True  # as on a CPU that has it
     models.attached(model, "0")
     packed = model[0].weight.data.clone()
@@ -147,7 +148,7 @@ def test_attaching_leaves_a_layer_as_it_was() -> None:
 
 
 def test_a_layer_that_is_packed_already_is_refused() -> None:
-    model = nn.Sequential(four_bit())
+    model: Any = nn.Sequential(four_bit())
     model[0].weight.quant_state.packing_format_for_cpu = True
     classes = type(model[0])
 

@@ -80,7 +80,7 @@ def test_targets_have_their_own_n_and_alpha() -> None:
 @pytest.mark.parametrize("field", ["n_pattern", "alpha_pattern"])
 def test_a_pattern_that_matches_no_target_is_refused(field: str) -> None:
     with pytest.raises(TargetNotFoundError, match=rf"{field}: no target has this name \(got 1\)"):
-        models.attached(models.layers(), "0", **{field: {"1": 5}})
+        models.attached(models.layers(), "0", **dict[str, Any]({field: {"1": 5}}))
 
 
 def test_a_module_of_two_names_is_adapted_once_by_its_first() -> None:

@@ -96,7 +96,7 @@ def _check_bitsandbytes(module: nn.Module, name: str) -> None:
 def _prove(module: nn.Module, name: str) -> None:
     """Refuse a layer whose gradient g W is not that of its own output x W^T: <g W, x> = <g, x W^T>.
 
-    It is run with fixed vectors, past its hooks and its bias; what a first forward sets is set back.
+    It is run with fixed vectors, past hooks and bias; what a first forward sets is set back.
     """
     weight = cast("Tensor", module._parameters["weight"])  # noqa: SLF001 - the parameter itself
     dtype = getattr(module, "compute_dtype", None) or (
