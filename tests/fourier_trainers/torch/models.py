@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 import transformers
 from torch import Tensor, nn
 
 from fourier_trainers.torch import FourierConfig, attach
-
-M = TypeVar("M", bound=nn.Module)
 
 SIZES = {
     "hidden_size": 16,
@@ -43,7 +41,7 @@ class Mixed(nn.Module):
 MIXED = ("embed", "conv", "mix", "head")
 
 
-def mixed(seed: int = 0) -> Mixed:
+def mixed(seed: int = 0) -> Any:
     """Returns a model with a layer of each kind, in eval mode."""
     torch.manual_seed(seed)
     return Mixed().eval()
@@ -54,7 +52,7 @@ def mixed_ids(rows: int = 3) -> Tensor:
     return torch.randint(0, 11, (rows, 4, 5), generator=torch.Generator().manual_seed(1))
 
 
-def layers(seed: int = 0) -> nn.Sequential:
+def layers(seed: int = 0) -> Any:
     """Returns two linear layers, "0" and "2"."""
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8))
@@ -109,7 +107,7 @@ def config(*targets: str, **more: Any) -> FourierConfig:
     return FourierConfig(target_modules=targets, **{**usual, **more})
 
 
-def attached(model: M, *targets: str, name: str = "default", **more: Any) -> M:
+def attached(model: Any, *targets: str, name: str = "default", **more: Any) -> Any:
     """Returns the model with an adapter that changes its outputs."""
     return attach(model, config(*targets, **more), name)
 

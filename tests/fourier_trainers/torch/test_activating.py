@@ -13,7 +13,7 @@ from tests.fourier_trainers.torch import models
 ROWS = ("a", None, "b", "a", "b")
 
 
-def two(model: models.M, *targets: str, **more: Any) -> models.M:
+def two(model: Any, *targets: str, **more: Any) -> Any:
     """Attaches a and b, whose heads and biases differ, if they have any."""
     for name, seed in (("a", 1), ("b", 2)):
         models.attached(model, *targets, name=name, seed=seed, **more)
@@ -24,7 +24,7 @@ def two(model: models.M, *targets: str, **more: Any) -> models.M:
     return model
 
 
-def row_by_row(model: nn.Module, x: Tensor, rows: tuple[str | None, ...] = ROWS) -> Tensor:
+def row_by_row(model: Any, x: Tensor, rows: tuple[str | None, ...] = ROWS) -> Tensor:
     """Returns what each row gives alone, under its adapter."""
     before = active(model)
     outputs = []

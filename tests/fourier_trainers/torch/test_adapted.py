@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_several_adapters_add_up() -> None:
 def test_dropout_and_hooks_of_the_base_go_on() -> None:
     model, ids = models.mixed().train(), models.mixed_ids()
     seen: list[tuple[int, ...]] = []
-    model.conv.register_forward_hook(lambda _, args, y: seen.append(tuple(y.shape)))
+    model.conv.register_forward_hook(lambda _, _args, y: seen.append(tuple(y.shape)))
     model.conv.register_forward_pre_hook(lambda _, args: (args[0] * 2,))
     torch.manual_seed(5)
     expected = model(ids)
@@ -255,7 +256,7 @@ def test_memory_that_is_used_again_does_not_look_like_the_old() -> None:
         parameter.data = torch.full((12,), float(k))
         outputs.append(evaluated(model, x))
 
-    assert all(not torch.equal(a, b) for a, b in zip(outputs, outputs[1:], strict=False))
+    assert all(not torch.equal(a, b) for a, b in pairwise(outputs))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

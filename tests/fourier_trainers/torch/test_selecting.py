@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 -- torch is what is tested
 from __future__ import annotations
 
 import math
@@ -79,7 +80,7 @@ def test_targets_have_their_own_n_and_alpha() -> None:
 @pytest.mark.parametrize("field", ["n_pattern", "alpha_pattern"])
 def test_a_pattern_that_matches_no_target_is_refused(field: str) -> None:
     with pytest.raises(TargetNotFoundError, match=rf"{field}: no target has this name \(got 1\)"):
-        models.attached(models.layers(), "0", **{field: {"1": 5}})
+        models.attached(models.layers(), "0", **dict[str, Any]({field: {"1": 5}}))
 
 
 def test_a_module_of_two_names_is_adapted_once_by_its_first() -> None:
@@ -112,95 +113,41 @@ class Doubled(nn.Linear):
         return 2 * super().forward(input)
 
 
-class Transformers(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(4, 4)
+def within(layer: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(layer())
 
 
-REFUSED: list[tuple[str, Callable[[], nn.Module], Any, dict[str, Any], type[Exception], str]] = [
-    ("root", lambda: nn.Linear(4, 4), "all-linear", {}, TargetNotFoundError, "one layer"),
-    ("none", nn.Sequential, "all-linear", {}, TargetNotFoundError, "model"),
-    (
-        "norms",
-        lambda: nn.Sequential(nn.LayerNorm(4)),
-        "all-linear",
-        {},
-        TargetNotFoundError,
-        "no layer",
-    ),
-    ("norm", lambda: nn.Sequential(nn.LayerNorm(4)), ("0",), {}, UnsupportedError, "LayerNorm"),
-    ("relu", lambda: nn.Sequential(nn.ReLU()), ("0",), {}, TargetNotFoundError, "ReLU"),
-    ("lstm", Transformers, ("lstm",), {}, UnsupportedError, "LSTM"),
-    (
-        "own",
-        lambda: nn.Sequential(Doubled(4, 4)),
-        ("0",),
-        {},
-        UnsupportedError,
-        "forward of its own",
-    ),
-    ("lazy", lambda: nn.Sequential(nn.LazyLinear(4)), ("0",), {}, UnsupportedError, "no shape"),
-    ("lazy2", lambda: nn.Sequential(nn.LazyConv2d(4, 1)), ("0",), {}, UnsupportedError, "no shape"),
-    (
-        "weight_norm",
-        lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))),
-        ("0",),
-        {},
-        UnsupportedError,
-        "parametrization",
-    ),
-    (
-        "spectral_norm",
-        lambda: nn.Sequential(parametrizations.spectral_norm(nn.Conv2d(4, 4, 1))),
-        ("0",),
-        {},
-        UnsupportedError,
-        "parametrization",
-    ),
-    (
-        "max_norm",
-        lambda: nn.Sequential(nn.Embedding(4, 4, max_norm=1.0)),
-        ("0",),
-        {},
-        UnsupportedError,
-        "max_norm",
-    ),
-    ("typo", models.layers, ("0", "3"), {}, TargetNotFoundError, "got 3"),
-    ("empty", models.layers, ("",), {}, TargetNotFoundError, "no module"),
-    (
-        "large",
-        models.layers,
-        ("0",),
-        {"n": 97},
-        UsageError,
-        r"got 97, expected at most 12 \* 8 = 96",
-    ),
-    (
-        "saved",
-        models.layers,
-        ("0",),
-        {"modules_to_save": ("0",)},
-        TargetNotFoundError,
-        "trained whole",
-    ),
-    ("head", models.layers, ("0",), {"modules_to_save": ("9",)}, TargetNotFoundError, "got 9"),
-    (
-        "relu2",
-        models.layers,
-        ("0",),
-        {"modules_to_save": ("1",)},
-        TargetNotFoundError,
-        "no parameters",
-    ),
-    ("transform", models.layers, ("0",), {"transform": "dft3"}, UnsupportedError, "dft3"),
-]
+ZERO, NORMED = ("0",), parametrizations.weight_norm
+LOST, BAD = TargetNotFoundError, UnsupportedError
+NO_SHAPE, OWN, COMPUTED = "no shape", "forward of its own", "parametrization"
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, dict[str, Any], type[Exception], str]] = {
+    "root": (lambda: nn.Linear(4, 4), "all-linear", {}, LOST, "one layer"),
+    "none": (nn.Sequential, "all-linear", {}, LOST, "model"),
+    "norms": (within(lambda: nn.LayerNorm(4)), "all-linear", {}, LOST, "no layer"),
+    "norm": (within(lambda: nn.LayerNorm(4)), ZERO, {}, BAD, "LayerNorm"),
+    "relu": (within(nn.ReLU), ZERO, {}, LOST, "ReLU"),
+    "lstm": (within(lambda: nn.LSTM(4, 4)), ZERO, {}, BAD, "LSTM"),
+    "own": (within(lambda: Doubled(4, 4)), ZERO, {}, BAD, OWN),
+    "lazy linear": (within(lambda: nn.LazyLinear(4)), ZERO, {}, BAD, NO_SHAPE),
+    "lazy convolution": (within(lambda: nn.LazyConv2d(4, 1)), ZERO, {}, BAD, NO_SHAPE),
+    "linear normed": (within(lambda: NORMED(nn.Linear(4, 4))), ZERO, {}, BAD, COMPUTED),
+    "conv normed": (within(lambda: NORMED(nn.Conv2d(4, 4, 1))), ZERO, {}, BAD, COMPUTED),
+    "max_norm": (within(lambda: nn.Embedding(4, 4, max_norm=1.0)), ZERO, {}, BAD, "max_norm"),
+    "typo": (models.layers, ("0", "3"), {}, LOST, "got 3"),
+    "empty": (models.layers, ("",), {}, LOST, "no module"),
+    "large": (models.layers, ZERO, {"n": 97}, UsageError, r"got 97, .*at most 12 \* 8 = 96"),
+    "saved": (models.layers, ZERO, {"modules_to_save": ZERO}, LOST, "trained whole"),
+    "head": (models.layers, ZERO, {"modules_to_save": ("9",)}, LOST, "got 9"),
+    "empty head": (models.layers, ZERO, {"modules_to_save": ("1",)}, LOST, "no parameters"),
+    "transform": (models.layers, ZERO, {"transform": "dft3"}, BAD, "dft3"),
+}
 
 
 @pytest.mark.parametrize(
     ("make", "wanted", "more", "error", "message"),
-    [case[1:] for case in REFUSED],
-    ids=[case[0] for case in REFUSED],
+    REFUSED.values(),
+    ids=REFUSED,
 )
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 def test_what_cannot_be_adapted_is_refused_with_the_model_as_it_was(

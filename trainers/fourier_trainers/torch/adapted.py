@@ -175,7 +175,7 @@ def _by_rows(module: Adapted, x: Tensor, rows: tuple[str | None, ...]) -> Tensor
         where, got = type(module).__name__, f"input {tuple(x.shape)}"
         raise UsageError(Violation("E-USAGE", where, problem, got, f"{len(rows)} rows"))
     kind = kind_of_adapted(module)
-    y = module.base_forward(x)
+    y = module.base_forward(x).clone()  # with its strides, on which a model may depend
     for name in dict.fromkeys(rows):
         if name is None or name not in module.fourier:
             continue
@@ -183,5 +183,5 @@ def _by_rows(module: Adapted, x: Tensor, rows: tuple[str | None, ...]) -> Tensor
         chosen = torch.tensor([k for k, row in enumerate(rows) if row == name], device=x.device)
         terms = terms_of([member], _dtype(module, x))
         extra = kind.product(module, x[chosen], terms, member.path)
-        y = y.index_add(0, chosen, extra.to(y.dtype))
+        y.index_add_(0, chosen, extra.to(y.dtype))
     return y

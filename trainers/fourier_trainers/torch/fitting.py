@@ -47,7 +47,8 @@ def fitted(model: nn.Module, adapter: Adapter) -> tuple[Adapter, dict[str, str]]
     The paths are those of targets and replacements; names that the model lacks are their own path.
 
     Raises:
-        TargetNotFoundError: The names fit with several prefixes, and fingerprints do not decide.
+        TargetNotFoundError: The names fit with several prefixes, and fingerprints do not decide; or
+            none fits, with no prefix.
     """
     modules = {plain_name(path): path for path in base_modules(model)}
     parameters = {plain_name(path): path for path, _ in base_parameters(model)}
@@ -86,7 +87,7 @@ def _prefix(
     modules: Mapping[str, str],
     parameters: Mapping[str, str],
 ) -> Prefix | None:
-    """Returns the one prefix with which all names fit; None if they fit as they are, or never."""
+    """Returns the one prefix with which all names fit; None if names fit as they are."""
 
     def fits(prefix: Prefix) -> bool:
         targets = all(prefix(target.name) in modules for target in adapter.targets)
@@ -103,7 +104,12 @@ def _prefix(
         advice = "load it onto the module inside the model that it was trained on"
         name = adapter.targets[0].name
         raise TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, got, None, advice))
-    return fitting[0] if fitting else None
+    if not fitting:
+        problem = "the model has none of the adapter's targets, with no one prefix more or less"
+        advice = "load it onto a model of the class that it was trained on"
+        name = adapter.targets[0].name
+        raise TargetNotFoundError(Violation("E-TARGET-NOT-FOUND", name, problem, advice=advice))
+    return fitting[0]
 
 
 def _candidates(name: str, modules: Iterable[str]) -> Iterator[Prefix]:

@@ -76,7 +76,7 @@ class OwnRows:
                     part = _run(module, own, given, more)
                 finally:
                     switch.rows = rows
-                output = output.index_copy(0, chosen, part.to(output.dtype))
+                output = output.clone().index_copy_(0, chosen, part.to(output.dtype))
         return output
 
     def _parameters_of(self, name: str | None) -> dict[str, nn.Parameter]:

@@ -146,7 +146,7 @@ def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]
 def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) -> Site:
     module = modules.get(name)
     if module is None:
-        raise not_found("target", name, list(modules))
+        raise not_found(name, name, list(modules))
     kind = kind_of(module, name)
     if kind is None:
         problem, got = "not a layer that can be adapted", type(module).__name__
