@@ -63,7 +63,7 @@ def delta_block(
     """Return delta[p][:, q] for alpha 1, by products of matrices."""
     block = np.zeros((len(p), len(q)))
     for left, right in factors(transform, shape, entries, p, q):
-        block += _product((left * values.astype(np.float64)[:, None]).T, right)
+        block += product((left * values.astype(np.float64)[:, None]).T, right)
     return block
 
 
@@ -73,11 +73,11 @@ def coefficient_gradient(
     """Return the gradient of the coefficients, (n,), for alpha 1, from a delta weight's."""
     found = np.zeros(len(entries))
     for left, right in factors(transform, shape, entries, np.arange(shape[0]), np.arange(shape[1])):
-        found += (_product(left, gradient.astype(np.float64)) * right).sum(1)
+        found += (product(left, gradient.astype(np.float64)) * right).sum(1)
     return found
 
 
-def _product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array) -> Array:
     """By torch, whose threads the tests have limited."""
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
