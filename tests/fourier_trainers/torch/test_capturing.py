@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 -- torch is what is tested
 from __future__ import annotations
 
 import math

@@ -1,5 +1,4 @@
 """Quantised linears: bitsandbytes on the CPU, torchao where it is installed, torch's refused."""
-# ruff: noqa: TID251 -- torch is what is tested
 
 from __future__ import annotations
 

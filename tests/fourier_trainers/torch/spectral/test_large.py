@@ -1,5 +1,4 @@
 """From 2048 up, at 256 sampled positions: where a fast transform of torch has been seen wrong."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 
