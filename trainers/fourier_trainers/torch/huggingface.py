@@ -1,6 +1,7 @@
 """The Trainer of transformers: adapter.fft beside every checkpoint, and no base in any.
 
-    trainer = Trainer(attach(model, config), args, callbacks=[AdapterCallback()], ...)
+    callbacks = [AdapterCallback(), WatchCallback()]
+    trainer = Trainer(attach(model, config), args, callbacks=callbacks, ...)
     trainer.train()                                      # output_dir/adapter.fft
     trainer.train(resume_from_checkpoint=True)
 
@@ -9,6 +10,7 @@ Without the callback the Trainer works as well; its checkpoints then hold the wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,7 @@ from fourier_format.errors import DependencyMissingError, Violation
 from fourier_trainers.torch.capturing import capture
 from fourier_trainers.torch.checkpoints import trim
 from fourier_trainers.torch.state import found_state, named
+from fourier_trainers.torch.watching import Watch, watch
 
 try:
     from transformers import TrainerCallback
@@ -90,6 +93,56 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers ha
         if self._trimmed is not None:
             self._trimmed[1].remove()
         self._trimmed = None
+
+
+class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Watches the training every `logging_steps`, and prints what it found at the end (`watch`).
+
+    Attributes:
+        watched: The `Watch`, from the beginning of the training on.
+    """
+
+    def __init__(self, name: str | None = None, logger: Any = None) -> None:
+        """Takes what to watch.
+
+        Args:
+            name: The adapter; None means the only one, or the active one.
+            logger: Where figures go besides, as `watch` takes it.
+        """
+        self.name: Final = name
+        self.logger: Final = logger
+        self.watched: Watch | None = None
+
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **given: Any) -> None:
+        """Begin.
+
+        Raises:
+            UsageError: The model has no such adapter, or the logger is of no known sort.
+        """
+        logger = self.logger if state.is_world_process_zero else None
+        steps = state.max_steps if state.max_steps > 0 else None
+        self.watched = watch(given["model"], self.name, planned_steps=steps, logger=logger)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, _control: Any, **given: Any) -> None:
+        """Look at gradients and coefficients, on every rank: parameters may be sharded."""
+        every = max(1, math.ceil(args.logging_steps))
+        if self.watched is not None and state.global_step % every == 0:
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            self.watched.observe(
+                state.global_step,
+                loss=losses[-1] if losses else None,
+                optimizer=_plain(given.get("optimizer")),
+            )
+
+    def on_train_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        """Print the advice."""
+        if self.watched is not None and state.is_world_process_zero:
+            print(self.watched)  # noqa: T201 - what it is for
+
+
+def _plain(optimizer: Any) -> Any:
+    """Returns the optimizer that Accelerate has wrapped."""
+    return getattr(optimizer, "optimizer", optimizer)
 
 
 class _Trimmed:

@@ -11,6 +11,7 @@ Without the callback Lightning works as well; its checkpoints then hold the whol
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ import fourier_format
 from fourier_format.errors import DependencyMissingError, Violation
 from fourier_trainers.torch.capturing import capture
 from fourier_trainers.torch.checkpoints import trim
+from fourier_trainers.torch.watching import Watch, watch
 
 try:
     from lightning.pytorch import Callback
@@ -74,3 +76,45 @@ class AdapterCallback(Callback):  # type: ignore[misc]  # lightning's types are 
         if trainer.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
             fourier_format.save(adapter, folder / self.filename, overwrite=True)
+
+
+class WatchCallback(Callback):  # type: ignore[misc]  # lightning's types are not followed
+    """Watches the training every `log_every_n_steps`, and prints what it found at the end.
+
+    Figures go to the trainer's logger; see `watch`.
+
+    Attributes:
+        watched: The `Watch`, from the beginning of the training on.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        """Takes what to watch: an adapter's name; None means the only one, or the active one."""
+        self.name: Final = name
+        self.watched: Watch | None = None
+        self._loss: Any = None
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin.
+
+        Raises:
+            UsageError: The module has no such adapter.
+        """
+        steps = trainer.estimated_stepping_batches
+        planned = int(steps) if math.isfinite(steps) and steps > 0 else None
+        logger = trainer.logger if trainer.is_global_zero else None
+        self.watched = watch(pl_module, self.name, planned_steps=planned, logger=logger)
+
+    def on_before_backward(self, _trainer: Any, _pl_module: Any, loss: Any) -> None:
+        """Remember the loss."""
+        self._loss = loss.detach()
+
+    def on_before_optimizer_step(self, trainer: Any, _pl_module: Any, optimizer: Any) -> None:
+        """Look at gradients and coefficients, on every rank: parameters may be sharded."""
+        step = trainer.global_step
+        if self.watched is not None and step % max(1, trainer.log_every_n_steps) == 0:
+            self.watched.observe(step, loss=self._loss, optimizer=optimizer)
+
+    def on_train_end(self, trainer: Any, _pl_module: Any) -> None:
+        """Print the advice."""
+        if self.watched is not None and trainer.is_global_zero:
+            print(self.watched)  # noqa: T201 - what it is for

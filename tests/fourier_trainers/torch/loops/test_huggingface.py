@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 import fourier_format
 from fourier_format.errors import UsageError
 from fourier_trainers.torch import FourierConfig, attach, capture, load_adapter, trained_state
-from fourier_trainers.torch.huggingface import AdapterCallback
+from fourier_trainers.torch.huggingface import AdapterCallback, WatchCallback
 from tests.fourier_trainers.torch.loops import contents, sentences, small
 
 CONFIG = FourierConfig(
@@ -267,3 +267,20 @@ def test_a_model_that_has_no_such_adapter_is_refused_before_it_trains(
 
     with pytest.raises(UsageError, match="adapter"):
         trainer(tmp_path, AdapterCallback(name), model=model).train()
+
+
+def test_a_watch_observes_every_logging_step_and_prints_its_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[int, dict[str, float]] = {}
+    watching = WatchCallback(logger=lambda figures, step: seen.update({step: dict(figures)}))
+
+    trainer(tmp_path, watching, logging_steps=2).train()
+
+    assert list(seen) == [0, 2, 4, 6]
+    assert "fourier/loss" in seen[6]
+    assert all(seen[6][key] > 0 for key in seen[6] if key.startswith("fourier/gradient/"))
+    assert watching.watched is not None
+    assert str(watching.watched) in capsys.readouterr().out
+    (history, *_) = watching.watched._histories.values()
+    assert history[0].learning_rate == pytest.approx(0.05)
