@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from fourier_trainers.torch.sharding import shard_like
 from fourier_trainers.torch.spectral import arithmetic, cost
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.spectral.functions import Terms
@@ -66,7 +67,7 @@ class Coefficients(nn.Module):
         """Set the first values, once the parameter has left the meta device."""
         if self.first is not None and self.coefficients.device.type != "meta":
             with torch.no_grad():
-                self.coefficients.copy_(self.first)
+                self.coefficients.copy_(shard_like(self.first, self.coefficients))
             self.first = None
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Coefficients:

@@ -116,7 +116,7 @@ def used_between() -> dict[str, Any]:
 
 
 def from_meta() -> dict[str, Any]:
-    """Attach without any values, shard, and only then load the base."""
+    """Attach without any values, shard, and only then load the base: coefficients start alone."""
     with torch.device("meta"):
         model: Any = small.Classifier()
     sharded(attach(model, small.CONFIG))
@@ -125,7 +125,6 @@ def from_meta() -> dict[str, Any]:
     base = small.Classifier().state_dict()
     options = checkpoint_state.StateDictOptions(full_state_dict=True, strict=False)
     checkpoint_state.set_model_state_dict(model, base, options=options)
-    load_trained_state(model, trained_state(small.attached()))
     loop = Loop(model, _part())
     loop.steps(0, STEPS)
     return loop.results()
