@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import fourier_format
 from fourier_trainers.torch import capture, parameter_groups, trained_state
-from fourier_trainers.torch.lightning import AdapterCallback
+from fourier_trainers.torch.lightning import AdapterCallback, WatchCallback
 from tests.fourier_trainers.torch.loops import contents, small
 
 with warnings.catch_warnings():
@@ -201,3 +201,28 @@ def test_the_adapter_goes_where_it_is_asked_to(tmp_path: Path) -> None:
     trainer(tmp_path, callback, steps=1).fit(Module(), Loader())
 
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["mine.fft"]
+
+
+def test_a_watch_observes_and_prints_its_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watching = WatchCallback()
+    trainer = Trainer(
+        callbacks=[watching],
+        default_root_dir=tmp_path,
+        max_steps=5,
+        log_every_n_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+    trainer.fit(Module(), Loader())
+
+    assert watching.watched is not None
+    (history, *_) = watching.watched._histories.values()
+    assert [seen.step for seen in history] == [0, 2, 4]
+    assert all(seen.loss is not None and seen.gradient_norm for seen in history)
+    assert str(watching.watched) in capsys.readouterr().out
