@@ -31,8 +31,8 @@ def warn_if_changed(model: nn.Module, then: Mapping[str, Tensor]) -> None:
         warnings.warn(
             f"{', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}: {len(changed)} "
             "buffers of the base have changed since the adapter was attached. They are not part of "
-            "it, so that it computes something else on a fresh base; keep such modules (batch norm) "
-            "in eval mode while training",
+            "it, so that it computes something else on a fresh base; keep such modules "
+            "(batch norm) in eval mode while training",
             stacklevel=3,
         )
 
