@@ -159,3 +159,26 @@ def test_the_file_merges_into_an_onnx_export_of_the_base(tmp_path: Path) -> None
     with torch.no_grad():
         assert np.allclose(found, model(ids)[0].numpy(), atol=1e-5)
         assert np.allclose(found, fresh(ids)[0].numpy(), atol=1e-5)
+
+
+def test_running_means_that_training_moved_are_warned_of() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).train()
+    models.attached(model, "0")
+    capture(model)
+    model(torch.randn(2, 3, 5, 5))
+
+    with pytest.warns(
+        UserWarning, match=r"^1\.running_mean, 1\.running_var: 2 buffers .*eval mode"
+    ):
+        capture(model)
+
+
+def test_a_convolutional_net_in_eval_mode_trains_without_a_warning() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).eval()
+    models.attached(model, "0")
+
+    models.train(model, lambda: model(torch.ones(2, 3, 5, 5)).square().mean())
+
+    assert capture(model.to(torch.bfloat16)).targets[0].kind == "conv2d"

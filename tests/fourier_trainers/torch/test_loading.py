@@ -158,6 +158,11 @@ def test_several_prefixes_are_an_error_that_names_them() -> None:
     models.assert_as_before(before, model)
 
 
+def test_several_prefixes_that_fingerprints_exclude_are_an_error_too() -> None:
+    with pytest.raises(TargetNotFoundError, match="several ways"):
+        load_adapter(Holder(3, 4), capture(models.attached(models.layers(7), "0", "2")))
+
+
 def test_names_that_fit_in_part_are_no_prefix() -> None:
     adapter = capture(models.attached(models.layers(), "0", "2"))
     model = nn.ModuleDict({"a": nn.Sequential(nn.Linear(8, 12)), "b": models.layers()})

@@ -101,6 +101,21 @@ def test_four_bit_layers_give_the_right_output_and_gradients(
     assert_right(layer, dequantized(layer), in_)
 
 
+def test_eight_bit_layers_pass_the_proof_and_train() -> None:
+    bnb = pytest.importorskip("bitsandbytes")
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 96)
+    layer = bnb.nn.Linear8bitLt(64, 96, has_fp16_weights=False)
+    layer.load_state_dict(linear.state_dict())
+    model = models.attached(nn.Sequential(layer.to("cpu")), "0", init="zeros")
+    x = torch.randn(3, 64, requires_grad=True)
+
+    model(x).sum().backward()
+
+    assert x.grad is not None
+    assert torch.allclose(x.grad[0], linear.weight.sum(0), atol=0.05)
+
+
 def test_torchao_int8_gives_the_right_output_and_gradients() -> None:
     layer = int8()
 

@@ -15,7 +15,7 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.assembly import Piece, assemble
 from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
 from fourier_format.fingerprint import Fingerprint, fingerprint
-from fourier_trainers.torch import attaching
+from fourier_trainers.torch import attaching, buffers
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import LayerKind, weight_of
@@ -38,7 +38,8 @@ def capture(
 ) -> Adapter:
     """Returns what was trained, as an adapter; `fourier_format.save` makes it a file.
 
-    Where parameters are sharded (FSDP2), every rank has to call it.
+    It warns of buffers that have changed, such as the running means of batch norm, which an
+    adapter does not hold. Where parameters are sharded (FSDP2), every rank has to call it.
 
     Args:
         model: An attached model, or one in which it is wrapped.
@@ -57,6 +58,7 @@ def capture(
     _refuse_lost(root, state)
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
     _refuse_not_finite(pieces, record)
+    buffers.warn_if_changed(root, state.buffers)
     entry_sets, targets = assemble(pieces)
     config, source = record.config, record.source
     wanted = config.target_modules

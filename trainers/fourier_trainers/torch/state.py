@@ -63,6 +63,7 @@ class State:
         originals: The base's parameters that an adapter has its own of, by name.
         trainable: The base's parameters that required gradients before it was frozen.
         owners: Of the parameters that adapters have their own of, by path.
+        buffers: Small buffers of the base as they were, by name.
         witnesses: Of each target's base weight when it was attached.
     """
 
@@ -71,6 +72,7 @@ class State:
     originals: dict[str, nn.Parameter] = field(default_factory=dict)
     trainable: set[str] = field(default_factory=set)
     owners: dict[str, Owner] = field(default_factory=dict)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
 
 
