@@ -143,7 +143,7 @@ def said_by_onnx(session: Any, tokenizer: Any, meaning: str, limit: int = 60) ->
     return text.strip()
 
 
-def export_base(path: Path, layers: int | None = None) -> None:
+def export_base(model: PreTrainedModel, path: Path) -> None:
     """Write the base to `path`, unless it is there: it serves every adapter of this model."""
     if path.exists():
         return
@@ -153,7 +153,7 @@ def export_base(path: Path, layers: int | None = None) -> None:
     with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         warnings.simplefilter("ignore")  # the exporter talks much
         torch.onnx.export(
-            new_model(layers).eval(),
+            model.eval(),
             (),
             path,
             kwargs=inputs,

@@ -39,8 +39,10 @@ def main() -> None:
     chosen = options()
     layers = 2 if chosen.small else None
     devset, testset = read(chosen.data, "devset"), read(chosen.data, "testset_w_refs")
-    held_out = of_different_meanings(testset, 2 if chosen.small else 64)
+    held_out = of_different_meanings(testset, 1 if chosen.small else 64)
+    file, base, merged = (chosen.out / f for f in ("adapter.fft", "base.onnx", "merged.onnx"))
     tokenizer, model = new_tokenizer(), new_model(layers)
+    export_base(model, base)
 
     config = FourierConfig(target_modules=("q_proj", "v_proj"), n=1000, alpha=300.0)
     attach(model, config)
@@ -50,9 +52,7 @@ def main() -> None:
     train(model, tokenizer, devset, steps=chosen.steps, lr=chosen.lr)
     print(f"loss on the test set after:  {loss_of(model, tokenizer, held_out):.3f}")
 
-    file, base, merged = (chosen.out / f for f in ("adapter.fft", "base.onnx", "merged.onnx"))
     fourier_format.save(capture(model), file, overwrite=True)
-    export_base(base, layers)
     to_onnx(fourier_format.load(file), base, merged, overwrite=True)
     print(f"{file.name}: {file.stat().st_size / 1000:.1f} kB")
     show(model, tokenizer, held_out, before, merged)

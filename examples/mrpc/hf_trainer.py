@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mrpc import BATCH, Pairs, accuracy, finish, new_model, options, read, tokenizer
+from mrpc import BATCH, Pairs, accuracy, export_base, finish, new_model, options, read, tokenizer
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from fourier_trainers.torch import FourierConfig, attach, capture, summary
@@ -18,6 +18,8 @@ def main() -> None:
     """Train, save adapter.fft, convert, compare."""
     chosen = options(__doc__, epochs=5, lr=6e-3)
     training, dev = (read(chosen.data, split, small=chosen.small) for split in ("train", "dev"))
+    model = new_model()
+    export_base(model, chosen.out)
     config = FourierConfig(
         target_modules=("query", "value"),
         n=1000,
@@ -25,7 +27,7 @@ def main() -> None:
         gain=GAIN,
         modules_to_save=("classifier",),
     )
-    model = attach(new_model(), config)
+    attach(model, config)
     print(summary(model))
     trainer = Trainer(
         model,

@@ -132,18 +132,18 @@ def onnx_logits(path: Path, pairs: Pairs) -> FloatArray:
     return np.concatenate(found)
 
 
-def export_base(path: Path) -> None:
-    """Write the base to `path`, unless it is there: it serves every adapter of this model."""
+def export_base(model: PreTrainedModel, out: Path) -> None:
+    """Write out/base.onnx, unless it is there: it serves every adapter of this model."""
+    path = out / "base.onnx"
     if path.exists():
         return
-    model = new_model().eval()
     example = next(batches(Pairs(["a", "b"], ["c", "d e"], [0, 0]), [0, 1]))
     del example["labels"]
     axes = {0: "batch", 1: "tokens"}
     with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         warnings.simplefilter("ignore")  # the exporter talks much
         torch.onnx.export(
-            model,
+            model.eval(),
             (),
             path,
             kwargs=example,
@@ -156,10 +156,9 @@ def export_base(path: Path) -> None:
 
 
 def finish(model: nn.Module, adapter: Adapter, out: Path, dev: Pairs) -> None:
-    """Save the adapter, merge it into the exported base, and compare ONNX Runtime with torch."""
+    """Save the adapter, merge it into out/base.onnx, and compare ONNX Runtime with torch."""
     file, base, merged = out / "adapter.fft", out / "base.onnx", out / "merged.onnx"
     fourier_format.save(adapter, file, overwrite=True)
-    export_base(base)
     to_onnx(fourier_format.load(file), base, merged, overwrite=True)
 
     ours, theirs = onnx_logits(merged, dev), torch_logits(model, dev)

@@ -1,7 +1,18 @@
 """Fine-tune MiniLM on MRPC in a training loop of one's own, and serve it in ONNX Runtime."""
 
 import torch
-from mrpc import BATCH, Pairs, accuracy, batches, finish, new_model, options, read, torch_logits
+from mrpc import (
+    BATCH,
+    Pairs,
+    accuracy,
+    batches,
+    export_base,
+    finish,
+    new_model,
+    options,
+    read,
+    torch_logits,
+)
 from torch import nn
 from tqdm import tqdm
 
@@ -16,7 +27,9 @@ def main() -> None:
     """Train, save adapter.fft, convert, compare."""
     chosen = options(__doc__, epochs=5, lr=6e-2)
     training, dev = (read(chosen.data, split, small=chosen.small) for split in ("train", "dev"))
-    model = attach(new_model(), CONFIG)
+    model = new_model()
+    export_base(model, chosen.out)
+    attach(model, CONFIG)
     print(summary(model))
     train(model, training, dev, epochs=int(chosen.epochs), lr=chosen.lr)
     finish(model, capture(model), chosen.out, dev)
