@@ -51,7 +51,7 @@ def train_on_pairs(model: PeftModel) -> None:
     losses = []
     for step in range(_STEPS):
         batch = [pairs[(step * _ROWS + row) % len(pairs)] for row in range(_ROWS)]
-        loss = _loss(model, tokenizer, batch)
+        loss = loss_of(model, tokenizer, batch)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -61,7 +61,7 @@ def train_on_pairs(model: PeftModel) -> None:
         raise AssertionError(f"the training did not lower its loss: {losses}")
 
 
-def _loss(model: PeftModel, tokenizer: object, batch: list[Pair]) -> torch.Tensor:
+def loss_of(model: torch.nn.Module, tokenizer: object, batch: list[Pair]) -> torch.Tensor:
     first, second, labels = zip(*batch, strict=True)
     tokens = tokenizer(  # type: ignore[operator]  # transformers has no type for "a tokenizer"
         [*first, *second], padding=True, truncation=True, max_length=40, return_tensors="pt"

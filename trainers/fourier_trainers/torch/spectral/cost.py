@@ -87,19 +87,22 @@ def plan(
     onto = tokens * _per_cell(costs, out) * out + 2 * costs.call
     sums = tokens * routes * costs.route_cell + costs.call
     forward = "weight" if delta < into + sums + onto else "activation"
-    choices = {
-        ("weight", "weight"): delta + product + _fft(costs, out, in_),
-        ("weight", "activation"): delta + into + onto + sums,
-        ("activation", "weight"): onto + sums + into + product + _fft(costs, out, in_),
-        ("activation", "activation"): 2 * into + onto + 2 * sums,
-    }
+    choices = [
+        (delta + product + _fft(costs, out, in_), "weight", "weight"),
+        (delta + into + onto + sums, "weight", "activation"),
+        (onto + sums + into + product + _fft(costs, out, in_), "activation", "weight"),
+        (2 * into + onto + 2 * sums, "activation", "activation"),
+    ]
     if not x_gradient:
-        choices = {
-            ("activation", "weight"): product + _fft(costs, out, in_),
-            ("activation", "activation"): into + onto + sums,
-        }
-    backward = min(choices, key=lambda choice: choices[choice])
-    return Plan(forward, *backward)
+        choices = [
+            (product + _fft(costs, out, in_), "activation", "weight"),
+            (into + onto + sums, "activation", "activation"),
+        ]
+    best = choices[0]
+    for choice in choices[1:]:  # min with a key cannot be compiled where tokens vary
+        if choice[0] < best[0]:
+            best = choice
+    return Plan(forward, *best[1:])
 
 
 def _fft(costs: Costs, out: int, in_: int) -> float:
