@@ -1,5 +1,4 @@
 """Whatever shape, entries and dtype: both paths agree, and the captured adapter means the same."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """torch.compile traces an adapted layer without a break, and it computes the same."""
-# ruff: noqa: TID251 -- the trainer is torch's
 
 from __future__ import annotations
 

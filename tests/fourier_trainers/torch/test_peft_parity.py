@@ -2,7 +2,6 @@
 
 PEFT is right at MiniLM's width of 384; at 2048 its inverse FFT is not, with two threads on a CPU.
 """
-# ruff: noqa: TID251 -- the trainer is torch's, and PEFT is what it is compared with
 
 from __future__ import annotations
 
