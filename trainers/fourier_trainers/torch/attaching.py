@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
-from fourier_trainers.torch import activating, checkpoints, hooked, quantized, rows
+from fourier_trainers.torch import activating, checkpoints, hooked, quantized, rows, running
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
@@ -104,6 +104,7 @@ def commit(
     own = _own_parameters(parameters, whole)
     if not state.adapters:
         state.trainable = {key for key, p in parameters.items() if p.requires_grad}
+        state.statistics = running.noted(model)
         model.requires_grad_(requires_grad=False)
         model.register_forward_hook(activating.Reached())
         checkpoints.accept_trained_states(model)

@@ -15,7 +15,7 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.assembly import Piece, assemble
 from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
 from fourier_format.fingerprint import Fingerprint, fingerprint
-from fourier_trainers.torch import attaching
+from fourier_trainers.torch import attaching, running
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import LayerKind, weight_of
@@ -47,7 +47,7 @@ def capture(
 
     Raises:
         BaseMismatchError: A target's base weight has changed since the adapter was attached, or
-            parameters of the base are trained that would not be in the adapter.
+            parameters of the base, or running statistics, that would not be in the adapter.
         InvalidAdapterError: A coefficient is not finite.
         UsageError: There is no such adapter, or its values are on the meta device.
     """
@@ -145,6 +145,9 @@ def _refuse_lost(root: nn.Module, state: State) -> None:
         raise BaseMismatchError(
             Violation("E-BASE-MISMATCH", name, problem, advice=advice) for name in lost
         )
+    changed = list(running.changed(root, state.statistics))
+    if changed:
+        raise BaseMismatchError(changed)
     meta = [n for n, p in root.named_parameters() if p.device.type == "meta"]
     if meta:
         problem, advice = "it is on the meta device and has no values", "load the model first"

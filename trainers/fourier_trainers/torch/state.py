@@ -64,6 +64,8 @@ class State:
         trainable: The base's parameters that required gradients before it was frozen.
         owners: Of the parameters that adapters have their own of, by path.
         witnesses: Of each target's base weight when it was attached.
+        statistics: The base's running statistics when it was attached, by path.
+        warned: Whether it has been looked at if training changes them.
     """
 
     switch: Switch = field(default_factory=Switch)
@@ -72,6 +74,8 @@ class State:
     trainable: set[str] = field(default_factory=set)
     owners: dict[str, Owner] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
+    statistics: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
