@@ -273,6 +273,17 @@ def test_a_model_may_be_cast_after_attaching(dtype: torch.dtype) -> None:
     assert capture(model).entry_sets  # the base is the one it was, rounded
 
 
+def test_a_model_made_in_inference_mode_sees_its_coefficients_change() -> None:
+    with torch.inference_mode():
+        model = models.attached(models.layers(), "0").eval()
+        x = torch.ones(2, 8)
+        before = model(x)
+        model[0].fourier["default"].coefficients.zero_()
+
+        assert torch.equal(model(x), models.layers()(x))
+        assert not torch.equal(model(x), before)
+
+
 def test_inference_mode_first_and_training_after() -> None:
     model, ids = models.mixed(), models.mixed_ids()
     with torch.inference_mode():

@@ -124,3 +124,15 @@ def test_what_makes_no_sense_is_refused() -> None:
         detach(model)
     unmerge(model)
     detach(model)
+
+
+def test_no_state_is_loaded_over_merged_weights() -> None:
+    model = models.attached(models.layers(), "0", "2")
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    merge(model)
+
+    with pytest.raises(UsageError, match="delta weights are merged"):
+        model.load_state_dict(state)
+
+    unmerge(model)
+    model.load_state_dict(state)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,23 @@ def test_the_table_has_a_row_for_each_target_and_prints(
     assert watched.table().row_count == 2
     watched.print()
     assert "change" in capsys.readouterr().out
+
+
+def test_the_table_shows_whole_names_in_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "encoder_of_some_depth_layer_11_attention_self_query"
+    net = attach(
+        nn.Sequential(OrderedDict([(name, nn.Linear(4, 4))])),
+        FourierConfig(target_modules=(name,), n=4),
+    )
+    watched = watch(net)
+    watched.observe(0)
+    watched.print()
+
+    rows = capsys.readouterr().out.splitlines()
+    assert "".join(row.split("│")[1].strip() for row in rows if row.count("│") == 6) == name
 
 
 def test_nothing_observed_is_nothing_found() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
+from fourier_trainers.torch import buffers
 from fourier_trainers.torch.adapted import Adapted
 from fourier_trainers.torch.sharding import is_distributed
 from fourier_trainers.torch.state import (
@@ -76,6 +77,9 @@ class Reached:
         state: State | None = model.__dict__.get(ATTRIBUTE)
         if state is None:
             return
+        if model.training and not state.warned:
+            state.warned = True
+            buffers.warn_of_training(model)
         if state.switch.rows is not None:
             _check_owners(state, state.switch.rows)
             return

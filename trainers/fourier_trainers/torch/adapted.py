@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fourier_format.errors import UsageError, Violation
-from fourier_trainers.torch import layers, quantized, sharding
+from fourier_trainers.torch import hooked, layers, quantized, sharding
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, terms_of
 from fourier_trainers.torch.spectral import arithmetic, functions
 
@@ -112,14 +112,17 @@ _CLASSES: Final[dict[tuple[type[nn.Module], type[Adapted]], type[Adapted]]] = {}
 def become_adapted(module: nn.Module, mixin: type[Adapted], adapters: Adapters) -> None:
     """Make `module` adapted, in place."""
     adapters.before = quantized.prepare(module)
-    module.__class__ = adapted_class(type(module), mixin)
+    base = type(module)
+    module.__class__ = adapted_class(base, mixin)
     cast("Adapted", module).fourier = adapters.train(module.training)
+    hooked.rebind(module, base.forward, type(module).forward)
 
 
 def become_plain(module: nn.Module) -> None:
     """Make an adapted `module` what it was, in place."""
     adapted = cast("Adapted", module)
     module.__dict__.update(adapted.fourier.before)
+    hooked.rebind(module, type(module).forward, adapted.base_class.forward)
     del adapted.fourier
     module.__class__ = adapted.base_class
 

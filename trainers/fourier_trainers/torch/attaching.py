@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
-from fourier_trainers.torch import activating, buffers, checkpoints, quantized, rows
+from fourier_trainers.torch import activating, buffers, checkpoints, hooked, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
 from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
@@ -96,6 +96,7 @@ def commit(
     members = [_member(*each, config) for each in zip(sites, bases, values, strict=True)]
     fresh = [site for site in sites if not isinstance(site.module, Adapted)]
     for site in fresh:
+        hooked.check(site.module, site.name)
         if not site.kind.holds_weight():
             quantized.check(site.module, site.name)
     seen = {site.name: _witness(site) for site in fresh}

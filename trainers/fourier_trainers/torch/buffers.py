@@ -20,6 +20,24 @@ def watched(model: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.detach().cpu().clone() for name, buffer in _small(model)}
 
 
+def warn_of_training(model: nn.Module) -> None:
+    """Warn of batch normalisations in training mode: the forward that comes changes their means."""
+    paths = [
+        path
+        for path, module in base_modules(model).items()
+        if isinstance(module, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - all of them
+        and module.training
+        and module.running_mean is not None
+    ]
+    if paths:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        warnings.warn(
+            f"{paths[0]}{more}: its running statistics change in training, and are no part of an "
+            "adapter; keep it in eval mode while training: module.eval() after model.train()",
+            stacklevel=2,
+        )
+
+
 def warn_if_changed(model: nn.Module, then: Mapping[str, Tensor]) -> None:
     """Warn of buffers that are no longer what they were, if any."""
     changed = [

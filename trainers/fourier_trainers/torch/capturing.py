@@ -48,7 +48,7 @@ def capture(
 
     Raises:
         BaseMismatchError: A target's base weight has changed since the adapter was attached, or
-            parameters of the base are trained that would not be in the adapter.
+            parameters of the base that would not be in the adapter.
         InvalidAdapterError: A coefficient is not finite.
         UsageError: There is no such adapter, or its values are on the meta device.
     """

@@ -106,9 +106,10 @@ class TrainedStates:
         """Load a dictionary that holds nothing of the base, and take it away.
 
         Raises:
-            UsageError: It does not fit the adapters.
+            UsageError: It does not fit the adapters, or delta weights are merged.
         """
         self._taken = None
+        activating.refuse_merged(module)  # whose weights are not the base's
         given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
         trained = _trained(module, module.__dict__[ATTRIBUTE])
         ours = {key for key in trained if key.endswith(".coefficients")}

@@ -134,7 +134,9 @@ class Adapters(nn.ModuleDict):
     ) -> Tensor:
         """Returns what `make` gives; made again only if the weight or coefficients changed."""
         sources = (weight, *(member.coefficients for member in members))
-        key = tuple((id(t), _version(t), t.data_ptr(), t.dtype) for t in sources)
+        if any(t.is_inference() for t in sources):  # no one counts their changes
+            return make()
+        key = tuple((id(t), t._version, t.data_ptr(), t.dtype) for t in sources)  # noqa: SLF001
         if self._cache is None or self._cache.key != key:
             self._cache = None  # free the old one first
             with torch.inference_mode(mode=False), torch.no_grad():
@@ -168,8 +170,3 @@ class Adapters(nn.ModuleDict):
 def terms_of(members: Sequence[Coefficients], dtype: torch.dtype) -> Terms:
     """Returns the bases and scaled coefficients, in the dtype of the computation."""
     return [(member.basis, member.scaled(dtype)) for member in members]
-
-
-def _version(tensor: Tensor) -> int:
-    """Returns autograd's count of changes in place; inference tensors have none."""
-    return -1 if tensor.is_inference() else tensor._version  # noqa: SLF001

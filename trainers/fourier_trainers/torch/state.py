@@ -65,6 +65,7 @@ class State:
         owners: Of the parameters that adapters have their own of, by path.
         buffers: Small buffers of the base as they were, by name.
         witnesses: Of each target's base weight when it was attached.
+        warned: Whether it has been looked at if training changes them.
     """
 
     switch: Switch = field(default_factory=Switch)
@@ -74,6 +75,7 @@ class State:
     owners: dict[str, Owner] = field(default_factory=dict)
     buffers: dict[str, Tensor] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

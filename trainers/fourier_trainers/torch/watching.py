@@ -165,13 +165,14 @@ class Watch:
             DependencyMissingError: The package rich is not installed.
         """
         try:
-            from rich.table import Table
+            from rich.table import Column, Table
         except ImportError:
             raise dependency_missing("rich", "watch", "a table") from None
         found: dict[str | None, list[str]] = defaultdict(list)
         for finding in self.findings():
             found[finding.target].append(finding.kind)
-        table = Table("target", "change / weight", "gradient", "coefficients", "finding")
+        names, kinds = Column("target", overflow="fold"), Column("finding", overflow="fold")
+        table = Table(names, "change / weight", "gradient", "coefficients", kinds)
         for name, history in self._histories.items():
             if history:
                 last = history[-1]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fourier_trainers.torch import FourierConfig, attach
 from fourier_trainers.torch.layers import _geometry
 from fourier_trainers.torch.spectral import convolution
 from fourier_trainers.torch.spectral.basis import Basis
@@ -257,3 +258,19 @@ def test_strides_do_not_matter(name: str, call: Call, view: str) -> None:
     got, expected = problem.got(call), problem.expected(call)
 
     assert {n: e for n in got if (e := error(got[n], expected[n])) >= SPECTRAL_F64} == {}
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+def test_autocast_with_any_padding(mode: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode=mode))
+    attach(model, FourierConfig(target_modules=("0",), n=12, alpha=9.0, init="normal"))
+    x = torch.randn(2, 3, 6, 6)
+    expected = model(x).detach()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        y = model(x)
+
+    assert y.dtype == torch.bfloat16
+    assert torch.allclose(y.float(), expected, atol=0.05 * float(expected.abs().max()))
+    y.float().sum().backward()

@@ -78,7 +78,7 @@ def _padded(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
     if geometry.padding_mode == "zeros" and left == right and top == bottom:
         return x, geometry
     mode = "constant" if geometry.padding_mode == "zeros" else geometry.padding_mode
-    padded = functional.pad(x, geometry.padding, mode=mode)
+    padded = functional.pad(x, geometry.padding, mode=mode).to(x.dtype)  # autocast widens it
     return padded, geometry._replace(padding=(0, 0, 0, 0), padding_mode="zeros")
 
 
