@@ -111,8 +111,10 @@ def values_of(count: int, seed: int = 1) -> Array:
     return np.random.default_rng(seed).standard_normal(count)
 
 
-def error(got: Tensor | Array, expected: Tensor | Array) -> float:
+def error(got: Tensor | Array | None, expected: Tensor | Array | None) -> float:
     """Return the largest difference, relative to the largest expected value."""
+    assert got is not None
+    assert expected is not None
     a, b = _double(got), _double(expected)
     assert a.shape == b.shape
     if a.size == 0:

@@ -171,7 +171,7 @@ class Adapted:
         """Return output and gradients as the model gives them."""
         x = (self.x if x is None else x).detach()
         leaf = x.requires_grad_(x.is_floating_point())
-        self.coefficients.grad = None
+        self.member.zero_grad()
         y = self.model(leaf)
         y.backward(self.g(y) if g is None else g)
         assert self.coefficients.grad is not None

@@ -31,7 +31,7 @@ def _fresh() -> None:
 
 def run(adapted: Adapted, model: Any, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
     """Return outputs and gradients, under autocast to `dtype` if there is one."""
-    adapted.coefficients.grad = None
+    adapted.member.zero_grad()
     x = adapted.x.clone().requires_grad_(adapted.x.is_floating_point())
     cast = contextlib.nullcontext() if dtype is None else torch.autocast("cpu", dtype)
     with cast:

@@ -33,7 +33,7 @@ TARGETS = ["query", "value"]
 COUNT = 300
 ALPHA = 150.0
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
-    "sgd": lambda p: torch.optim.SGD(p, lr=300.0, momentum=0.9),
+    "sgd": lambda p: torch.optim.SGD(p, lr=30.0, momentum=0.9),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.05),
 }
 BARS = {"sgd": PEFT_SGD, "adamw": PEFT_ADAMW}

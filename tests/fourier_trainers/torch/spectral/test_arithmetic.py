@@ -57,30 +57,27 @@ class Problem:
         return found / self.basis.norm
 
 
-@pytest.fixture(params=["float64", "float32"])
-def dtype(request: pytest.FixtureRequest) -> torch.dtype:
-    found: torch.dtype = getattr(torch, request.param)
-    return found
-
-
 @pytest.fixture(params=SHAPES, ids=str)
 def shape(request: pytest.FixtureRequest) -> tuple[int, int]:
     found: tuple[int, int] = request.param
     return found
 
 
+@pytest.fixture(params=["float64", "float32", "float64, blocks of a few rows"])
+def dtype(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> torch.dtype:
+    """A block is one of rows: everything must come out of several as out of one."""
+    name, *blocks = request.param.split(",")
+    if blocks:
+        monkeypatch.setitem(arithmetic._BLOCK_CELLS, "cpu", 4 * (max(shape) + 2))
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
 @pytest.fixture(params=TRANSFORMS)
 def problem(request: pytest.FixtureRequest, shape: tuple[int, int], dtype: torch.dtype) -> Problem:
     return Problem(request.param, shape, dtype)
-
-
-@pytest.fixture(autouse=True, params=["one block", "blocks of a few rows"])
-def _blocks(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
-) -> None:
-    """A block is one of rows: everything must come out of several as out of one."""
-    if request.param != "one block":
-        monkeypatch.setitem(arithmetic._BLOCK_CELLS, "cpu", 4 * (max(shape) + 2))
 
 
 def test_the_delta_weight(problem: Problem) -> None:

@@ -89,7 +89,7 @@ class Problem:
 
     def expected(self, *, weight: bool = True) -> dict[str, Tensor]:
         """Return output and gradients in float64, by dense products and sums."""
-        x, g, delta = self.x.double(), self.g.double(), sum(self.deltas())
+        x, g, delta = self.x.double(), self.g.double(), torch.stack(self.deltas()).sum(0)
         total = (self.weight.double() if weight else 0) + delta
         dense = g.T @ x
         return {
