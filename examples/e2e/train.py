@@ -64,7 +64,7 @@ def options() -> argparse.Namespace:
     shared = ROOT.parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=shared, help="folder that has e2e/devset.csv")
     parser.add_argument("--out", type=Path, default=ROOT / "examples" / "e2e" / "out")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--lr", type=float, default=2e-2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="two layers, two steps: it runs")
