@@ -329,3 +329,20 @@ def test_a_base_with_a_quantised_head_cannot_save_it() -> None:
 
     with pytest.raises(UnsupportedError, match=r"2\.weight: it cannot be trained whole"):
         models.attached(model, "0", modules_to_save=("2",))
+
+
+def test_a_base_that_is_not_finite_is_refused_and_left_as_it_was() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    with torch.no_grad():
+        model.get_parameter("1.weight")[2, 1] = torch.inf
+    before = models.look(model)
+
+    with pytest.raises(UnsupportedError, match="1: its base weight is not finite"):
+        models.attached(model, "0", "1")
+
+    models.assert_as_before(before, model)
+
+
+def test_what_is_no_config_is_refused() -> None:
+    with pytest.raises(UsageError, match="got dict, expected a FourierConfig"):
+        attach(nn.Sequential(nn.Linear(4, 4)), {"n": 3})  # type: ignore[arg-type]

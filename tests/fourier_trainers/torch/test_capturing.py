@@ -183,3 +183,20 @@ def test_a_convolutional_net_in_eval_mode_trains_without_a_warning() -> None:
     models.train(model, lambda: model(torch.ones(2, 3, 5, 5)).square().mean())
 
     assert capture(model.to(torch.bfloat16)).targets[0].kind == "conv2d"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.filterwarnings("ignore")  # the exporters' own
+def test_an_export_of_a_model_whose_adapter_is_on_is_refused(dynamo: bool, tmp_path: Path) -> None:
+    """Its graph would hold the base's weight beside the delta, which would be added once more."""
+    model = models.attached(torch.nn.Sequential(torch.nn.Linear(4, 4)).eval(), "0", init="normal")
+    x = (torch.randn(2, 4),)
+
+    with pytest.raises(Exception, match="an adapter is on while the model is exported"):
+        torch.onnx.export(model, x, str(tmp_path / "on.onnx"), dynamo=dynamo)
+
+    set_active(model, None)
+    torch.onnx.export(model, x, str(tmp_path / "off.onnx"), dynamo=dynamo)
+    set_active(model, "default")
+    torch.onnx.export(merge(model), x, str(tmp_path / "merged.onnx"), dynamo=dynamo)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fourier_format.errors import UsageError
-from fourier_trainers.torch import parameter_groups, set_active
+from fourier_trainers.torch import merge, parameter_groups, set_active
 from tests.fourier_trainers.torch import models
 
 
@@ -35,4 +35,11 @@ def test_nothing_to_train_is_refused() -> None:
     set_active(model, None)
 
     with pytest.raises(UsageError, match=r"nothing is trained; call set_active"):
+        parameter_groups(model, lr=0.1)
+
+
+def test_merged_weights_have_nothing_to_train() -> None:
+    model = merge(models.attached(nn.Sequential(nn.Linear(4, 4)), "0"))
+
+    with pytest.raises(UsageError, match="call unmerge"):
         parameter_groups(model, lr=0.1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 import fourier_format
 from fourier_format.errors import (
     BaseMismatchError,
+    InvalidAdapterError,
     TargetNotFoundError,
     UnsupportedError,
     UsageError,
@@ -263,3 +266,38 @@ def test_what_peft_trained_gives_what_peft_gives(tmp_path: Path) -> None:
 
     with torch.no_grad():
         assert torch.allclose(ours(ids).logits, theirs(ids).logits, atol=1e-5)
+
+
+def test_an_adapter_made_by_hand_is_held_to_the_rules_of_a_file() -> None:
+    adapter = capture(models.attached(nn.Sequential(nn.Linear(4, 4)), "0"))
+    (entry_set,) = adapter.entry_sets
+    broken = replace(entry_set, coefficients=np.full_like(entry_set.coefficients, np.nan))
+
+    for wrong in (replace(adapter, targets=()), replace(adapter, entry_sets=(broken,))):
+        model = nn.Sequential(nn.Linear(4, 4))
+        with pytest.raises(InvalidAdapterError):
+            load_adapter(model, wrong)
+        assert type(model[0]) is nn.Linear
+
+
+def test_a_directory_is_no_adapter_and_the_error_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fourier-convert DIRECTORY --to fft"):
+        load_adapter(nn.Sequential(nn.Linear(4, 4)), tmp_path)
+
+
+def test_the_same_weights_in_another_dtype_are_refused_with_both_dtypes() -> None:
+    base = nn.Sequential(nn.Linear(8, 8))
+    adapter = capture(models.attached(deepcopy(base).to(torch.bfloat16), "0"))
+
+    with pytest.raises(
+        BaseMismatchError, match=r"got a weight of F32, expected values of BF16.*cast"
+    ):
+        load_adapter(base, adapter)
+
+
+def test_a_head_that_the_model_lacks_is_what_the_error_names() -> None:
+    whole = nn.ModuleDict({"bert": nn.Sequential(nn.Linear(4, 4)), "head": nn.Linear(4, 2)})
+    adapter = capture(models.attached(whole, "0", modules_to_save=("head",)))
+
+    with pytest.raises(TargetNotFoundError, match=r"head\.weight: the model has no parameter"):
+        load_adapter(nn.Sequential(nn.Linear(4, 4)), adapter)

@@ -47,7 +47,9 @@ def set_active(model: nn.Module, names: str | Sequence[str] | None) -> None:
         twice = own.keys() & record.whole.keys()
         if twice:
             problem = "two adapters have their own values of one parameter"
-            raise UsageError(Violation("E-USAGE", min(twice), problem, " and ".join(chosen)))
+            advice = "turn on one of them at a time, or give each row its own with adapter_rows"
+            got = " and ".join(chosen)
+            raise UsageError(Violation("E-USAGE", min(twice), problem, got, advice=advice))
         own |= record.whole
     chosen_values = {key: own.get(key, original) for key, original in state.originals.items()}
     for key, value in chosen_values.items():

@@ -67,6 +67,7 @@ class Calling(Adapted):
         members = adapters.active(switch.active)
         if not members:
             return self.base_forward(x)
+        _refuse_export(self)
         kind = kind_of_adapted(self)
         if _uses_cache(self, kind, members):
             return kind.with_weight(self, x, _cached_sum(self, kind, members))
@@ -90,6 +91,7 @@ class Reading(Adapted):
             raise UsageError(Violation("E-USAGE", where, problem, advice=advice))
         if adapters.kept is not None or not members:
             return stored
+        _refuse_export(self)
         kind = kind_of_adapted(self)
         if _uses_cache(self, kind, members):
             return _cached_sum(self, kind, members)
@@ -137,6 +139,24 @@ def kind_of_adapted(module: Adapted) -> layers.LayerKind:
     kind = layers.kind_of(module, type(module).__name__)
     assert kind is not None  # noqa: S101 - it was adapted because it has one
     return kind
+
+
+def _refuse_export(module: Adapted) -> None:
+    """Refuse an export: the graph would hold the base's weight beside the delta's FFTs.
+
+    A converter would find that weight, and add the delta once more.
+
+    Raises:
+        UsageError: An export is under way, by torch.export or to ONNX.
+    """
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        problem = "an adapter is on while the model is exported"
+        advice = (
+            "export the base, with set_active(model, None) or before attach, and merge with "
+            "fourier-convert; or call merge(model) first, for a graph that is merged already"
+        )
+        where = type(module).__name__
+        raise UsageError(Violation("E-USAGE", where, problem, advice=advice))
 
 
 def _dtype(module: Adapted, x: Tensor) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar, cast
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
-from fourier_format.errors import TargetNotFoundError, UsageError, Violation
+from fourier_format.errors import TargetNotFoundError, UnsupportedError, UsageError, Violation
 from fourier_trainers.torch import activating, buffers, checkpoints, hooked, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
@@ -58,6 +59,9 @@ def attach(model: M, config: FourierConfig, name: str = DEFAULT) -> M:
         TargetNotFoundError: A name in `config` matches nothing.
         UnsupportedError: A target cannot be adapted.
     """
+    if type(config) is not FourierConfig:
+        got, expected = type(config).__name__, "a FourierConfig"
+        raise UsageError(Violation("E-USAGE", "config", "not a configuration", got, expected))
     root, state = root_and_state(model, name)
     sites = select(root, config)
     whole = trained_whole(root, config, sites)
@@ -100,6 +104,7 @@ def commit(
         if not site.kind.holds_weight():
             quantized.check(site.module, site.name)
     seen = {site.name: _witness(site) for site in fresh}
+    _refuse_not_finite(seen)
     parameters = dict(base_parameters(model)) | state.originals
     own = _own_parameters(parameters, whole)
     if not state.adapters:
@@ -122,6 +127,16 @@ def commit(
     state.adapters[name] = record
     model.__dict__[ATTRIBUTE] = state
     activating.set_active(model, name)
+
+
+def _refuse_not_finite(seen: Mapping[str, Witness | None]) -> None:
+    wrong = [name for name, one in seen.items() if one is not None and not math.isfinite(one.norm)]
+    if wrong:
+        problem = "its base weight is not finite"
+        advice = "load the base again, or mend it, before attaching"
+        raise UnsupportedError(
+            Violation("E-NUMBER-NONFINITE", name, problem, advice=advice) for name in wrong
+        )
 
 
 def detach(model: M, name: str | None = None) -> M:

@@ -78,7 +78,15 @@ def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violat
     samples = matrix[places // site.shape[1], places % site.shape[1]].float().cpu().numpy()
     dtype = _DTYPES.get(stored.dtype, "F32")
     if not fingerprints.agrees(prints.samples[target.row], samples, dtype):
-        yield _mismatch(site.name, "its base weight is not the one that the adapter was trained on")
+        problem = "its base weight is not the one that the adapter was trained on"
+        if prints.dtype == dtype:
+            advice = "load the model that it was trained on"
+            yield Violation("E-BASE-MISMATCH", site.name, problem, advice=advice)
+            return
+        wanted = f"values of {prints.dtype}, or rounded to {dtype} from them"
+        advice = f"cast the model to the adapter's {prints.dtype}, if it is the same one"
+        weight = f"a weight of {dtype}"
+        yield Violation("E-BASE-MISMATCH", site.name, problem, weight, wanted, advice)
 
 
 def _prefix(
@@ -90,12 +98,15 @@ def _prefix(
     """Returns the one prefix with which all names fit; None if names fit as they are."""
 
     def fits(prefix: Prefix) -> bool:
-        targets = all(prefix(target.name) in modules for target in adapter.targets)
-        return targets and all(prefix(key) in parameters for key in adapter.replacements)
+        return all(prefix(target.name) in modules for target in adapter.targets)
+
+    def fits_heads(prefix: Prefix) -> bool:
+        return all(prefix(key) in parameters for key in adapter.replacements)
 
     if not adapter.targets or any(target.name in modules for target in adapter.targets):
         return None
     fitting = [p for p in _candidates(adapter.targets[0].name, modules) if fits(p)]
+    fitting = [p for p in fitting if fits_heads(p)] or fitting  # else it is the heads that lack
     if len(fitting) > 1:
         fitting = [p for p in fitting if _agrees(model, _renamed(adapter, p), modules)] or fitting
     if len(fitting) > 1:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from fourier_format.errors import UsageError, Violation
+from fourier_trainers.torch import activating
 from fourier_trainers.torch.state import base_parameters, found_state
 
 
@@ -25,9 +26,10 @@ def parameter_groups(
         Up to three groups with a "name": "coefficients", "head", "head without decay".
 
     Raises:
-        UsageError: Nothing is trained.
+        UsageError: Nothing is trained, or delta weights are merged.
     """
     root, _ = found_state(model)
+    activating.refuse_merged(root)
     rate = lr / 10 if head_lr is None else head_lr
     groups: dict[str, dict[str, Any]] = {
         "coefficients": {"lr": lr, "weight_decay": weight_decay},

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import fourier_format
+from fourier_format import manifest
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
-from fourier_format.errors import BaseMismatchError, TargetNotFoundError, Violation
+from fourier_format.errors import BaseMismatchError, TargetNotFoundError, UsageError, Violation
 from fourier_trainers.torch import attaching
 from fourier_trainers.torch.config import Explicit, FourierConfig
 from fourier_trainers.torch.fitting import differences, fitted
@@ -52,10 +53,12 @@ def load_adapter(
         BaseMismatchError: A target's kind, shape or fingerprint, or a replacement's shape, says
             that this is not the base.
         TargetNotFoundError: The model has no module, or no parameter, of a name.
-        UsageError: The name is taken.
+        InvalidAdapterError: The adapter breaks a rule of the format, such as a NaN coefficient.
+        UsageError: The name is taken, or `adapter` is a directory.
         UnsupportedError: A target cannot be adapted here.
     """
-    loaded = adapter if isinstance(adapter, Adapter) else fourier_format.load(Path(adapter))
+    _refuse_directory(adapter)
+    loaded = _checked(adapter) if isinstance(adapter, Adapter) else fourier_format.load(adapter)
     root, state = attaching.root_and_state(model, name)
     loaded, paths = fitted(root, loaded)
     config = _config(loaded, gain, path)
@@ -90,6 +93,20 @@ def to_tensor(array: Array) -> Tensor:
     if copied.dtype == BFLOAT16:
         return torch.from_numpy(copied.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(copied)
+
+
+def _refuse_directory(adapter: Adapter | str | os.PathLike[str]) -> None:
+    if not isinstance(adapter, Adapter) and Path(adapter).is_dir():
+        problem, expected = "a directory, and no adapter", "a .fft or .fft.h5 file"
+        advice = "make a file of PEFT's checkpoint with fourier-convert DIRECTORY --to fft"
+        where = str(os.fspath(adapter))
+        raise UsageError(Violation("E-USAGE", where, problem, None, expected, advice))
+
+
+def _checked(adapter: Adapter) -> Adapter:
+    """Returns an adapter that was made in memory, held to the rules that a file is held to."""
+    manifest.to_document(adapter)
+    return adapter
 
 
 def _config(adapter: Adapter, gain: float, path: ComputingPath) -> FourierConfig:

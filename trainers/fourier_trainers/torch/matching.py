@@ -85,13 +85,16 @@ def _adaptable(modules: Mapping[str, nn.Module], names: Sequence[str], wanted: s
     for name, kind in kinds.items():
         if kind is None and any(True for _ in modules[name].parameters(recurse=False)):
             problem = f"matched by {wanted!r}, but not a layer that can be adapted"
-            got, expected = type(modules[name]).__name__, "Linear, Conv1D, Conv2d or Embedding"
+            got, expected = (
+                type(modules[name]).__name__,
+                "Linear, Conv2d, Embedding, or Conv1D of transformers",
+            )
             raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
     found = [name for name, kind in kinds.items() if kind is not None]
     if not found:
         problem = f"{wanted!r} matches no layer that can be adapted"
         got = ", ".join(sorted({type(modules[name]).__name__ for name in names}))
-        expected = "Linear, Conv1D, Conv2d or Embedding"
+        expected = "Linear, Conv2d, Embedding, or Conv1D of transformers"
         raise TargetNotFoundError(
             Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, expected)
         )

@@ -150,7 +150,7 @@ def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) ->
     kind = kind_of(module, name)
     if kind is None:
         problem, got = "not a layer that can be adapted", type(module).__name__
-        expected = "Linear, Conv1D, Conv2d or Embedding"
+        expected = "Linear, Conv2d, Embedding, or Conv1D of transformers"
         raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
     mixin = _mixin(modules, name)
     if mixin is Reading and not kind.holds_weight():
