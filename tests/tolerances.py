@@ -31,16 +31,18 @@ ONNX_EFFECT_QUANTISED = 1e-3
 """The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""
 
 SPECTRAL_F32 = 1e-6
-"""Transforms, delta weights and coefficient gradients of the trainer in float32."""
+"""Transforms, delta weights and coefficient gradients of the trainer in float32; seen 5e-7."""
 
 SPECTRAL_F64 = 1e-13
-"""The same in float64."""
+"""Everything of the trainer in float64; worst seen 3e-15."""
 
 TRAINED_OUTPUT_F32 = 5e-6
-"""Outputs and gradients of adapted float32 layers, against float64."""
+"""Outputs and gradients of adapted float32 layers, against float64; worst seen 1e-6."""
 
 TRAINED_HALF_RATIO = 3.0
-"""Error of an adapted half-precision layer, as a multiple of the same layer's without adapter."""
+"""Error of an adapted half-precision layer over the same layer's without adapter; seen 2.2.
+
+The output is rounded twice there: the base's, and its sum with the delta weight's."""
 
 PEFT_SGD = 1e-5
 """Coefficients after 50 steps of SGD against PEFT's, by their norm; worst seen 1e-6."""

@@ -85,6 +85,7 @@ def test_one_first_used_in_inference_mode_can_be_trained_with() -> None:
     basis = basis_of()
     with torch.inference_mode():
         functions.delta_weight([(basis, torch.ones(20))])
+    assert not basis.on(CPU, torch.float32).plain.is_inference()
     values = torch.ones(20, requires_grad=True)
 
     x = torch.ones(3, 10)

@@ -241,6 +241,26 @@ def test_a_delta_weight_far_smaller_than_the_weight_is_not_lost_in_half_precisio
     assert (got["x"].double() - x).abs().max() < bar * x.abs().max() + smallest
 
 
+@halves
+@plans
+def test_a_delta_weight_is_not_lost_in_the_rounding_of_the_weight(
+    fixed: Plan, dtype: torch.dtype
+) -> None:
+    """Beside a 1, half precision has no number as small as these."""
+    problem = Problem((64, 96), tokens=50, size=2.0**-9)
+    problem.weight, problem.bias = torch.ones(64, 96), torch.zeros(64)
+    problem.x -= problem.x.mean(1, keepdim=True)  # so that the ones give next to nothing
+    problem.g -= problem.g.mean(1, keepdim=True)
+    problem.to(dtype, torch.float32)
+
+    got = problem.got()
+
+    effect, expected = problem.expected(weight=False), problem.expected()
+    for name in ("y", "x"):
+        off = (got[name].double() - expected[name]).abs().max()
+        assert off < 0.25 * effect[name].abs().max()
+
+
 @pytest.mark.parametrize(("alpha", "size"), [(1e4, 1.0), (1.0, 1e6), (1e4, 1e6), (1.0, 1e-12)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @plans
