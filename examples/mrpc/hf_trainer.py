@@ -8,6 +8,7 @@ from mrpc import BATCH, Pairs, accuracy, export_base, finish, new_model, options
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from fourier_trainers.torch import FourierConfig, attach, capture, summary
+from fourier_trainers.torch.huggingface import AdapterCallback, WatchCallback
 
 # The Trainer has one learning rate. The head takes it as it is; the coefficients move `gain`
 # times as fast, which is what FourierFT's rates of 1e-2 to 3e-1 mean beside a head's 1e-3.
@@ -40,13 +41,15 @@ def main() -> None:
             per_device_eval_batch_size=BATCH,
             seed=chosen.seed,
             eval_strategy="epoch",
-            save_strategy="no",
+            save_strategy="epoch",  # coefficients, head and optimizer; never the base
+            save_total_limit=1,
             report_to="none",
             use_cpu=True,
         ),
         data_collator=DataCollatorWithPadding(tokenizer()),
         train_dataset=tokenized(training),
         eval_dataset=tokenized(dev),
+        callbacks=[AdapterCallback(), WatchCallback()],
         compute_metrics=lambda found: {"accuracy": accuracy(found.predictions, dev)},
     )
     trainer.train()
