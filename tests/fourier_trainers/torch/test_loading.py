@@ -301,3 +301,15 @@ def test_a_head_that_the_model_lacks_is_what_the_error_names() -> None:
 
     with pytest.raises(TargetNotFoundError, match=r"head\.weight: the model has no parameter"):
         load_adapter(nn.Sequential(nn.Linear(4, 4)), adapter)
+
+
+def test_an_alpha_of_0_is_valid_in_a_file_and_refused_where_one_is_asked_for() -> None:
+    base = nn.Sequential(nn.Linear(4, 4))
+    adapter = replace(capture(models.attached(deepcopy(base), "0")), alpha=0.0)
+    x = torch.randn(2, 4)
+
+    assert torch.equal(load_adapter(deepcopy(base), adapter)(x), base(x))
+    with pytest.raises(UsageError, match="0: with an alpha of 0 nothing is trained"):
+        models.attached(deepcopy(base), "0", alpha=0.0)
+    with pytest.raises(UsageError, match="0: with an alpha of 0 nothing is trained"):
+        models.attached(deepcopy(base), "0", alpha_pattern={"0": 0.0})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -109,12 +109,12 @@ class FourierConfig:
         return [
             ("n", self.n, "an integer from 1", _is_count(self.n)),
             ("n_pattern", self.n_pattern, "integers from 1", all(map(_is_count, counts))),
-            ("alpha", self.alpha, "a finite number but 0", _is_scale(self.alpha)),
+            ("alpha", self.alpha, "a finite number", _is_finite(self.alpha)),
             (
                 "alpha_pattern",
                 self.alpha_pattern,
-                "finite numbers but 0",
-                _are_scales(alphas),
+                "finite numbers",
+                all(map(_is_finite, alphas)),
             ),
             ("gain", self.gain, "a positive number", _is_finite(self.gain) and self.gain > 0),
             ("seed", self.seed, "0 to 2^64 - 1", type(self.seed) is int and 0 <= self.seed < 2**64),
@@ -155,14 +155,6 @@ class FourierConfig:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 1
-
-
-def _are_scales(values: Iterable[object]) -> bool:
-    return all(map(_is_scale, values))
-
-
-def _is_scale(value: object) -> bool:
-    return _is_finite(value) and value != 0  # 0 would train nothing
 
 
 def _is_finite(value: object) -> bool:

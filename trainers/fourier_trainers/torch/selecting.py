@@ -54,7 +54,7 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
     Raises:
         TargetNotFoundError: A name matches nothing, or nothing that can be adapted.
         UnsupportedError: A module that is meant cannot be adapted, or two share one weight.
-        UsageError: n is larger than a matrix.
+        UsageError: n is larger than a matrix, or alpha is 0.
     """
     saved = set(saved_modules(model, config.modules_to_save))
     matched = matching(model, config)
@@ -71,13 +71,18 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
             if not any(has_suffix(plain_name(site.name), key) for site in sites):
                 names = [site.name for site in sites]
                 raise not_found(field, key, names, "no target has this name")
-    too_many = [
+    wrong = [
         Violation("E-FIELD-VALUE", s.name, "n exceeds the matrix", str(s.n), _at_most(s.shape))
         for s in sites
         if s.n > s.shape[0] * s.shape[1]
     ]
-    if too_many:
-        raise UsageError(too_many)
+    wrong += [
+        Violation("E-FIELD-VALUE", s.name, "with an alpha of 0 nothing is trained", str(s.alpha))
+        for s in sites
+        if s.alpha == 0
+    ]
+    if wrong:
+        raise UsageError(wrong)
     return sites
 
 
