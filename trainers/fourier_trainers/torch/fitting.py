@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from fourier_format import fingerprint as fingerprints
 from fourier_format.adapter import Adapter, Target
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
 from fourier_trainers.torch.config import FourierConfig
-from fourier_trainers.torch.layers import weight_of
+from fourier_trainers.torch.layers import DTYPES, weight_of
 from fourier_trainers.torch.selecting import Site, sites_of
 from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
 
@@ -76,7 +75,7 @@ def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violat
     matrix = site.kind.canonical(stored.detach())
     places = torch.from_numpy(fingerprints.positions(site.shape)).to(matrix.device)
     samples = matrix[places // site.shape[1], places % site.shape[1]].float().cpu().numpy()
-    dtype = _DTYPES.get(stored.dtype, "F32")
+    dtype = DTYPES.get(stored.dtype, "F32")
     if not fingerprints.agrees(prints.samples[target.row], samples, dtype):
         problem = "its base weight is not the one that the adapter was trained on"
         if prints.dtype == dtype:
@@ -148,14 +147,6 @@ def _renamed(adapter: Adapter, prefix: Prefix) -> Adapter:
         targets=tuple(replace(t, name=prefix(t.name) or t.name) for t in adapter.targets),
         replacements={prefix(key) or key: value for key, value in adapter.replacements.items()},
     )
-
-
-_DTYPES: Final[dict[Any, str]] = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float64: "F64",
-}
 
 
 def _mismatch(

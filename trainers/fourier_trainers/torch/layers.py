@@ -19,6 +19,14 @@ from fourier_trainers.torch.coefficients import Adapters
 from fourier_trainers.torch.spectral import convolution, cost, functions
 from fourier_trainers.torch.spectral.functions import Terms
 
+DTYPES: Final[dict[torch.dtype, str]] = {
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
+"""Weights' dtypes -> the format's names for them."""
+
 
 class LayerKind(abc.ABC):
     """How one sort of module is adapted.

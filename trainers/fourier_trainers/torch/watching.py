@@ -29,20 +29,13 @@ from fourier_format.errors import UsageError, Violation, dependency_missing
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.capturing import to_numpy
 from fourier_trainers.torch.coefficients import Coefficients
-from fourier_trainers.torch.layers import weight_of
+from fourier_trainers.torch.layers import DTYPES, weight_of
 from fourier_trainers.torch.sharding import whole
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.state import found_state, named
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes figures by name, and the step."""
-
-_DTYPES: Final = {
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float32: "F32",
-    torch.float64: "F64",
-}
 
 
 def watch(
@@ -90,7 +83,7 @@ def watch(
             alpha=member.alpha,
             weight_norm=None if seen is None else seen.norm,
             gain=member.gain,
-            dtype=_DTYPES.get(weight_of(module).dtype) if held else None,
+            dtype=DTYPES.get(weight_of(module).dtype) if held else None,
         )
     return Watch(targets, members, planned_steps, None if logger is None else _log_of(logger))
 

@@ -149,10 +149,7 @@ def _kernels(
     terms = list(zip(bases, scaled, strict=True))
     if weight is not None and weight.dtype.itemsize >= 4:
         return [(functions.summed(weight.flatten(1), terms).view(weight.shape), None)]
-    delta = scaled[0].new_zeros(bases[0].shape)
-    for basis, values in terms:
-        arithmetic.add_delta_weight(delta, basis, values)
-    kernel, scale = functions.rounded(delta, x.dtype)
+    kernel, scale = functions.rounded(functions.dense(terms), x.dtype)
     alone = kernel.view(_stored_shape(x, geometry)), scale
     return [alone] if weight is None else [(weight, None), alone]
 

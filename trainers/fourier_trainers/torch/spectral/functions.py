@@ -73,6 +73,14 @@ def summed(weight: Tensor, terms: Terms) -> Tensor:
     return total.to(weight.dtype)
 
 
+def dense(terms: Terms) -> Tensor:
+    """Returns the sum of the terms' delta weights, (out, in), in their dtype; no gradient."""
+    delta = terms[0][1].new_zeros(terms[0][0].shape)
+    for basis, scaled in terms:
+        arithmetic.add_delta_weight(delta, basis, scaled)
+    return delta
+
+
 def rounded(delta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Returns a delta weight in `dtype`, and what its products have to be multiplied by, if at all.
 
@@ -130,9 +138,9 @@ class _Linear(torch.autograd.Function):
             pending = None
             if x_gradient is not None and plan.x_gradient == "activation":
                 pending = _sum_for(x_gradient, terms)
-            dense = weight_gradient if plan.coefficients == "weight" else None
+            through_weight = weight_gradient if plan.coefficients == "weight" else None
             found = [
-                _coefficients(term, flat, g, dense, pending, needed=needed)
+                _coefficients(term, flat, g, through_weight, pending, needed=needed)
                 for term, needed in zip(terms, needs[5:], strict=True)
             ]
             if x_gradient is not None and pending is not None:
@@ -166,9 +174,7 @@ def _product(
     if weight is not None and weight.dtype.itemsize >= 4:
         total = summed(weight.T if turned else weight, terms)
         return _affine(x, total.T if turned else total, bias)
-    delta = terms[0][1].new_zeros(terms[0][0].shape)
-    for basis, scaled in terms:
-        arithmetic.add_delta_weight(delta, basis, scaled)
+    delta = dense(terms)
     factor, scale = rounded(delta.T if turned else delta, x.dtype)  # not against the weight
     if scale is not None:
         product = (x @ factor.T).float().mul_(scale)
@@ -218,10 +224,7 @@ class _DeltaWeight(torch.autograd.Function):
     def forward(ctx: Any, bases: tuple[Basis, ...], *scaled: Tensor) -> Tensor:
         ctx.bases = bases
         with without_autocast(scaled[0]):
-            delta = scaled[0].new_zeros(bases[0].shape)
-            for basis, values in zip(bases, scaled, strict=True):
-                arithmetic.add_delta_weight(delta, basis, values)
-        return delta
+            return dense(list(zip(bases, scaled, strict=True)))
 
     @staticmethod
     @once_differentiable
