@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, UsageError, Violation
+from fourier_trainers.config import BandPass, Explicit, FourierConfig, TorchRandperm
 from fourier_trainers.torch import activating, buffers, checkpoints, hooked, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
-from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
 from fourier_trainers.torch.layers import weight_of
 from fourier_trainers.torch.selecting import Site, select, trained_whole
 from fourier_trainers.torch.sharding import refuse_sharded

@@ -11,7 +11,7 @@ from torch import nn
 from fourier_format import fingerprint as fingerprints
 from fourier_format.adapter import Adapter, Target
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
-from fourier_trainers.torch.config import FourierConfig
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.torch.layers import DTYPES, weight_of
 from fourier_trainers.torch.selecting import Site, sites_of
 from fourier_trainers.torch.state import base_modules, base_parameters, plain_name

@@ -17,12 +17,12 @@ from fourier_format import manifest
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import BaseMismatchError, TargetNotFoundError, UsageError, Violation
+from fourier_trainers.config import Explicit, FourierConfig
+from fourier_trainers.config import Path as ComputingPath
 from fourier_trainers.torch import attaching
-from fourier_trainers.torch.config import Explicit, FourierConfig
 from fourier_trainers.torch.fitting import differences, fitted
 from fourier_trainers.torch.selecting import refuse_shared, sites_of
 from fourier_trainers.torch.spectral.basis import Basis
-from fourier_trainers.torch.spectral.cost import Path as ComputingPath
 from fourier_trainers.torch.state import Attached, base_parameters
 
 M = TypeVar("M", bound=nn.Module)

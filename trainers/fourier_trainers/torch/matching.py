@@ -10,7 +10,7 @@ from typing import Final
 from torch import nn
 
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, UsageError, Violation
-from fourier_trainers.torch.config import FourierConfig
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.torch.layers import kind_of
 from fourier_trainers.torch.state import base_modules, plain_name
 

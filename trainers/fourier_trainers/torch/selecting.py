@@ -16,8 +16,8 @@ from fourier_format.errors import (
     Violation,
     raise_all,
 )
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.torch.adapted import Calling, Reading
-from fourier_trainers.torch.config import FourierConfig
 from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
 from fourier_trainers.torch.matching import has_suffix, matching, not_found
 from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
