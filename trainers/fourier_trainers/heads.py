@@ -14,7 +14,7 @@ _TURNS: Final = {
     ("weight", "kernel", 4): (2, 3, 1, 0),
     ("kernel", "weight", 4): (3, 2, 0, 1),
 }
-"""Leaf there, leaf here, number of axes -> their order: PyTorch stores (out, in), Keras (in, out)."""
+"""Leaf there, leaf here, axes -> their order: PyTorch stores (out, in), and Keras (in, out)."""
 
 
 def chosen(

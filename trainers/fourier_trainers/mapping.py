@@ -117,6 +117,4 @@ def _unclear(adapter: Adapter, target: Target, names: list[str]) -> Violation:
     problem = "no layer of the model has the weight that it was trained on"
     expected = f"{target.kind} {target.shape[0]}x{target.shape[1]}"
     advice = "load the base that the adapter was trained on, in its dtype"
-    return Violation(
-        "E-TARGET-NOT-FOUND", target.name, problem, None, f"{target.kind} {shape}", advice
-    )
+    return Violation("E-TARGET-NOT-FOUND", target.name, problem, None, expected, advice)
