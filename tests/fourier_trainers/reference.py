@@ -1,7 +1,7 @@
 """What a trainer must compute, written out in float64 without any fast transform.
 
-The formulas are those of spec, clause 3.1, of the orthonormal DCT-II and of Hartley's cas, with the
-phase reduced in integers. No framework takes part.
+The formulas are those of spec, clauses 3.1 and 3.2: Fourier's, the orthonormal DCT-II's and
+Hartley's cas, with the phase reduced in integers, and one level of a wavelet. No framework takes part.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from fourier_format.adapter import Array
+from fourier_format.wavelets import LOW_PASS
 
 TRANSFORMS = ("dft2", "dht2", "dct2")
+WAVELETS = ("dwt2:db1", "dwt2:db5", "dwt2:sym4", "dwt2:coif2", "dwt2:coif4-peft")
 
 
 def delta_at(
@@ -19,7 +21,10 @@ def delta_at(
     """Return delta[p, q] for alpha 1 at positions (m,), one sum over all entries each."""
     u, v = entries.T.astype(np.int64)[:, :, None]  # 2 x (n, 1)
     out, in_ = shape
-    if transform == "dct2":
+    if transform.startswith("dwt2:"):
+        ((left, right),) = factors(transform, shape, entries, p, q)
+        wave = left * right  # (n, m)
+    elif transform == "dct2":
         wave = _cosine(u, p, out) * _cosine(v, q, in_)
     else:
         angle = 2 * np.pi * ((u * p % out) / out + (v * q % in_) / in_)  # (n, m)
@@ -43,6 +48,12 @@ def factors(
     """
     u, v = entries.T.astype(np.int64)[:, :, None]  # 2 x (n, 1)
     out, in_ = shape
+    if transform.startswith("dwt2:"):
+        (out_band, out_index), (in_band, in_index) = (
+            _place(transform, f, length) for f, length in ((u, out), (v, in_))
+        )
+        left = _window(transform, in_band, out_index, p)
+        return [(left, _window(transform, out_band, in_index, q))]
     if transform == "dct2":
         return [(_cosine(u, p, out), _cosine(v, q, in_))]
     a, b = 2 * np.pi * ((u * p % out) / out), 2 * np.pi * ((v * q % in_) / in_)
@@ -83,6 +94,29 @@ def _cosine(frequency: Array, position: Array, length: int) -> Array:
     phase = (2 * position.astype(np.int64) + 1) * frequency % (4 * length)
     scale = np.sqrt(np.where(frequency == 0, 1, 2) / length)
     return np.asarray(scale * np.cos(np.pi * phase / (2 * length)))
+
+
+def filters(transform: str) -> Array:
+    """Return g_0 and g_1 of "dwt2:<wavelet>", (2, L)."""
+    low = np.array(LOW_PASS[transform.removeprefix("dwt2:")])
+    return np.stack([low, (-1.0) ** np.arange(len(low)) * low[::-1]])
+
+
+def _place(transform: str, frequency: Array, length: int) -> tuple[Array, Array]:
+    """Return the band and the index of entries along one axis (spec, clause 3.2)."""
+    taps = filters(transform).shape[1]
+    half = (length + length % 2 + taps - 2) // 2
+    place = frequency + taps // 2 - 1
+    band = (place >= half).astype(np.int64)
+    return band, place - half * band
+
+
+def _window(transform: str, band: Array, index: Array, position: Array) -> Array:
+    """Return w(b, i, y) = g_b[y + L - 2 - 2i], 0 where there is no such tap."""
+    both = filters(transform)
+    tap = position + both.shape[1] - 2 - 2 * index
+    inside = (tap >= 0) & (tap < both.shape[1])
+    return np.asarray(np.where(inside, both[band, np.where(inside, tap, 0)], 0.0))
 
 
 def entries_of(shape: tuple[int, int], count: int, seed: int = 0) -> Array:
