@@ -26,7 +26,7 @@ from fourier_trainers.config import Explicit, FourierConfig, Path
 from fourier_trainers.keras.attaching import commit, refuse_attached
 from fourier_trainers.keras.layers import kind_of, variable_of
 from fourier_trainers.keras.naming import named_layers, named_variables
-from fourier_trainers.keras.selecting import Site, sites_of
+from fourier_trainers.keras.selecting import Site, refuse_unbuilt, sites_of
 from fourier_trainers.keras.spectral.basis import Basis
 from fourier_trainers.keras.state import Witness, to_numpy
 
@@ -67,6 +67,7 @@ def load_adapter(
         UnsupportedError: A target cannot be adapted here.
     """
     refuse_attached(model)
+    refuse_unbuilt(model)
     loaded = _loaded(adapter)
     config = config_of(loaded, gain, path)
     loaded, sites = _fitted(model, loaded, config)
