@@ -91,7 +91,8 @@ def commit(
     if seen is None:
         _refuse_not_finite(witnesses)
     trained = trained_whole(model, config, sites) if whole is None else whole
-    members = [_member(*each, config) for each in zip(sites, bases, values, strict=True)]
+    count = len(sites)
+    members = [_member(*each, config, count) for each in zip(sites, bases, values, strict=True)]
     holders = tuple(_holders(model, {id(site.layer) for site in sites}))
     state = State(
         config=config,
@@ -178,12 +179,14 @@ def _start(site: Site, config: FourierConfig, random: np.random.Generator) -> Ar
     return (random.standard_normal(site.n) / config.gain).astype(np.float32)
 
 
-def _member(site: Site, basis: Basis, values: Array, config: FourierConfig) -> Coefficients:
+def _member(
+    site: Site, basis: Basis, values: Array, config: FourierConfig, count: int
+) -> Coefficients:
     dtype = "float64" if site.layer.variable_dtype == "float64" else "float32"
     with contextlib.ExitStack() as scopes:
         for part in site.name.split(NAMES.separator):  # the variable's path begins with them
             scopes.enter_context(keras.name_scope(part))
-        return Coefficients(values, basis, site.alpha, config.gain, config.path, dtype)
+        return Coefficients(values, basis, site.alpha, config.gain, config.path, dtype, count)
 
 
 def _holders(model: Any, targets: set[int]) -> Iterator[Any]:
