@@ -72,6 +72,7 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             "replacements": list(state.whole),
             "gain": state.config.gain,
             "path": state.config.path,
+            "reached": state.config.reached,
         }
 
     @classmethod
@@ -95,6 +96,7 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
                 Violation("E-BASE-UNSUPPORTED", unbuilt[0], problem, advice=advice)
             )
         attached = config_of(adapter, config["gain"], config["path"])
+        attached = replace(attached, reached=config["reached"])
         sites = sites_of(layers, [target.name for target in adapter.targets], attached)
         variables = named_variables(base)
         whole = {name: variables[name] for name in config["replacements"]}
