@@ -54,9 +54,9 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.base: Final = base
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
-        """Returns what the model computes."""
-        return self.base(inputs)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Returns what the model computes; `fit` tells only a `call` that asks for `training`."""
+        return self.base(inputs, training=training)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the plain model's configuration, and what is attached to it."""
