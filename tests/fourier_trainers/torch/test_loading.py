@@ -226,7 +226,7 @@ def test_heads_that_do_not_fit_are_refused() -> None:
     models.assert_as_before(before, other)
 
     del other.head
-    with pytest.raises(TargetNotFoundError, match=r"head\.weight: the model has no parameter that"):
+    with pytest.raises(TargetNotFoundError, match=r"head\.weight: the model has no weight that"):
         load_adapter(other, adapter)
 
 
