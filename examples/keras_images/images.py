@@ -30,7 +30,6 @@ from fourier_trainers.keras import (
     detach,
     export_base,
     load_adapter,
-    summary,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -106,7 +105,8 @@ def adapted(
     file, merged = out / f"{name}.fft", out / f"{name}.onnx"
     training, held_out = (images.seen(CHANGES[name]) for images in (training, held_out))
     attach(model, CONFIG)
-    print(f"\nan adapter for images that are {name}:\n{summary(model)}")
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)
+    print(f"\nan adapter of {count:,} coefficients, for images that are {name}:")
     fit(model, training, epochs=epochs, lr=0.1, adapter=file)
     detach(model)  # the last epoch's; the callback kept the best one's
     load_adapter(model, file)
@@ -162,10 +162,12 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--fashion", type=Path, help="folder of Fashion-MNIST's four .gz files")
     parser.add_argument("--out", type=Path, default=HERE / "out")
-    parser.add_argument("--epochs", type=int, default=30, help="of the base; adapters take twice")
+    parser.add_argument("--epochs", type=int, help="of the base: 30, or 2; adapters take twice")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="a few images: see that it runs")
     chosen = parser.parse_args()
+    if chosen.epochs is None:
+        chosen.epochs = 2 if chosen.fashion else 30
     if chosen.small:
         chosen.epochs = 1
     chosen.out.mkdir(parents=True, exist_ok=True)
