@@ -57,3 +57,9 @@ KERAS_BACKBONE_F32 = 3e-6
 """MiniLM in float32 on Keras's backends, against transformers' in float64; worst seen 1.4e-6.
 
 With GELU's tanh form, which keras-hub's BERT has, it would be 5e-4."""
+
+TWIN_OUTPUT_F32 = 5e-6
+"""Outputs of one adapter on MiniLM in Keras and in PyTorch; worst seen 1.4e-6."""
+
+TWIN_EFFECT_F32 = 1e-5
+"""Adapted less base output, the same two, relative to the effect's own largest value; seen 1.4e-6."""
