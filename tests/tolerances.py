@@ -52,3 +52,12 @@ PEFT_ADAMW = 1e-3
 
 PEFT_GRADIENT = 1e-5
 """The first gradient of coefficients against PEFT's; worst seen 2e-6."""
+
+KERAS_OUTPUT_F32 = 5e-6
+"""Output of a merged Keras file, loaded by Keras, against Keras with kernels in float64 sums."""
+
+KERAS_EFFECT_F32 = 1e-4
+"""Output minus base output, the same two, relative to the effect's own largest value."""
+
+KERAS_KERNEL_F32 = 5e-7
+"""A merged float32 kernel against the sum in float64, rounded once."""

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NoReturn
@@ -62,17 +62,21 @@ class Archive:
                             shutil.copyfileobj(source, part, _CHUNK)
 
 
-def open_archive(path: Path) -> Archive:
+def open_archive(path: Path, stack: ExitStack) -> Archive:
     """Returns the archive at `path`; what it holds is checked before it is read.
+
+    Args:
+        path: The file.
+        stack: Closes what is opened.
 
     Raises:
         UnsupportedError: It is no .keras archive, broken, or made to harm.
         FileAccessError: It cannot be read.
     """
     with os_errors(path, "read"):
-        file = path.open("rb")
+        file = stack.enter_context(path.open("rb"))
     with _broken(path):
-        opened = zipfile.ZipFile(file)
+        opened = stack.enter_context(zipfile.ZipFile(file))
     names = [member.filename for member in opened.infolist()]
     if len(set(names)) < len(names):
         _fail(path, "two members of the archive have one name")
@@ -85,7 +89,7 @@ def open_archive(path: Path) -> Archive:
         _fail(path, f"{CONFIG} is too large")
     with _broken(path):
         config = opened.read(CONFIG)
-        weights = _weights(path, file, opened)
+        weights = _weights(path, opened, stack)
     return Archive(path, opened, config, weights)
 
 
@@ -100,26 +104,26 @@ def _check(path: Path, member: zipfile.ZipInfo) -> None:
         _fail(path, f"the member {name!r} expands to {member.file_size} bytes")
 
 
-def _weights(path: Path, file: IO[bytes], opened: zipfile.ZipFile) -> Mapped:
+def _weights(path: Path, opened: zipfile.ZipFile, stack: ExitStack) -> Mapped:
     """Returns the weights where they lie; compressed ones from a temporary file."""
     member = opened.getinfo(WEIGHTS)
     where = f"{path}, {WEIGHTS}"
     if member.compress_type != zipfile.ZIP_STORED:
-        unpacked = tempfile.TemporaryFile()  # noqa: SIM115 -- is mapped for as long as it is needed
+        unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 -- the stack is
         with opened.open(member) as source:
             shutil.copyfileobj(source, unpacked, _CHUNK)
         unpacked.flush()
         return Mapped(unpacked, where)
+    file = stack.enter_context(path.open("rb"))  # the zip's own has a position of its own
     file.seek(member.header_offset)
     header = file.read(_LOCAL_HEADER)
     name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
     start = member.header_offset + _LOCAL_HEADER + name + extra
     if len(header) < _LOCAL_HEADER or member.compress_size != member.file_size:
         _fail(path, f"the header of {WEIGHTS} is broken")
-    own = path.open("rb")
-    if start + member.file_size > own.seek(0, 2):
+    if start + member.file_size > file.seek(0, 2):
         _fail(path, f"{WEIGHTS} goes beyond the archive's end")
-    return Mapped(own, where, start, member.file_size)
+    return Mapped(file, where, start, member.file_size)
 
 
 def _alike(member: zipfile.ZipInfo) -> zipfile.ZipInfo:

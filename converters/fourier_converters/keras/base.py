@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -13,6 +14,7 @@ from fourier_converters.keras.hdf5 import read_structure
 from fourier_converters.keras.layers import read_layers
 from fourier_converters.keras.mapped import Mapped, map_file, refuse_stream
 from fourier_converters.keras.variables import Variable, variables_of
+from fourier_format.atomic import os_errors
 from fourier_format.errors import UnsupportedError, Violation
 
 INDEX_SUFFIX: Final = ".weights.json"
@@ -45,8 +47,9 @@ class Base:
             file.release()
 
 
-def open_base(path: Path) -> Base:
-    """Returns the base at `path`, by what it holds and not by its name.
+@contextmanager
+def open_base(path: Path) -> Iterator[Base]:
+    """Yields the base at `path`, by what it holds and not by its name; then its files are closed.
 
     Raises:
         UnsupportedError: It is not Keras's, broken, or uses what Keras does not.
@@ -56,15 +59,20 @@ def open_base(path: Path) -> Base:
     if path.is_dir():
         _fail(path, "a directory", "give the .keras or .weights.h5 file in it")
     refuse_stream(path)
+    with ExitStack() as stack:
+        yield _opened(path, stack)
+
+
+def _opened(path: Path, stack: ExitStack) -> Base:
     if path.name.endswith(".json"):
-        shards = {name: map_file(path.with_name(name)) for name in shards_of(path)}
+        shards = {name: map_file(path.with_name(name), stack) for name in shards_of(path)}
         return _base(path, None, shards, tuple(shards.values()), None)
-    with path.open("rb") as file:
+    with os_errors(path, "read"), path.open("rb") as file:
         is_zip = file.read(len(_ZIP)) == _ZIP
     if is_zip:
-        archive = open_archive(path)
+        archive = open_archive(path, stack)
         return _base(path, archive, {}, (archive.weights,), archive.config)
-    return _base(path, None, {}, (map_file(path),), None)
+    return _base(path, None, {}, (map_file(path, stack),), None)
 
 
 def shards_of(index: Path) -> list[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fourier_converters.keras.base import Base, open_base
 from fourier_converters.keras.matching import Match, match_targets
 from fourier_converters.keras.places import Places
 from fourier_converters.keras.replacing import match_replacements
-from fourier_converters.keras.writing import discard, refuse_outputs, write_merged
+from fourier_converters.keras.writing import Compute, discard, refuse_outputs, write_merged
 from fourier_converters.mapping import Map
 from fourier_converters.matching import found_weights
 from fourier_converters.merging import Change, compute, plan_changes, rows_of
 from fourier_converters.naming import Renaming
 from fourier_converters.outputs import refuse_input
+from fourier_converters.replacing import Replaced
 from fourier_converters.report import Report
 from fourier_converters.verification import FoundWeight, check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
+from fourier_format.atomic import refuse_existing
 
 Progress = Callable[[str], None]
 """Told what is being worked on."""
@@ -63,32 +67,65 @@ def to_keras(
         DependencyMissingError: h5py is not installed.
     """
     refuse_input(output, base)
-    opened = open_base(base)
     if not dry_run:
-        refuse_outputs(opened, output, overwrite)
-    mapping = mapping or Map()
-    places = Places(opened, adapter)
+        refuse_existing(output, overwrite)
+    with open_base(base) as opened:
+        if not dry_run:
+            refuse_outputs(opened, output, overwrite)
+        plan = _plan(adapter, opened, mapping or Map(), verify_full)
+        write = None if dry_run else partial(write_merged, opened, output, overwrite=overwrite)
+        return plan.carried_out(str(output), write or discard, progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """What is going to change.
+
+    Attributes:
+        adapter: The adapter.
+        matches: Where the targets lie.
+        replaced: Where the replacements go.
+        skipped: What the map leaves out.
+        notes: What the user should know.
+    """
+
+    adapter: Adapter
+    matches: Sequence[Match]
+    replaced: Sequence[Replaced]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def carried_out(
+        self,
+        output: str,
+        write: Callable[[Sequence[Change], Compute], None],
+        progress: Progress | None,
+    ) -> Report:
+        """Returns the report, once `write` has had every change and what computes it."""
+        sizes: dict[str, float] = {}
+
+        def values(change: Change) -> Array:
+            if progress is not None:
+                progress(change.tensor)
+            merged = compute(change, self.adapter)
+            if change.target is not None and merged.relative_change is not None:
+                sizes[change.target.name] = merged.relative_change
+            return merged.values
+
+        write(plan_changes(self.matches, self.replaced), values)
+        rows = rows_of(self.adapter, self.matches, self.replaced, sizes)
+        return Report(output, rows, self.skipped, self.notes)
+
+
+def _plan(adapter: Adapter, base: Base, mapping: Map, verify_full: bool) -> _Plan:
+    """Returns what is going to change, after every check of the base."""
+    places = Places(base, adapter)
     matches = match_targets(adapter, places, mapping)
     replaced = match_replacements(adapter, matches, places, mapping)
-    check_norms(_weights(adapter, matches, opened))
-    notes = check_digests(_weights(adapter, matches, opened)) if verify_full else []
-    sizes: dict[str, float] = {}
-
-    def values(change: Change) -> Array:
-        if progress is not None:
-            progress(change.tensor)
-        merged = compute(change, adapter)
-        if change.target is not None and merged.relative_change is not None:
-            sizes[change.target.name] = merged.relative_change
-        return merged.values
-
-    changes = plan_changes(matches, replaced)
-    if dry_run:
-        discard(changes, values)
-    else:
-        write_merged(opened, output, changes, values, overwrite)
-    rows = rows_of(adapter, matches, replaced, sizes)
-    return Report(str(output), rows, mapping.skipped, (*notes, *_notes(matches, places)))
+    check_norms(_weights(adapter, matches, base))
+    notes = check_digests(_weights(adapter, matches, base)) if verify_full else []
+    notes += _notes(matches, places)
+    return _Plan(adapter, matches, replaced, mapping.skipped, tuple(notes))
 
 
 def _weights(adapter: Adapter, matches: Sequence[Match], base: Base) -> Iterator[FoundWeight]:

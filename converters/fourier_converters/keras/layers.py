@@ -19,8 +19,13 @@ CONVOLUTION: Final = frozenset({"Conv2D"})
 KNOWN: Final = DENSE | EINSUM_DENSE | EMBEDDING | CONVOLUTION
 """Classes whose kernels are read in one way alone; of others nothing is concluded."""
 
-_ATTENTION: Final = {"query": (0,), "key": (0,), "value": (0,), "attention_output": (0, 1)}
-"""The EinsumDense layers of Keras's MultiHeadAttention, and the axes that they contract."""
+_ATTENTION: Final = {
+    "query": ("query_dense", (0,)),
+    "key": ("key_dense", (0,)),
+    "value": ("value_dense", (0,)),
+    "attention_output": ("output_dense", (0, 1)),
+}
+"""The EinsumDense layers of Keras's MultiHeadAttention: name, attribute, the axes contracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,9 @@ def _note(entry: Any, above: str, group: str, found: Layers) -> None:
     found.groups[group] = name
     _add(found, name, _layer(entry, config))
     if entry.get("class_name") == "MultiHeadAttention" and _is_of_keras(entry):
-        for child, contracted in _ATTENTION.items():
+        for child, (attribute, contracted) in _ATTENTION.items():
+            for key in (attribute, f"_{attribute}"):  # as older versions of Keras call it
+                found.groups[f"{group}/{key}"] = f"{name}/{child}"
             _add(found, f"{name}/{child}", Layer("EinsumDense", contracted))
     _walk(entry, name, group, found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import mmap
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -68,8 +69,8 @@ class Mapped:
             start += len(data)
 
 
-def map_file(path: Path) -> Mapped:
-    """Returns the bytes of the file at `path`.
+def map_file(path: Path, stack: ExitStack) -> Mapped:
+    """Returns the bytes of the file at `path`, which `stack` closes.
 
     Raises:
         UnsupportedError: It is empty, or no regular file.
@@ -77,7 +78,7 @@ def map_file(path: Path) -> Mapped:
     """
     refuse_stream(path)
     with os_errors(path, "read"):
-        return Mapped(path.open("rb"), str(path))
+        return Mapped(stack.enter_context(path.open("rb")), str(path))
 
 
 def refuse_stream(path: Path) -> None:

@@ -77,7 +77,7 @@ class _Search(Search[Place]):
             raise self.not_found(problem)
         if len(marked) > 1:
             raise refusals.ambiguous(self.target.name, [str(place) for place in marked])
-        if marked[0].may_be_tied:
+        if self._places.may_be_tied(marked[0]):
             raise refusals.maybe_tied(self.target, marked[0].tensor)
         return Match(self.target, marked[0], (BY_FINGERPRINT,))
 

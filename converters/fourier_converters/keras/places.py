@@ -64,12 +64,6 @@ class Place:
         layout = _LAYOUTS.get(self.kind)
         return stored_form(matrix, self.kind, layout, self.stored.shape, self.contracted)
 
-    @property
-    def may_be_tied(self) -> bool:
-        """Whether a product's weight is stored as an embedding is, and nothing says it is none."""
-        is_transposed = self.stored.ndim == 2 and self.contracted == (1,)
-        return is_transposed and self.variable.described.class_name not in EINSUM_DENSE
-
     def __str__(self) -> str:
         """The variable, its layer, and which axes are contracted where several could be."""
         text = f"{self.tensor} ({self.variable.layer or 'no layer name'})"
@@ -125,6 +119,13 @@ class Places:
     def beside(self, variable: Variable) -> list[Variable]:
         """Returns the variables of the same layer."""
         return [v for v in self.base.variables.values() if v.group == variable.group]
+
+    def may_be_tied(self, place: Place) -> bool:
+        """Whether a product's weight is stored as an embedding is, and nothing says it is none."""
+        if place.stored.ndim != 2 or place.contracted != (1,):
+            return False
+        has_bias = any(len(v.dataset.shape) == 1 for v in self.beside(place.variable))
+        return place.variable.described.class_name not in EINSUM_DENSE and not has_bias
 
     def is_quantized(self, variable: Variable) -> bool:
         """Whether the layer holds integers, so that its variables are numbered otherwise."""
