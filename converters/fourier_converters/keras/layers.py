@@ -104,7 +104,7 @@ def _add(found: Layers, name: str, layer: Layer) -> None:
 
 
 def _layer(entry: Any, config: dict[str, Any]) -> Layer:
-    class_name = entry.get("class_name")
+    class_name = str(entry.get("class_name"))
     if class_name not in KNOWN or not _is_of_keras(entry):
         return Layer()
     contracted = _contracted(config.get("equation")) if class_name in EINSUM_DENSE else None

@@ -28,6 +28,8 @@ _ORDERS: Final = (
 """The variables of Keras's layers, in the order in which they are numbered."""
 
 WEIGHTS: Final = frozenset({"kernel", "embeddings"})
+_MATRICES: Final = WEIGHTS | {"reverse_embeddings", "recurrent_kernel"}
+_VECTORS: Final = frozenset({"gamma", "beta", "moving_mean", "moving_variance"})
 _VARS: Final = "vars"
 _OLD_WEIGHTS: Final = "model_weights"
 _NOT_THE_MODEL: Final = ("optimizer/", "optimizer_weights/")
@@ -69,6 +71,9 @@ class Variable:
         """Whether the layer may call it `parameter`."""
         if self.name is not None:
             return self.name == parameter
+        axes = len(self.dataset.shape)
+        if (parameter in _MATRICES and axes < 2) or (parameter in _VECTORS and axes != 1):
+            return False
         if self.count == 1:  # such as a bias, a scale, or a class token alone
             is_table = self.described.class_name in EMBEDDING
             return parameter == "embeddings" if is_table else parameter != "bias"
