@@ -149,7 +149,7 @@ def test_without_fingerprints_names_and_the_config_are_enough(
 def test_files_without_names_of_layers_get_them_from_the_config(
     name: str, keras_saved_of: SavedOf
 ) -> None:
-    """Keras before 3.8 wrote no names into the weights."""
+    """Older versions of Keras 3 wrote no names into the weights."""
     saved = keras_saved_of(name)
     with open_base(saved.base("keras")) as base, zipfile.ZipFile(saved.base("keras")) as archive:
         nameless = replaced(read_structure(base.files[0]), names={})

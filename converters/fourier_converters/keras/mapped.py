@@ -114,7 +114,7 @@ class Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Returns the new position."""
-        self._position = offset + (0, self._position, len(self._view))[whence]
+        self._position = max(0, offset + (0, self._position, len(self._view))[whence])
         return self._position
 
     def tell(self) -> int:

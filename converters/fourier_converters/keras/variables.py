@@ -111,7 +111,7 @@ def _numbered(
 def _joined(group: str, names: dict[str, str], layers: Layers) -> str | None:
     """Returns the name of the layer in `group`: the names of all layers around it, and its own.
 
-    Groups without a name are lists and dicts of layers. Keras before 3.8 wrote no names at all.
+    Groups without a name are lists and dicts of layers. Older versions of Keras 3 wrote no names.
     """
     own = f"{group}/{_VARS}".removeprefix("/")
     if own not in names:

@@ -108,6 +108,20 @@ def test_hdf5_features_that_keras_does_not_use(
     refused(base, match)
 
 
+def test_datasets_that_overlap(tmp_path: Path) -> None:
+    """The address of one dataset's data is forged to be another's."""
+    base = write_weights(tmp_path / "m.weights.h5")
+    with h5py.File(base) as file:
+        one = file["layers/block/up_dense/vars/0"].id.get_offset()
+        other = file["layers/block/down_dense/vars/0"].id.get_offset()
+    data = base.read_bytes()
+    forged = struct.pack("<Q", one)
+    assert data.count(struct.pack("<Q", other)) == 1
+    base.write_bytes(data.replace(struct.pack("<Q", other), forged))
+
+    refused(base, "overlap")
+
+
 def test_a_dataset_that_was_never_written_takes_no_memory(tmp_path: Path) -> None:
     base = write_weights(tmp_path / "m.weights.h5")
     with h5py.File(base, "r+") as file:

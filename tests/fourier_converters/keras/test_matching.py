@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -278,7 +279,7 @@ class TestKinds:
 BIAS_LIKE = weight(1, 3, seed=50)[0]
 
 
-def _einsum_config(equation: str) -> dict[str, object] | dict[str, dict[str, list[object]]]:
+def _einsum_config(equation: str) -> dict[str, Any]:
     layer = {
         "module": "keras.layers",
         "class_name": "EinsumDense",
