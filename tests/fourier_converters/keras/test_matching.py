@@ -118,7 +118,7 @@ class TestByName:
 
 class TestByFingerprint:
     def test_names_of_another_framework_are_no_evidence(self, tmp_path: Path) -> None:
-        whole = dense({"encoder.up": UP, "encoder.logits": DOWN})
+        whole = dense({"net.up": UP, "net.logits": DOWN})
 
         _, report = merge(whole, write_weights(tmp_path / "m.weights.h5"))
 
