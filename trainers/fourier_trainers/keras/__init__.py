@@ -1,0 +1,1 @@
+"""Trainable FourierFT adapters in Keras 3."""
