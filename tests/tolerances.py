@@ -52,3 +52,9 @@ PEFT_ADAMW = 1e-3
 
 PEFT_GRADIENT = 1e-5
 """The first gradient of coefficients against PEFT's; worst seen 2e-6."""
+
+KERAS_EXPORT_F32 = 5e-6
+"""Output of a Keras model's export, merged or not, against Keras; worst seen 1e-6."""
+
+KERAS_GELU_TAIL_F32 = 1e-6
+"""Exact GELU of an export for negative x, against float64, by its largest value there, 0.17."""

@@ -98,7 +98,10 @@ def _separate_outputs(body: Any) -> None:
 def _without_collisions(body: Any, wanted: dict[str, str]) -> dict[str, str]:
     """Returns `wanted`, and other names for inner values that have one of the new names."""
     existing = {
-        name for each in graphs_of(body) for node in each.node for name in (*node.input, *node.output)
+        name
+        for each in graphs_of(body)
+        for node in each.node
+        for name in (*node.input, *node.output)
     }
     existing |= {tensor.name for each in graphs_of(body) for tensor in each.initializer}
     clashing = sorted((existing - set(wanted)) & set(wanted.values()))

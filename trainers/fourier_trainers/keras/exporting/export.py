@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,12 +106,13 @@ def export_base(
     for way in _ways():
         try:
             graph = way(model, signature, weights, samples[0])
+            title = f"{model.name}, through {graph.way}"
             batched = [_is_batch(samples, arrays) for arrays in zip(*references, strict=True)]
             whole = assembled(graph, signature, names, weights, batched)
             difference = write_checked(
                 whole,
                 path,
-                lambda file: worst_difference(file, model.name, fed, references),
+                partial(worst_difference, title=title, inputs=fed, references=references),
                 external=external_data,
                 overwrite=overwrite,
             )
@@ -179,5 +181,7 @@ def _output_names(model: Any, outputs: Any, taken: list[str]) -> list[str]:
 
 def _is_batch(samples: list[list[Array]], arrays: tuple[Array, ...]) -> bool:
     """Whether an output's first axis has the size of the batch in every sample."""
-    sizes = [(sample[0].shape[0], array.shape[:1]) for sample, array in zip(samples, arrays)]
+    sizes = [
+        (sample[0].shape[0], array.shape[:1]) for sample, array in zip(samples, arrays, strict=True)
+    ]
     return len({batch for batch, _ in sizes}) > 1 and all((b,) == size for b, size in sizes)

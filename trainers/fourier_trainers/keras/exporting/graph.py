@@ -10,7 +10,7 @@ from fourier_format.errors import UnsupportedError, Violation
 
 INPUT: Final = "fourier_input_"
 WEIGHT: Final = "fourier_weight_"
-"""Names of the graph's inputs until it is assembled: a number follows, of the input or the weight."""
+"""Names of a graph's inputs until it is assembled: the input's or weight's number follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +59,7 @@ def root_cause(error: BaseException) -> str:
     text = str(error).strip()
     lines = text.splitlines() or [""]
     line = lines[-1] if lines[0].startswith("in user code") else lines[0]
+    if line.endswith(":"):
+        line = " ".join(map(str.strip, lines[:2]))
     _, wraps, inner = text.partition("Exception encountered: ")  # Keras's way to chain
     return f"{type(error).__name__}: {(inner if wraps else line).strip()[:300]}"

@@ -78,7 +78,7 @@ def _vocabularies(model: Any, signature: Signature) -> list[int]:
     embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
     least = min((layer.input_dim for layer in embeddings), default=_FEW)
     symbols = getattr(model, "inputs", None) or ()
-    read = {}
+    read: dict[str, int] = {}
     for layer in embeddings:
         for node in layer._inbound_nodes:  # noqa: SLF001 -- there is no other record of calls
             for symbol in node.input_tensors:

@@ -1,4 +1,4 @@
-"""What a model takes: named inputs with shapes and dtypes, in the structure that it is called with."""
+"""What a model takes: named inputs with shapes and dtypes, in the structure of its call."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ def signature_of(model: Any, inputs: Any = None) -> Signature:
         if tensor.dtype not in _INPUT_DTYPES:
             problem, expected = "an input of this dtype is not exported", "float32, int or bool"
             raise UnsupportedError(
-                Violation(
-                    "E-CONVERSION-UNSUPPORTED", tensor.name, problem, tensor.dtype, expected
-                )
+                Violation("E-CONVERSION-UNSUPPORTED", tensor.name, problem, tensor.dtype, expected)
             )
     structure = keras.tree.map_structure(lambda _: 0, arguments)
     return Signature(tuple(tensors), structure)
@@ -109,7 +107,9 @@ def _own_arguments(model: Any) -> list[Any] | None:
     if getattr(model, "inputs", None):  # functional, or a Sequential that knows its input
         if isinstance(model, keras.Sequential):
             shape, dtype = model.inputs[0].shape, model.inputs[0].dtype
-            return [keras.InputSpec(dtype=dtype, shape=(None, *shape[1:]), name=model.inputs[0].name)]
+            return [
+                keras.InputSpec(dtype=dtype, shape=(None, *shape[1:]), name=model.inputs[0].name)
+            ]
         return [keras.tree.map_structure(_spec, model.input)]
     config = model.get_build_config() or {}
     shapes = config.get("shapes_dict") or {"input_shape": config.get("input_shape")}
@@ -138,16 +138,19 @@ def _given(inputs: Any, own: list[Any] | None) -> Any:
     flat = keras.tree.flatten(specs)
     if arrays_in(inputs) is None or len(known) != len(flat):
         return specs
+    if any(len(spec.shape) != len(fit.shape) for spec, fit in zip(flat, known, strict=True)):
+        return specs
     merged = [
-        keras.InputSpec(
-            dtype=spec.dtype,
-            shape=tuple(None if free is None else size for size, free in zip(spec.shape, fit)),
-            name=model_spec.name,
-        )
-        for spec, model_spec in zip(flat, known, strict=True)
-        if len(fit := model_spec.shape) == len(spec.shape)
+        keras.InputSpec(dtype=spec.dtype, shape=_freed(spec.shape, fit.shape), name=fit.name)
+        for spec, fit in zip(flat, known, strict=True)
     ]
-    return keras.tree.pack_sequence_as(specs, merged) if len(merged) == len(flat) else specs
+    return keras.tree.pack_sequence_as(specs, merged)
+
+
+def _freed(shape: Sequence[int | None], known: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Returns a shape, free where the known one is."""
+    sizes = zip(shape, known, strict=True)
+    return tuple(None if free is None else size for size, free in sizes)
 
 
 def _is_spec(leaf: Any) -> bool:

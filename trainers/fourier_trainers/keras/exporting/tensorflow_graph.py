@@ -16,7 +16,7 @@ import numpy as np
 from fourier_trainers.keras.exporting.graph import Graph, cannot, input_names, root_cause
 from fourier_trainers.keras.exporting.quiet import quiet
 from fourier_trainers.keras.exporting.signature import Signature
-from fourier_trainers.keras.exporting.weights import call_with, as_array
+from fourier_trainers.keras.exporting.weights import as_array, call_with
 
 OPSET: Final = 18
 """The newest that tf2onnx writes."""
@@ -46,24 +46,22 @@ def tensorflow_graph(model: Any, signature: Signature, weights: list[Any]) -> Gr
             proto = _converted(function, names, model.name)
         except Exception as error:
             advice = "export a model without that operation"
-            raise cannot(model.name, "tf2onnx cannot convert it", root_cause(error), advice) from error
+            raise cannot(
+                model.name, "tf2onnx cannot convert it", root_cause(error), advice
+            ) from error
     _refuse_unknown(proto)
     return Graph(proto, "tf2onnx")
 
 
 def _traced(model: Any, signature: Signature, weights: list[Any], names: list[str]) -> Any:
     """Returns the concrete function of inputs and weights."""
-    import tensorflow
+    import tensorflow as tf
 
     # tf2onnx wants the weights of recurrent layers as constants, and so are states of generators.
     fixed = {id(v) for layer in _recurrent(model) for v in layer.variables}
     known = {id(w) for w in weights}
     others = [v for v in model.variables if id(v) not in known]
-    held = {
-        id(v): as_array(v)
-        for v in model.variables
-        if id(v) in fixed or id(v) not in known
-    }
+    held = {id(v): as_array(v) for v in model.variables if id(v) in fixed or id(v) not in known}
 
     def call(*tensors: Any) -> list[Any]:
         inputs = tensors[: len(signature.inputs)]
@@ -71,29 +69,29 @@ def _traced(model: Any, signature: Signature, weights: list[Any], names: list[st
         values = [constant(held[id(w)]) if id(w) in held else tensor for w, tensor in given]
         values += [constant(held[id(v)]) for v in others]
         outputs = call_with(model, signature, [*weights, *others], [*inputs, *values])
-        return [tensorflow.identity(output) for output in outputs]
+        return [tf.identity(output) for output in outputs]
 
-    constant = tensorflow.constant
+    constant = tf.constant
     shapes = [(each.shape, each.dtype) for each in (*signature.inputs, *weights)]
     specs = [
-        tensorflow.TensorSpec(shape, dtype, name=name)
+        tf.TensorSpec(shape, dtype, name=name)
         for (shape, dtype), name in zip(shapes, names, strict=True)
     ]
     with _inlined():
-        return tensorflow.function(call, input_signature=specs).get_concrete_function()
+        return tf.function(call, input_signature=specs).get_concrete_function()
 
 
 @contextlib.contextmanager
 def _inlined() -> Iterator[None]:
     """Lets functions inside the traced one become part of it, as those given to XLA do not."""
-    import tensorflow
+    import tensorflow as tf
 
-    before = tensorflow.config.functions_run_eagerly()
-    tensorflow.config.run_functions_eagerly(True)
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
     try:
         yield
     finally:
-        tensorflow.config.run_functions_eagerly(before)
+        tf.config.run_functions_eagerly(before)
 
 
 def _recurrent(model: Any) -> list[Any]:
@@ -105,18 +103,18 @@ def _recurrent(model: Any) -> list[Any]:
 
 def _converted(function: Any, names: list[str], title: str) -> Any:
     """Returns the ModelProto of a concrete function whose inputs have these names."""
-    import tensorflow
+    import tensorflow as tf
     from tf2onnx import optimizer, tf_loader, tfonnx
 
     outputs = [tensor.name for tensor in function.outputs]
     inputs = [f"{name}:0" for name in names]
-    if any(kept.dtype == tensorflow.resource for _, kept in function.graph.captures):
+    if any(kept.dtype == tf.resource for _, kept in function.graph.captures):
         definition = tf_loader.from_function(function, inputs, outputs)
     else:
         definition = _with_constants(function)
-    graph = tensorflow.Graph()
+    graph = tf.Graph()
     with graph.as_default(), tf_loader.tf_session(graph=graph):
-        tensorflow.import_graph_def(definition, name="")
+        tf.import_graph_def(definition, name="")
         converted = tfonnx.process_tf_graph(
             graph,
             opset=OPSET,
@@ -132,7 +130,7 @@ def _converted(function: Any, names: list[str], title: str) -> Any:
 
 def _with_constants(function: Any) -> Any:
     """Returns the GraphDef of a concrete function, with the arrays that it captured in it."""
-    import tensorflow
+    import tensorflow as tf
 
     definition = function.graph.as_graph_def(add_shapes=True)
     values = {inner.op.name: outer for outer, inner in function.graph.captures}
@@ -140,14 +138,14 @@ def _with_constants(function: Any) -> Any:
         if node.name in values:
             array = values[node.name].numpy()
             node.op = "Const"
-            node.attr["value"].tensor.CopyFrom(tensorflow.make_tensor_proto(array))
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array))
             for key in set(node.attr) - {"value", "dtype"}:
                 del node.attr[key]
     return definition
 
 
 def _erfc(context: Any, node: Any, *_: Any) -> None:
-    """Writes Erfc(x) as 1 - Erf(x), and the Erfc(-x / sqrt(2)) of the exact GELU as 1 + Erf(x / sqrt(2)).
+    """Writes Erfc(y) as 1 - Erf(y), and for y = -x / sqrt(2), the exact GELU's, as Erf(-y) + 1.
 
     The latter is the form that ONNX Runtime runs as one Gelu. Both are exact to 6e-8 of the 2 that
     Erfc reaches; the relative precision of its far tail, which Erfc is for, is lost. A GELU's tail
@@ -172,7 +170,7 @@ def _erfc(context: Any, node: Any, *_: Any) -> None:
 
 
 def _negated(node: Any) -> str | None:
-    """Returns the x of a node that computes -x * sqrt(0.5), None where it computes something else."""
+    """Returns the x of a node that computes -x * sqrt(0.5); None of any other node."""
     if node is None or node.type != "Mul":
         return None
     for neg, factor in (node.inputs, node.inputs[::-1]):

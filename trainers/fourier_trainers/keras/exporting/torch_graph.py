@@ -10,9 +10,7 @@ from fourier_trainers.keras.exporting.signature import Signature
 from fourier_trainers.keras.exporting.weights import call_with
 
 
-def torch_graph(
-    model: Any, signature: Signature, weights: list[Any], sample: list[Any]
-) -> Graph:
+def torch_graph(model: Any, signature: Signature, weights: list[Any], sample: list[Any]) -> Graph:
     """Returns the graph of `model`, traced with the arrays of `sample`.
 
     Raises:

@@ -26,7 +26,10 @@ def weights_of(model: Any) -> list[Any]:
         if variable.dtype != WEIGHT_DTYPE:
             _refuse_dtype(variable.path, variable.dtype, "a weight of this dtype is not exported")
     for layer in model._flatten_layers():  # noqa: SLF001 -- `layers` names the outermost alone
-        if keras.backend.is_float_dtype(layer.compute_dtype) and layer.compute_dtype != WEIGHT_DTYPE:
+        if (
+            keras.backend.is_float_dtype(layer.compute_dtype)
+            and layer.compute_dtype != WEIGHT_DTYPE
+        ):
             problem = "a layer that computes in this dtype is not exported"
             _refuse_dtype(layer.path or layer.name, layer.compute_dtype, problem)
     return list(floats.values())
@@ -40,7 +43,9 @@ def as_array(tensor: Any) -> Any:
         return np.asarray(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(tensor)))
 
 
-def call_with(model: Any, signature: Signature, weights: Sequence[Any], tensors: Sequence[Any]) -> Any:
+def call_with(
+    model: Any, signature: Signature, weights: Sequence[Any], tensors: Sequence[Any]
+) -> Any:
     """Returns the outputs of the model, flattened, with other tensors for its weights.
 
     Args:
