@@ -57,10 +57,10 @@ class Encoder(keras.Model):  # type: ignore[misc]  # Keras has no types
     def __init__(self, width: int = 16, **rest: Any) -> None:
         super().__init__(**rest)
         self.width = width
-        self.up = layers.Dense(width, activation="gelu")
-        self.attention = layers.MultiHeadAttention(2, 8)
-        self.norm = layers.LayerNormalization()
-        self.down = layers.Dense(3)
+        self.up = layers.Dense(width, activation="gelu", name="up")
+        self.attention = layers.MultiHeadAttention(2, 8, name="attention")
+        self.norm = layers.LayerNormalization(name="norm")
+        self.down = layers.Dense(3, name="down")
 
     def call(self, states: Any) -> dict[str, Any]:
         states = self.up(states)

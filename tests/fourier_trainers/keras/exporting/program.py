@@ -163,4 +163,6 @@ def _adapt(folder: Path, deltas: Path, outputs: Path) -> None:
 
 if __name__ == "__main__":
     what, *paths = sys.argv[1:]
-    {"export": _export, "refuse": _refuse, "adapt": _adapt}[what](*map(Path, paths))
+    programs: dict[str, Callable[..., None]]
+    programs = {"export": _export, "refuse": _refuse, "adapt": _adapt}
+    programs[what](*map(Path, paths))

@@ -52,7 +52,7 @@ def test_outputs_have_the_names_of_keys_or_of_last_layers(exported_of: ExportedO
     names = {name: exported_of("tensorflow", name).report()["outputs"] for name in MODELS}
 
     assert names["text"] == ["head"]
-    assert names["subclassed"] == ["scores", "states"]
+    assert names["subclassed"] == ["scores", "states_1"]  # "states" is the input
     assert names["bert"] == ["pooled_output", "sequence_output"]
 
 

@@ -51,7 +51,7 @@ def assembled(
     numbers = [n for n in range(len(variables)) if f"{WEIGHT}{n}" in read]
     wanted = {f"{INPUT}{n}": each.name for n, each in enumerate(signature.inputs)}
     wanted |= {value.name: name for value, name in zip(body.output, outputs, strict=True)}
-    names = _unique((variables[n].path for n in numbers), set(wanted.values()))
+    names = unique((variables[n].path for n in numbers), set(wanted.values()))
     wanted |= {f"{WEIGHT}{n}": name for n, name in zip(numbers, names, strict=True)}
     _rename(body, _without_collisions(body, wanted))
     kept = [value for value in body.input if not value.name.startswith(WEIGHT)]
@@ -71,7 +71,7 @@ def initializer(name: str, variable: Any) -> tuple[Any, Array]:
     return head, array
 
 
-def _unique(names: Iterable[str], taken: set[str]) -> list[str]:
+def unique(names: Iterable[str], taken: set[str]) -> list[str]:
     """Returns the names, those that are taken with a number behind them."""
     result: list[str] = []
     for name in names:
@@ -106,7 +106,7 @@ def _without_collisions(body: Any, wanted: dict[str, str]) -> dict[str, str]:
     existing |= {tensor.name for each in graphs_of(body) for tensor in each.initializer}
     clashing = sorted((existing - set(wanted)) & set(wanted.values()))
     taken = existing | set(wanted.values())
-    return wanted | dict(zip(clashing, _unique(clashing, taken), strict=True))
+    return wanted | dict(zip(clashing, unique(clashing, taken), strict=True))
 
 
 def _rename(body: Any, names: Mapping[str, str]) -> None:

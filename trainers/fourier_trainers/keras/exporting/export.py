@@ -13,7 +13,7 @@ from typing import Any, Final
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UnsupportedError, dependency_missing
 from fourier_trainers.keras.exporting.another_process import graph_of_another
-from fourier_trainers.keras.exporting.assembling import Array, assembled
+from fourier_trainers.keras.exporting.assembling import Array, assembled, unique
 from fourier_trainers.keras.exporting.checking import keras_outputs, worst_difference
 from fourier_trainers.keras.exporting.graph import Graph
 from fourier_trainers.keras.exporting.samples import samples_for
@@ -174,9 +174,7 @@ def _output_names(model: Any, outputs: Any, taken: list[str]) -> list[str]:
         names = own
     else:
         names = ["outputs"] if len(paths) == 1 else [f"outputs_{n}" for n, _ in enumerate(paths)]
-    if len({*names, *taken}) < len(names) + len(taken):
-        names = [f"outputs_{n}" for n, _ in enumerate(paths)]
-    return names
+    return unique(names, set(taken))
 
 
 def _is_batch(samples: list[list[Array]], arrays: tuple[Array, ...]) -> bool:
