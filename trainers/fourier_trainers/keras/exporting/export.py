@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fourier_format.atomic import refuse_existing
-from fourier_format.errors import UnsupportedError, dependency_missing
+from fourier_format.errors import UnsupportedError, Violation, dependency_missing
 from fourier_trainers.keras.exporting.another_process import graph_of_another
 from fourier_trainers.keras.exporting.assembling import Array, assembled, unique
 from fourier_trainers.keras.exporting.checking import keras_outputs, worst_difference
@@ -95,6 +95,13 @@ def export_base(
     path = Path(path)
     refuse_existing(path, overwrite)
     _need(_ALWAYS, "exporting to ONNX")
+    return _exported(model, path, inputs, external_data=external_data, overwrite=overwrite)
+
+
+def _exported(
+    model: Any, path: Path, inputs: Any, *, external_data: bool | None, overwrite: bool
+) -> ExportReport:
+    """Export by the first way whose result computes what Keras computes."""
     signature = signature_of(model, inputs)
     weights = weights_of(model)
     samples = samples_for(model, signature, inputs)
@@ -102,27 +109,26 @@ def export_base(
     references = [arrays for _, arrays in computed]
     names = _output_names(model, computed[0][0], [each.name for each in signature.inputs])
     fed = [dict(zip((t.name for t in signature.inputs), s, strict=True)) for s in samples]
-    failures: list[UnsupportedError] = []
+    batched = [_is_batch(samples, arrays) for arrays in zip(*references, strict=True)]
+    failures: list[Violation] = []
     for way in _ways():
         try:
             graph = way(model, signature, weights, samples[0])
-            title = f"{model.name}, through {graph.way}"
-            batched = [_is_batch(samples, arrays) for arrays in zip(*references, strict=True)]
             whole = assembled(graph, signature, names, weights, batched)
-            difference = write_checked(
-                whole,
-                path,
-                partial(worst_difference, title=title, inputs=fed, references=references),
-                external=external_data,
-                overwrite=overwrite,
+            check = partial(
+                worst_difference,
+                title=f"{model.name}, through {graph.way}",
+                inputs=fed,
+                references=references,
             )
+            worst = write_checked(whole, path, check, external=external_data, overwrite=overwrite)
         except UnsupportedError as error:
-            failures.append(error)
+            failures += error.violations
             continue
-        reasons = tuple(str(v) for failure in failures for v in failure.violations)
+        declined = tuple(map(str, failures))
         read = len(whole.weights)
-        return ExportReport(path, graph.way, tuple(fed[0]), tuple(names), read, difference, reasons)
-    raise UnsupportedError(v for failure in failures for v in failure.violations)
+        return ExportReport(path, graph.way, tuple(fed[0]), tuple(names), read, worst, declined)
+    raise UnsupportedError(failures)
 
 
 def _ways() -> list[Any]:
