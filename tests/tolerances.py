@@ -72,3 +72,9 @@ KERAS_EFFECT_F32 = 1e-5
 
 KERAS_KERNEL_F32 = 5e-7
 """A merged float32 kernel against the sum in float64, rounded once."""
+
+KERAS_EXPORT_F32 = 5e-6
+"""Output of a Keras model's export, merged or not, against Keras; worst seen 1e-6."""
+
+KERAS_GELU_TAIL_F32 = 1e-6
+"""Exact GELU of an export for negative x, against float64, by its largest value there, 0.17."""
