@@ -40,7 +40,7 @@ def chosen(
         problem, got = "the adapter replaces no weight of this name", unknown[0]
         listed = "one of: " + ", ".join(adapter.replacements)
         raise UsageError(Violation("E-USAGE", "replacements", problem, got, listed))
-    missing = [(name, here) for name, here in wanted.items() if here not in shapes]
+    missing = [here for here in wanted.values() if here not in shapes]
     if missing:
         problem = "the model has no weight that this replaces"
         advice = (
@@ -48,8 +48,7 @@ def chosen(
             "replacements={adapter's name: model's name}; or replacements={} to go without"
         )
         raise TargetNotFoundError(
-            Violation("E-REPLACEMENT-NOT-FOUND", name, problem, here, advice=advice)
-            for name, here in missing
+            Violation("E-REPLACEMENT-NOT-FOUND", here, problem, advice=advice) for here in missing
         )
     values = {
         here: _turned(adapter.replacements[name], name, here) for name, here in wanted.items()

@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 import keras
 from keras import ops
 
-from fourier_format.errors import UnsupportedError, Violation
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.layers import LayerKind, refused, variable_of
 
@@ -40,8 +39,26 @@ class Holding:
             "save FourierModel(model), which attaches again when it is loaded; "
             "or capture(model) and save the adapter; or detach or merge first"
         )
-        name = str(cast("Any", self).name)
-        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, advice=advice))
+        raise refused(_name(self), problem, advice=advice)
+
+    def enable_lora(self, *_: Any, **__: Any) -> None:
+        """Refuse: one of the two would be left out, without a word.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        problem, advice = "LoRA beside an adapter is not supported", "detach(model) first"
+        raise refused(_name(self), problem, advice=advice)
+
+    def _check_quantize_args(self, *_: Any, **__: Any) -> None:
+        """Refuse what `quantize` begins with: it would pass over the targets, and go on.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        problem = "a model with an adapter attached is not quantised"
+        advice = "merge(model), or save what capture(model) returns and detach(model), first"
+        raise refused(_name(self), problem, advice=advice)
 
 
 class Adapted(Holding):
@@ -49,6 +66,10 @@ class Adapted(Holding):
 
     kind: LayerKind
     fourier: Coefficients
+
+    def __dir__(self) -> list[str]:
+        """All but the weight: Keras's saver reads each attribute, and would compute the delta."""
+        return [name for name in super().__dir__() if name != self.kind.weight]
 
     def weight_with_delta(self) -> Any:
         """Returns the weight plus the delta weight, as the layer stores it."""
@@ -144,6 +165,10 @@ def plain(layers: Iterable[Any]) -> Iterator[None]:
 def is_exchanged(layer: Any) -> bool:
     """Whether a layer is adapted, or holds one that is."""
     return isinstance(layer, Holding)
+
+
+def _name(layer: Any) -> str:
+    return str(layer.name)
 
 
 def _exchange(layer: Any, mixins: tuple[type[Any], ...], members: dict[str, Any]) -> None:

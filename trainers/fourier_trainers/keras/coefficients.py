@@ -28,14 +28,25 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
     """
 
     def __init__(
-        self, values: Array, basis: Basis, alpha: float, gain: float, path: Path, dtype: str
+        self,
+        values: Array,
+        basis: Basis,
+        alpha: float,
+        gain: float,
+        path: Path,
+        dtype: str,
+        targets: int = 1,
     ) -> None:
-        """Takes the trained values, (n,), and what they mean; `dtype` is float32 or float64."""
+        """Takes the trained values, (n,), and what they mean; `dtype` is float32 or float64.
+
+        Of how many targets of the model they are one, a file of weights says as well.
+        """
         super().__init__(name="fourier", dtype=dtype)
         self.basis: Final = basis
         self.alpha: Final = alpha
         self.gain: Final = gain
         self.path_: Final = path
+        self._targets: Final = targets
         self.reached = False
         self.coefficients: Final = self.add_weight(
             name="coefficients",
@@ -69,7 +80,7 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
             advice = "load a base's weights before attach"
             raise UsageError(Violation("E-USAGE", where, problem, advice=advice))
         if not np.array_equal(np.asarray(store["meaning"]), self._meaning()):
-            problem = "those in the file have other entries, n, transform, alpha or gain"
+            problem = "those in the file have other targets, entries, n, transform, alpha or gain"
             advice = "attach with the configuration that the file's model was attached with"
             raise UsageError(Violation("E-USAGE", where, problem, advice=advice))
         self.coefficients.assign(store["0"])
@@ -77,6 +88,7 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
     def _meaning(self) -> Array:
         """Returns (32,) uint8, a digest of all that says what the trained values mean."""
         basis = self.basis
-        stated = f"{basis.transform} {basis.shape} {float(self.alpha)!r} {float(self.gain)!r}"
+        scales = f"{float(self.alpha)!r} {float(self.gain)!r}"
+        stated = f"{basis.transform} {basis.shape} {scales} {self._targets}"
         data = stated.encode() + np.ascontiguousarray(basis.entries, "<i4").tobytes()
         return np.frombuffer(hashlib.sha256(data).digest(), np.uint8)

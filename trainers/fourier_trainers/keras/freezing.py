@@ -27,27 +27,42 @@ def freeze(model: Any, trained: Collection[int]) -> Frozen:
 
     Every layer becomes trainable, since a frozen one hides the weights in it, coefficients too; its
     weights do not. Layers with state that a training would change, such as BatchNormalization's
-    means, are frozen as layers, which makes them keep it.
+    means, are frozen as layers, which makes them keep it; but not the model itself.
     """
     layers = [model, *named_layers(model).values()]
+    owned = [(layer, own_variables(layer)) for layer in layers]
     before = Frozen(
         tuple((layer, layer.trainable) for layer in layers),
-        tuple((v, v.trainable) for layer in layers for v in own_variables(layer)),
+        tuple((v, v.trainable) for _, own in owned for v in own),
     )
-    model.trainable = True
-    for layer in layers:
-        own = own_variables(layer)
-        if any(not v.trainable for v in own) and not any(id(v) in trained for v in own):
-            layer.trainable = False
-        for variable in own:
-            if id(variable) not in trained:
-                variable.trainable = False
+    model.trainable = True  # now what is not trainable is state
+    keeps = {
+        id(layer)
+        for layer, own in owned
+        if layer is not model
+        and any(not v.trainable for v in own)
+        and not any(id(v) in trained for v in own)
+    }
+    trains = [(v, v.trainable and id(v) in trained) for _, own in owned for v in own]
+    _set([(layer, id(layer) not in keeps) for layer in layers], trains)
     return before
 
 
 def thaw(frozen: Frozen) -> None:
     """Put back what of a model was trained."""
-    for layer, trainable in frozen.layers:
-        layer.trainable = trainable
-    for variable, trainable in frozen.variables:
-        variable.trainable = trainable
+    _set(frozen.layers, frozen.variables)
+
+
+def _set(layers: Collection[tuple[Any, bool]], variables: Collection[tuple[Any, bool]]) -> None:
+    """Set what is trained. A layer passes its flag on to all in it, so that outer ones go first.
+
+    A layer that several hold may have come before one of them: then it takes another round.
+    """
+    for _ in layers:
+        wrong = [(layer, flag) for layer, flag in layers if layer.trainable != flag]
+        for layer, flag in wrong:
+            layer.trainable = flag
+        if not wrong:
+            break
+    for variable, flag in variables:
+        variable.trainable = flag

@@ -223,6 +223,14 @@ def kind_of(layer: Any, name: str) -> LayerKind | None:
     return kind
 
 
+def is_linear(layer: Any) -> bool:
+    """Whether a layer is a Dense, or an EinsumDense whose kernel is one matrix."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        given, kernel, result = _letters(layer.equation)
+        return not set(given) & set(kernel) & set(result)
+    return isinstance(layer, keras.layers.Dense)
+
+
 def variable_of(layer: Any, kind: LayerKind) -> Any:
     """Returns the variable that holds a layer's weight, past any delta."""
     return getattr(layer, f"_{kind.weight}")

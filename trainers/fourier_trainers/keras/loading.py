@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -25,8 +26,8 @@ from fourier_trainers import heads, mapping
 from fourier_trainers.config import Explicit, FourierConfig, Path
 from fourier_trainers.keras.attaching import commit, refuse_attached
 from fourier_trainers.keras.layers import kind_of, variable_of
-from fourier_trainers.keras.naming import named_layers, named_variables
-from fourier_trainers.keras.selecting import Site, sites_of
+from fourier_trainers.keras.naming import NAMES, named_layers, named_variables
+from fourier_trainers.keras.selecting import Site, refuse_unbuilt, sites_of
 from fourier_trainers.keras.spectral.basis import Basis
 from fourier_trainers.keras.state import Witness, to_numpy
 
@@ -67,13 +68,17 @@ def load_adapter(
         UnsupportedError: A target cannot be adapted here.
     """
     refuse_attached(model)
+    refuse_unbuilt(model)
     loaded = _loaded(adapter)
     config = config_of(loaded, gain, path)
-    loaded, sites = _fitted(model, loaded, config)
+    fitted, sites = _fitted(model, loaded, config)
     variables = named_variables(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     values = heads.chosen(loaded, replacements, shapes)
-    put_on(model, loaded, sites, config, {name: variables[name] for name in values})
+    if replacements is None and fitted is not loaded:
+        _refuse_numbered(model, values)
+    _refuse_adapted(sites, {name: variables[name] for name in values})
+    put_on(model, fitted, sites, config, {name: variables[name] for name in values})
     for name, value in values.items():
         variables[name].assign(value)
     return model
@@ -99,6 +104,44 @@ def put_on(
     ]
     each = [bases[t.entries] for t in adapter.targets]
     commit(model, config, placed, each, values, source=adapter, seen=seen, whole=whole)
+
+
+def _refuse_numbered(model: Any, names: Iterable[str]) -> None:
+    """Refuse names that Keras made: numbers differ, so that one may be another layer's."""
+    layers = named_layers(model)
+    wrong = []
+    for name in names:
+        parts = name.split(NAMES.separator)
+        holding = [layers.get(NAMES.separator.join(parts[: k + 1])) for k in range(len(parts))]
+        if any(layer is not None and _is_numbered(layer) for layer in holding):
+            wrong.append(name)
+    if wrong:
+        problem = "Keras numbered this layer, and not as in the adapter's model: it may be another"
+        advice = (
+            "say what is which, replacements={adapter's name: model's name}, or replacements={} to "
+            "go without; a layer that is made with a name keeps it"
+        )
+        raise TargetNotFoundError(
+            Violation("E-REPLACEMENT-NOT-FOUND", name, problem, advice=advice) for name in wrong
+        )
+
+
+def _is_numbered(layer: Any) -> bool:
+    """Whether a layer's name is what Keras makes of its class, with or without a number."""
+    usual = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    usual = re.sub("([a-z])([A-Z])", r"\1_\2", usual).lower()
+    return re.fullmatch(re.escape(usual) + r"(_\d+)?", layer.name) is not None
+
+
+def _refuse_adapted(sites: Sequence[Site], whole: Mapping[str, Any]) -> None:
+    owners = {id(variable_of(site.layer, site.kind)): site.name for site in sites}
+    both = [(name, owners[id(v)]) for name, v in whole.items() if id(v) in owners]
+    if both:
+        problem, advice = "this weight is adapted, and would be replaced", "give another name"
+        raise BaseMismatchError(
+            Violation("E-BASE-MISMATCH", name, problem, target, advice=advice)
+            for name, target in both
+        )
 
 
 def _loaded(adapter: Adapter | str | os.PathLike[str]) -> Adapter:

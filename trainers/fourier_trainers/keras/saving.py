@@ -54,9 +54,9 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.base: Final = base
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
-        """Returns what the model computes."""
-        return self.base(inputs)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Returns what the model computes; `fit` tells only a `call` that asks for `training`."""
+        return self.base(inputs, training=training)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the plain model's configuration, and what is attached to it."""
@@ -72,6 +72,7 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             "replacements": list(state.whole),
             "gain": state.config.gain,
             "path": state.config.path,
+            "reached": state.config.reached,
         }
 
     @classmethod
@@ -95,6 +96,7 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
                 Violation("E-BASE-UNSUPPORTED", unbuilt[0], problem, advice=advice)
             )
         attached = config_of(adapter, config["gain"], config["path"])
+        attached = replace(attached, reached=config["reached"])
         sites = sites_of(layers, [target.name for target in adapter.targets], attached)
         variables = named_variables(base)
         whole = {name: variables[name] for name in config["replacements"]}

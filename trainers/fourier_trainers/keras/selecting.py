@@ -16,7 +16,14 @@ from fourier_format.errors import (
     raise_all,
 )
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.keras.layers import ADAPTABLE, LayerKind, kind_of, refused, variable_of
+from fourier_trainers.keras.layers import (
+    ADAPTABLE,
+    LayerKind,
+    is_linear,
+    kind_of,
+    refused,
+    variable_of,
+)
 from fourier_trainers.keras.naming import NAMES, named_layers, named_variables, own_variables
 
 ALL_LINEAR: Final = "all-linear"
@@ -51,9 +58,10 @@ def select(model: Any, config: FourierConfig) -> list[Site]:
         UnsupportedError: A layer that is meant cannot be adapted, or two share one weight.
         UsageError: n is larger than a matrix, or alpha is 0.
     """
+    refuse_unbuilt(model)
     layers = named_layers(model)
     saved = saved_layers(layers, config.modules_to_save)
-    matched = _matched(layers, config)
+    matched = _matched(layers, saved, config)
     chosen = [name for name in matched if not NAMES.within(name, saved)]
     if not chosen:
         problem = "no layer of the model is adapted"
@@ -69,6 +77,24 @@ def select(model: Any, config: FourierConfig) -> list[Site]:
                 raise NAMES.not_found(field, key, names, "no target has this name")
     _refuse_sizes(sites)
     return sites
+
+
+def refuse_unbuilt(model: Any) -> None:
+    """Refuse a model in which there are no layers with weights.
+
+    Raises:
+        UnsupportedError: It was never built, or is one layer.
+    """
+    if not (model.built or model.weights):
+        problem, advice = (
+            "it was never built, and has no weight",
+            "call the model once, or build it",
+        )
+        raise refused(model.name, problem, type(model).__name__, advice)
+    if not named_layers(model):
+        problem = "the model is one layer, which has no name"
+        advice = "put it into a model that holds it, such as keras.Sequential"
+        raise refused(model.name, problem, type(model).__name__, advice)
 
 
 def sites_of(layers: Mapping[str, Any], names: Sequence[str], config: FourierConfig) -> list[Site]:
@@ -134,16 +160,10 @@ def _is_bias(variable: Any) -> bool:
     return "bias" in variable.name.split("_")
 
 
-def _matched(layers: Mapping[str, Any], config: FourierConfig) -> list[str]:
+def _matched(layers: Mapping[str, Any], saved: Sequence[str], config: FourierConfig) -> list[str]:
     wanted, names = config.target_modules, list(layers)
-    if not names:
-        problem = "the model is one layer, which has no name"
-        advice = "put it into a model that holds it, such as keras.Sequential"
-        raise TargetNotFoundError(
-            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, str(wanted), advice=advice)
-        )
     if wanted == ALL_LINEAR:
-        return [name for name in names if _is_linear(layers[name], name)]
+        return _all_linear({n: layers[n] for n in names if not NAMES.within(n, saved)})
     if isinstance(wanted, str):
         found = NAMES.by_expression(names, wanted, "target_modules")
         return _adaptable(layers, found, wanted)
@@ -154,12 +174,23 @@ def _matched(layers: Mapping[str, Any], config: FourierConfig) -> list[str]:
     return [name for name in names if name in matched]
 
 
-def _is_linear(layer: Any, name: str) -> bool:
-    try:
-        kind = kind_of(layer, name)
-    except UnsupportedError:
-        return False
-    return kind is not None and kind.kind in {"linear", "einsum_dense"}
+def _all_linear(layers: Mapping[str, Any]) -> list[str]:
+    """Returns the linear layers among `layers`.
+
+    Raises:
+        UnsupportedError: One of them cannot be adapted: to leave it out would go unseen.
+    """
+    found, failures = list[str](), list[FourierFormatError]()
+    for name, layer in layers.items():
+        if not is_linear(layer):
+            continue
+        try:
+            kind_of(layer, name)
+        except FourierFormatError as error:
+            failures.append(error)
+        found.append(name)
+    raise_all(failures)
+    return found
 
 
 def _adaptable(layers: Mapping[str, Any], names: Sequence[str], wanted: str) -> list[str]:
@@ -179,7 +210,9 @@ def _adaptable(layers: Mapping[str, Any], names: Sequence[str], wanted: str) -> 
     if not found:
         problem = f"{wanted!r} matches no layer that can be adapted"
         got = ", ".join(sorted({type(layers[name]).__name__ for name in names}))
-        advice = "call the model once, if its layers are not built yet"
+        advice = f"name layers inside it, if it has any: see {NAMES.listing}"
+        if not all(layers[name].built for name in names):
+            advice = "it was never built: call the model once"
         raise TargetNotFoundError(
             Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, ADAPTABLE, advice)
         )
