@@ -1,7 +1,8 @@
 """What a trainer must compute, written out in float64 without any fast transform.
 
 The formulas are those of spec, clauses 3.1 and 3.2: Fourier's, the orthonormal DCT-II's and
-Hartley's cas, with the phase reduced in integers, and one level of a wavelet. No framework takes part.
+Hartley's cas, with the phase reduced in integers, and one level of a wavelet.
+No framework takes part.
 """
 
 from __future__ import annotations

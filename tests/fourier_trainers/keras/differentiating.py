@@ -36,7 +36,9 @@ class Found(NamedTuple):
     gradients: tuple[Array, ...]
 
 
-def gradients(f: Callable[..., Any], *arrays: Array, compiled: bool = USUAL) -> Found:
+def gradients(
+    f: Callable[..., Any], *arrays: Array, compiled: bool = USUAL, g: Array | None = None
+) -> Found:
     """Return f's value, and its gradients by each of `arrays` that is no list of integers."""
     with precise(arrays):
         fixed = [_tensor(a) for a in arrays if a.dtype.kind in "iu"]
@@ -47,7 +49,7 @@ def gradients(f: Callable[..., Any], *arrays: Array, compiled: bool = USUAL) -> 
             both = [*inputs, *integers]
             return f(*(both[k] for k in np.argsort(order)))
 
-        y, g, found = _BY[BACKEND](moved, floating, fixed, compiled)
+        y, g, found = _BY[BACKEND](moved, g, floating, fixed, compiled)
         return Found(numpy_of(y), numpy_of(g).astype(np.float64), tuple(map(numpy_of, found)))
 
 
@@ -77,7 +79,7 @@ def numpy_of(tensor: Any) -> Array:
     """Return a tensor's values, bfloat16 widened to float32."""
     if BACKEND == "torch":
         tensor = tensor.detach()
-        return np.asarray((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor))
+        return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
     found = np.asarray(ops.convert_to_numpy(tensor))
     return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
@@ -86,8 +88,9 @@ def _tensor(array: Array) -> Any:
     return ops.convert_to_tensor(array, dtype=str(array.dtype))
 
 
-def _weights_of(y: Any) -> Any:
-    return ops.cast(ops.convert_to_tensor(weights(y.shape).astype(np.float32)), y.dtype)
+def _weights_of(y: Any, g: Array | None) -> Any:
+    chosen = weights(y.shape) if g is None else g
+    return ops.cast(ops.convert_to_tensor(chosen.astype(np.float32)), y.dtype)
 
 
 def _compiled(f: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
@@ -99,40 +102,43 @@ def _compiled(f: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
         return jax.jit(f)
     import tensorflow as tf
 
-    return tf.function(f, jit_compile=True, autograph=False)
+    found: Callable[..., Any] = tf.function(f, jit_compile=True, autograph=False)
+    return found
 
 
-def _by_tensorflow(f: Any, floating: list[Any], fixed: list[Any], compiled: bool) -> Any:
+def _by_tensorflow(
+    f: Any, g: Array | None, floating: list[Any], fixed: list[Any], compiled: bool
+) -> Any:
     import tensorflow as tf
 
     def step(inputs: list[Any], integers: list[Any]) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             y = f(inputs, integers)
-        g = _weights_of(y)
-        return y, g, tape.gradient(y, inputs, output_gradients=g)
+        weight = _weights_of(y, g)
+        return y, weight, tape.gradient(y, inputs, output_gradients=weight)
 
     return _compiled(step, compiled)(floating, fixed)
 
 
-def _by_jax(f: Any, floating: list[Any], fixed: list[Any], compiled: bool) -> Any:
+def _by_jax(f: Any, g: Array | None, floating: list[Any], fixed: list[Any], compiled: bool) -> Any:
     import jax
 
     def step(inputs: list[Any], integers: list[Any]) -> Any:
         y, pull = jax.vjp(lambda *each: f(each, integers), *inputs)
-        g = _weights_of(y)
-        return y, g, pull(g)
+        weight = _weights_of(y, g)
+        return y, weight, pull(weight)
 
     return _compiled(step, compiled)(floating, fixed)
 
 
-def _by_torch(f: Any, floating: list[Any], fixed: list[Any], _: bool) -> Any:
+def _by_torch(f: Any, g: Array | None, floating: list[Any], fixed: list[Any], _: bool) -> Any:
     import torch
 
     inputs = [one.requires_grad_() for one in floating]
     y = f(inputs, fixed)
-    g = _weights_of(y)
-    return y, g, torch.autograd.grad(y, inputs, g)
+    weight = _weights_of(y, g)
+    return y, weight, torch.autograd.grad(y, inputs, weight)
 
 
 _BY: dict[str, Callable[..., Any]] = {

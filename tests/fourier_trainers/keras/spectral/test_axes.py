@@ -9,16 +9,17 @@ from fourier_format.adapter import Array
 from fourier_trainers.keras.spectral.axes import Axis, applied
 from fourier_trainers.spectral import axes
 from fourier_trainers.spectral.axes import cosine_order
-from tests.fourier_trainers.keras.differentiating import value
+from tests.fourier_trainers.keras.differentiating import BACKEND, value
 from tests.fourier_trainers.reference import error, filters
 from tests.tolerances import SPECTRAL_F32, SPECTRAL_F64
 
 LENGTHS = [*range(1, 13), 31, 64, 97, 127, 128, 255, 256, 509, 512]
 LARGE = [2047, 2048, 4096, 4099, 8191, 8192]
-WAVELETS = ["db1", "db2", "db5", "sym4", "coif2", "coif4-peft"]
+WAVELETS = ["db1", "db2", "db5", "coif4-peft"]
 BARS = {"float64": SPECTRAL_F64, "float32": SPECTRAL_F32}
 orders = pytest.mark.parametrize("order", ["plain", "cosine"])
-dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+dtypes = pytest.mark.parametrize("dtype", ["float32"] if BACKEND == "jax" else [*BARS])
+"""JAX takes long to compile each of so many; `test_basis` has float64 for it."""
 
 
 def matrix(length: int, rows: Array) -> Array:
@@ -120,7 +121,7 @@ def test_large_columns_in_float32_keep_every_digit(order: str, length: int) -> N
 
 @dtypes
 @pytest.mark.parametrize("wavelet", WAVELETS)
-@pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 17, 64, 97])
+@pytest.mark.parametrize("length", [1, 2, 3, 8, 17, 97])
 def test_a_wavelets_axis_is_the_matrix_of_its_filters(
     length: int, wavelet: str, dtype: str
 ) -> None:
@@ -134,9 +135,7 @@ def test_a_wavelets_axis_is_the_matrix_of_its_filters(
 
     forth = value(axis.forward, x.astype(dtype))
     back = value(axis.inverse, z.astype(dtype))
-    columns = value(
-        lambda at: axis.columns(rows, at, "float32"), np.arange(length, dtype=np.int32)
-    )
+    columns = value(lambda at: axis.columns(rows, at, "float32"), np.arange(length, dtype=np.int32))
 
     assert np.array_equal(axis.place(rows), rows)
     assert error(forth, x @ expected.T) < BARS[dtype]
