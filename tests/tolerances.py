@@ -72,3 +72,6 @@ KERAS_EFFECT_F32 = 1e-5
 
 KERAS_KERNEL_F32 = 5e-7
 """A merged float32 kernel against the sum in float64, rounded once."""
+
+KERAS_STEPS_F32 = 1e-4
+"""Coefficients after a few steps of SGD in Keras, in another loop or compiled; seen 5e-6."""
