@@ -191,7 +191,7 @@ def _set_class(layer: Any, cls: type[Any]) -> None:
 
 
 def _put(layer: Any, member: Coefficients) -> None:
-    tracker = _tracker(layer)
+    tracker = tracker_of(layer)
     locked = tracker.locked
     tracker.unlock()
     try:
@@ -202,12 +202,12 @@ def _put(layer: Any, member: Coefficients) -> None:
 
 
 def _take(layer: Any) -> None:
-    tracker = _tracker(layer)
+    tracker = tracker_of(layer)
     tracker.untrack(layer.fourier)
     delattr(layer, ATTRIBUTE)
 
 
-def _tracker(layer: Any) -> Any:
+def tracker_of(layer: Any) -> Any:
     """Returns what Keras tracks a built layer's state with: `enable_lora` opens it as well.
 
     Raises:

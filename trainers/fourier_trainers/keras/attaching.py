@@ -14,7 +14,13 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_trainers.config import FourierConfig
 from fourier_trainers.drawing import entries_for
-from fourier_trainers.keras.adapted import become_adapted, become_holding, become_plain, plain
+from fourier_trainers.keras.adapted import (
+    become_adapted,
+    become_holding,
+    become_plain,
+    plain,
+    tracker_of,
+)
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.freezing import freeze, thaw
 from fourier_trainers.keras.naming import NAMES, named_layers
@@ -75,7 +81,7 @@ def commit(
     seen: Mapping[str, Witness] | None = None,
     whole: Mapping[str, Any] | None = None,
 ) -> None:
-    """Put an adapter on a model: all that could fail has been done before.
+    """Put an adapter on a model: what could fail is done before anything is changed.
 
     Args:
         model: The model.
@@ -86,7 +92,12 @@ def commit(
         source: The adapter that is loaded, if one is.
         seen: Witnesses of the targets' weights; None takes them.
         whole: Weights that are trained whole, by name; None takes those that `config` means.
+
+    Raises:
+        UnsupportedError: A layer cannot be opened for a weight more, or its weight is not finite.
     """
+    for site in sites:
+        tracker_of(site.layer)  # an error, if it cannot be opened
     witnesses = {site.name: witness(site.layer, site.kind) for site in sites}
     if seen is None:
         _refuse_not_finite(witnesses)
