@@ -61,13 +61,15 @@ def test_the_base_in_an_attached_models_weights_is_the_plain_one(tmp_path: Path)
 
 
 BASE_FILE = "the file holds none: it is of a model without this adapter; load a base's weights bef"
-OTHER_FILE = "those in the file have other targets, entries, n, transform, alpha or gain; attach with"
+OTHER_FILE = (
+    "those in the file have other targets, entries, n, transform, alpha or gain; attach with"
+)
 
 
 @pytest.mark.parametrize(
     ("saved", "words"),
     [
-        (lambda: models.functional(), BASE_FILE),
+        (models.functional, BASE_FILE),
         (lambda: models.attached(models.functional(), "first", n=11), OTHER_FILE),
         (lambda: models.attached(models.functional(), "first", alpha=5.0), OTHER_FILE),
         (lambda: models.attached(models.functional(), "first", gain=2.0), OTHER_FILE),
@@ -191,13 +193,13 @@ SAYING = r"save FourierModel\(model\).*or capture\(model\).*or detach or merge f
 WAYS: dict[str, Callable[[Any, Path], Any]] = {
     "save": lambda model, path: model.save(path / "a.keras"),
     "save_model": lambda model, path: keras.saving.save_model(model, path / "a.keras"),
-    "clone": lambda model, path: keras.models.clone_model(model),
-    "pickle": lambda model, path: pickle.dumps(model),
-    "deepcopy": lambda model, path: copy.deepcopy(model),
-    "copy": lambda model, path: copy.copy(model),
-    "json": lambda model, path: model.to_json(),
-    "config": lambda model, path: model.get_config(),
-    "serialize": lambda model, path: keras.saving.serialize_keras_object(model),
+    "clone": lambda model, _: keras.models.clone_model(model),
+    "pickle": lambda model, _: pickle.dumps(model),
+    "deepcopy": lambda model, _: copy.deepcopy(model),
+    "copy": lambda model, _: copy.copy(model),
+    "json": lambda model, _: model.to_json(),
+    "config": lambda model, _: model.get_config(),
+    "serialize": lambda model, _: keras.saving.serialize_keras_object(model),
 }
 HOLDING: dict[str, Callable[[], Any]] = {
     "functional": lambda: models.attached(models.functional(), "first"),

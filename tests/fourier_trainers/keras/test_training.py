@@ -71,9 +71,7 @@ def test_several_steps_an_execution_train_as_one(eager: Array) -> None:
 def test_accumulated_gradients_train_as_larger_batches() -> None:
     large = trained(run_eagerly=True, batch=8)
 
-    found = trained(
-        jit_compile=False, batch=4, optimizer={"gradient_accumulation_steps": 2}
-    )
+    found = trained(jit_compile=False, batch=4, optimizer={"gradient_accumulation_steps": 2})
 
     assert_near(found, large)
 
