@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from fourier_trainers.config import Path
 from fourier_trainers.torch import Explicit, FourierConfig, attach
 from fourier_trainers.torch.coefficients import Coefficients
-from fourier_trainers.torch.spectral.cost import Path
 from tests.fourier_trainers.torch import reference
 from tests.fourier_trainers.torch.reference import tensor
 

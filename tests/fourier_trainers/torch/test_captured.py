@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import fourier_format
 from fourier_format.adapter import Array
+from fourier_trainers.config import Path
 from fourier_trainers.torch import Explicit, FourierConfig, attach, capture
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import kind_of
 from fourier_trainers.torch.spectral import functions
-from fourier_trainers.torch.spectral.cost import Path
 from tests.fourier_trainers.torch.reference import error
 from tests.fourier_trainers.torch.single import KINDS
 from tests.strategies import DRAW, entries

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from fourier_trainers.config import Path
 from fourier_trainers.torch import FourierConfig, attach
-from fourier_trainers.torch.spectral.cost import Path
 from tests.fourier_trainers.torch.reference import error
 from tests.fourier_trainers.torch.single import KINDS, Adapted
 from tests.tolerances import TRAINED_OUTPUT_F32

@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import fourier_trainers.torch as trainer
+from fourier_trainers.config import Path
 from fourier_trainers.torch import FourierConfig, adapter_rows, attach
-from fourier_trainers.torch.spectral.cost import Path
 from tests.fourier_trainers.torch.reference import TRANSFORMS, error
 from tests.fourier_trainers.torch.single import KINDS, Adapted
 from tests.tolerances import SPECTRAL_F64, TRAINED_HALF_RATIO, TRAINED_OUTPUT_F32

@@ -15,8 +15,8 @@ from peft import FourierFTConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
+from fourier_trainers.config import Path
 from fourier_trainers.torch import FourierConfig, TorchRandperm, attach
-from fourier_trainers.torch.spectral.cost import Path
 from tests.real.bases import MINILM
 from tests.real.training import loss_of, sentence_pairs
 from tests.tolerances import PEFT_ADAMW, PEFT_GRADIENT, PEFT_SGD

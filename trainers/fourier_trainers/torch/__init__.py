@@ -7,11 +7,11 @@
 The model stays the object that it is: its forward adds the delta weights of the active adapters.
 """
 
+from fourier_trainers.config import BandPass, Explicit, FourierConfig, TorchRandperm, Uniform
 from fourier_trainers.torch.activating import active, set_active
 from fourier_trainers.torch.attaching import attach, detach
 from fourier_trainers.torch.capturing import capture
 from fourier_trainers.torch.checkpoints import load_trained_state, trained_state
-from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm, Uniform
 from fourier_trainers.torch.groups import parameter_groups
 from fourier_trainers.torch.loading import load_adapter
 from fourier_trainers.torch.merging import merge, unmerge

@@ -7,17 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fourier_format import sampling
-from fourier_format.adapter import Array, Sampling
-from fourier_format.errors import TargetNotFoundError, UnsupportedError, UsageError, Violation
+from fourier_format.errors import UnsupportedError, UsageError, Violation
+from fourier_trainers.config import FourierConfig
+from fourier_trainers.drawing import entries_for
 from fourier_trainers.torch import activating, buffers, checkpoints, hooked, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
-from fourier_trainers.torch.config import BandPass, Explicit, FourierConfig, TorchRandperm
 from fourier_trainers.torch.layers import weight_of
 from fourier_trainers.torch.selecting import Site, select, trained_whole
 from fourier_trainers.torch.sharding import refuse_sharded
@@ -205,60 +203,16 @@ def root_and_state(model: nn.Module, name: str) -> tuple[nn.Module, State]:
     return root, state
 
 
-def recipe_of(config: FourierConfig, shape: tuple[int, int]) -> Sampling:
-    """Returns how entries for `shape` are drawn, as the format notes it."""
-    entries = config.entries
-    if isinstance(entries, Explicit):
-        return Sampling(method="explicit")
-    if isinstance(entries, BandPass):
-        band = {"centre": float(entries.centre), "width": float(entries.width)}
-        return Sampling(method="band-pass", generator="splitmix64-rejection", parameters=band)
-    if isinstance(entries, TorchRandperm):
-        return Sampling(method="torch-randperm", generator=sampling.torch_generator(shape))
-    return Sampling(method="uniform", generator="splitmix64-fisher-yates")
-
-
 def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:
     """Returns the basis of each site; those of one shape and n are one object."""
     made: dict[tuple[tuple[int, int], int], Basis] = {}
     for site in sites:
         key = site.shape, site.n
         if key not in made:
-            made[key] = Basis(config.transform, site.shape, _entries(site, config))
+            made[key] = Basis(
+                config.transform, site.shape, entries_for(config, site.shape, site.n, site.name)
+            )
     return [made[site.shape, site.n] for site in sites]
-
-
-def _entries(site: Site, config: FourierConfig) -> Array:
-    if not isinstance(config.entries, Explicit):
-        return sampling.draw(site.shape, site.n, recipe_of(config, site.shape), config.seed)
-    given = config.entries.entries.get(site.shape)
-    if given is None:
-        problem = f"there are no explicit entries for its shape {site.shape}"
-        raise TargetNotFoundError(Violation("E-TARGET-NOT-FOUND", site.name, problem))
-    entries = np.asarray(given)
-    wrong = _explicit_problem(entries, site)
-    if wrong is not None:
-        code, problem, got, expected = wrong
-        raise UsageError(Violation(code, f"entries of {site.shape}", problem, got, expected))
-    return entries.astype(np.int32)
-
-
-def _explicit_problem(entries: Array, site: Site) -> tuple[str, str, str, str] | None:
-    """Returns code, problem, got and expected of explicit entries; None if they are right."""
-    if entries.shape != (site.n, 2) or entries.dtype.kind not in "iu":
-        got = f"{entries.dtype} {entries.shape}"
-        return "E-FIELD-VALUE", "not a list of n entries", got, f"integers ({site.n}, 2)"
-    if (entries < 0).any() or (entries >= np.array(site.shape)).any():
-        outside = entries[((entries < 0) | (entries >= np.array(site.shape))).any(axis=1)][0]
-        return (
-            "E-ENTRY-RANGE",
-            "an entry lies outside",
-            str(tuple(outside.tolist())),
-            "u < out, v < in",
-        )
-    if len(np.unique(entries, axis=0)) != len(entries):
-        return "E-ENTRY-DUPLICATE", "an entry occurs twice", str(len(entries)), "distinct entries"
-    return None
 
 
 def _start(site: Site, config: FourierConfig, generator: torch.Generator) -> Tensor:

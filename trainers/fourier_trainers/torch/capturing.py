@@ -15,7 +15,8 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.assembly import Piece, assemble
 from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
 from fourier_format.fingerprint import Fingerprint, fingerprint
-from fourier_trainers.torch import attaching, buffers
+from fourier_trainers.drawing import recipe_of
+from fourier_trainers.torch import buffers
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import LayerKind, weight_of
@@ -122,7 +123,7 @@ def _coefficients(member: Coefficients) -> Array:
 
 def _recipe(record: Attached, target: str, shape: tuple[int, int]) -> Any:
     if record.source is None:
-        return attaching.recipe_of(record.config, shape)
+        return recipe_of(record.config, shape)
     return record.source.entry_set(record.source.target(plain_name(target))).sampling
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from fourier_trainers.config import Path
 from fourier_trainers.torch.sharding import shard_like
-from fourier_trainers.torch.spectral import arithmetic, cost
+from fourier_trainers.torch.spectral import arithmetic
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.spectral.functions import Terms
 
@@ -41,9 +42,7 @@ class Coefficients(nn.Module):
         first: The first values, on the CPU, while the parameter is on the meta device; else None.
     """
 
-    def __init__(
-        self, values: Tensor, basis: Basis, alpha: float, gain: float, path: cost.Path
-    ) -> None:
+    def __init__(self, values: Tensor, basis: Basis, alpha: float, gain: float, path: Path) -> None:
         """Takes the trained values, (n,), and what they mean."""
         super().__init__()
         self.coefficients: Final = nn.Parameter(values)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fourier_format import fingerprint as fingerprints
-from fourier_format.adapter import Adapter, Target
+from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
-from fourier_trainers.torch.config import FourierConfig
-from fourier_trainers.torch.layers import DTYPES, weight_of
+from fourier_trainers import mapping
+from fourier_trainers.config import FourierConfig
+from fourier_trainers.torch.layers import DTYPES, kind_of, weight_of
 from fourier_trainers.torch.selecting import Site, sites_of
 from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
 
@@ -43,23 +45,30 @@ class Prefix:
 def fitted(model: nn.Module, adapter: Adapter) -> tuple[Adapter, dict[str, str]]:
     """Returns the adapter by the model's names, and the path in the model of each name.
 
-    The paths are those of targets and replacements; names that the model lacks are their own path.
+    The paths are those of targets and of all parameters; a target's name that the model lacks is
+    its own path. Where no name fits, with no prefix, fingerprints say which target is which module,
+    and the map is printed.
 
     Raises:
         TargetNotFoundError: The names fit with several prefixes, and fingerprints do not decide; or
-            none fits, with no prefix.
+            none fits, and fingerprints do not say which is which.
     """
     modules = {plain_name(path): path for path in base_modules(model)}
     parameters = {plain_name(path): path for path, _ in base_parameters(model)}
-    prefix = _prefix(model, adapter, modules, parameters)
-    renamed = adapter if prefix is None else _renamed(adapter, prefix)
+    renamed = adapter
+    if adapter.targets and not any(target.name in modules for target in adapter.targets):
+        prefix = _prefix(model, adapter, modules, parameters)
+        if prefix is None:
+            renamed = _by_fingerprint(model, adapter, modules)
+        else:
+            renamed = _renamed(adapter, prefix)
     targets = {target.name: modules.get(target.name, target.name) for target in renamed.targets}
-    return renamed, targets | {key: parameters.get(key, key) for key in renamed.replacements}
+    return renamed, targets | parameters
 
 
 def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violation]:
     """Yields what says that a module is not the target that the adapter was trained on."""
-    if site.kind.kind != target.kind:
+    if not mapping.same_kind(site.kind.kind, target.kind):
         yield _mismatch(site.name, "another kind of layer", site.kind.kind, target.kind)
         return
     if site.shape != target.shape:
@@ -72,9 +81,7 @@ def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violat
     stored = weight_of(site.module)
     if stored.device.type == "meta":
         return
-    matrix = site.kind.canonical(stored.detach())
-    places = torch.from_numpy(fingerprints.positions(site.shape)).to(matrix.device)
-    samples = matrix[places // site.shape[1], places % site.shape[1]].float().cpu().numpy()
+    samples = _samples(site.kind.canonical(stored.detach()))
     dtype = DTYPES.get(stored.dtype, "F32")
     if not fingerprints.agrees(prints.samples[target.row], samples, dtype):
         problem = "its base weight is not the one that the adapter was trained on"
@@ -94,7 +101,7 @@ def _prefix(
     modules: Mapping[str, str],
     parameters: Mapping[str, str],
 ) -> Prefix | None:
-    """Returns the one prefix with which all names fit; None if names fit as they are."""
+    """Returns the one prefix with which all names fit; None if there is none."""
 
     def fits(prefix: Prefix) -> bool:
         return all(prefix(target.name) in modules for target in adapter.targets)
@@ -102,8 +109,6 @@ def _prefix(
     def fits_heads(prefix: Prefix) -> bool:
         return all(prefix(key) in parameters for key in adapter.replacements)
 
-    if not adapter.targets or any(target.name in modules for target in adapter.targets):
-        return None
     fitting = [p for p in _candidates(adapter.targets[0].name, modules) if fits(p)]
     fitting = [p for p in fitting if fits_heads(p)] or fitting  # else it is the heads that lack
     if len(fitting) > 1:
@@ -114,12 +119,40 @@ def _prefix(
         advice = "load it onto the module inside the model that it was trained on"
         name = adapter.targets[0].name
         raise TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, got, None, advice))
-    if not fitting:
-        problem = "the model has none of the adapter's targets, with no one prefix more or less"
-        advice = "load it onto a model of the class that it was trained on"
-        name = adapter.targets[0].name
-        raise TargetNotFoundError(Violation("E-TARGET-NOT-FOUND", name, problem, advice=advice))
-    return fitting[0]
+    return fitting[0] if fitting else None
+
+
+def _by_fingerprint(model: nn.Module, adapter: Adapter, modules: Mapping[str, str]) -> Adapter:
+    candidates = dict(_layers(model, modules))
+    names = mapping.by_fingerprint(adapter, candidates)
+    mapping.show(names)
+    return mapping.renamed(adapter, names, {n: one.kind for n, one in candidates.items()})
+
+
+def _layers(
+    model: nn.Module, modules: Mapping[str, str]
+) -> Iterator[tuple[str, mapping.Candidate]]:
+    found = base_modules(model)
+    for name, path in modules.items():
+        try:
+            kind = kind_of(found[path], path)
+        except FourierFormatError:
+            continue
+        if kind is None or not kind.holds_weight():
+            continue
+        stored = weight_of(found[path])
+        if stored.device.type != "meta":
+            dtype = DTYPES.get(stored.dtype, "F32")
+            samples = functools.partial(_samples, kind.canonical(stored.detach()))
+            yield name, mapping.Candidate(kind.kind, kind.shape(found[path]), dtype, samples)
+
+
+def _samples(matrix: Tensor) -> Array:
+    """Returns the (32,) float32 samples of a canonical matrix (spec, clause 9)."""
+    shape = int(matrix.shape[0]), int(matrix.shape[1])
+    places = torch.from_numpy(fingerprints.positions(shape)).to(matrix.device)
+    samples: Array = matrix[places // shape[1], places % shape[1]].float().cpu().numpy()
+    return samples
 
 
 def _candidates(name: str, modules: Iterable[str]) -> Iterator[Prefix]:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourier_format.errors import UnsupportedError, UsageError, Violation
+from fourier_trainers.config import Path
 from fourier_trainers.torch import quantized
 from fourier_trainers.torch.coefficients import Adapters
-from fourier_trainers.torch.spectral import convolution, cost, functions
+from fourier_trainers.torch.spectral import convolution, functions
 from fourier_trainers.torch.spectral.functions import Terms
 
 DTYPES: Final[dict[torch.dtype, str]] = {
@@ -46,11 +47,11 @@ class LayerKind(abc.ABC):
         """Returns a canonical matrix as the module stores it: what `canonical` undoes."""
 
     @abc.abstractmethod
-    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns what the module computes with its weight plus the delta weight."""
 
     @abc.abstractmethod
-    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns what the delta weight alone adds to the module's output."""
 
     @abc.abstractmethod
@@ -86,13 +87,13 @@ class Linear(LayerKind):
         """Returns the matrix itself."""
         return matrix.view(shape)
 
-    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns x (W + delta)^T + b."""
         weight, bias = self.canonical(weight_of(module)), cast("Any", module).bias
         x, weight, bias = _autocast(x, weight, bias)
         return functions.linear(x, weight, bias, terms, path)
 
-    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:  # noqa: ARG002 - kinds are called alike
+    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:  # noqa: ARG002 - kinds are called alike
         """Returns x delta^T."""
         (x,) = _autocast(x)
         return functions.linear(x, None, None, terms, path)
@@ -117,7 +118,7 @@ class TransposedLinear(Linear):
 class OpaqueLinear(Linear):
     """A linear layer whose weight is packed or quantised: what it computes is left to it."""
 
-    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:  # noqa: ARG002 - the same
+    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:  # noqa: ARG002 - the same
         """Returns the module's own output plus x delta^T, by activations alone."""
         quantized.check_input(module, x)
         y: Tensor = cast("Any", module).base_forward(x)
@@ -145,7 +146,7 @@ class Conv2d(LayerKind):
         """Returns the matrix with its input axis split."""
         return matrix.view(shape)
 
-    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns the convolution with W + delta."""
         conv = cast("nn.Conv2d", module)
         if path == "activation":
@@ -153,7 +154,7 @@ class Conv2d(LayerKind):
         x, weight, bias = _autocast(x, conv.weight, conv.bias)
         return convolution.conv2d(x, weight, bias, terms, _geometry(conv))
 
-    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns the convolution with delta."""
         conv = cast("nn.Conv2d", module)
         (x,) = _autocast(x)
@@ -185,11 +186,11 @@ class Embedding(LayerKind):
         """Returns the transpose, contiguous."""
         return matrix.T.contiguous().view(shape)
 
-    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def forward(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns rows of W + delta^T; by activations, unless `path` says otherwise."""
         return self.with_weight(module, x, weight_of(module)) + self.product(module, x, terms, path)
 
-    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: cost.Path) -> Tensor:
+    def product(self, module: nn.Module, x: Tensor, terms: Terms, path: Path) -> Tensor:
         """Returns rows of delta^T."""
         dtype = weight_of(module).dtype
         if path == "weight":

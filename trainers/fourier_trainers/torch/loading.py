@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,14 +16,15 @@ import fourier_format
 from fourier_format import manifest
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
-from fourier_format.errors import BaseMismatchError, TargetNotFoundError, UsageError, Violation
+from fourier_format.errors import BaseMismatchError, UsageError, Violation
+from fourier_trainers import heads
+from fourier_trainers.config import Explicit, FourierConfig
+from fourier_trainers.config import Path as ComputingPath
 from fourier_trainers.torch import attaching
-from fourier_trainers.torch.config import Explicit, FourierConfig
 from fourier_trainers.torch.fitting import differences, fitted
 from fourier_trainers.torch.selecting import refuse_shared, sites_of
 from fourier_trainers.torch.spectral.basis import Basis
-from fourier_trainers.torch.spectral.cost import Path as ComputingPath
-from fourier_trainers.torch.state import Attached, base_parameters
+from fourier_trainers.torch.state import Attached, base_parameters, plain_name
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -35,16 +36,22 @@ def load_adapter(
     *,
     gain: float = 1.0,
     path: ComputingPath = "auto",
+    replacements: Mapping[str, str] | None = None,
 ) -> M:
     """Put an adapter on `model`, in place, as `attach` does; it is then the active one.
 
     Args:
         model: The base that it was trained on, attached or not.
         adapter: The adapter, or a .fft or .fft.h5 file. Where its names fit the model but for one
-            prefix that all of them have more or less, such as "bert.", they are taken so.
+            prefix that all of them have more or less, such as "bert.", they are taken so. Where
+            none fits, as of one that was trained in Keras, fingerprints say which target is which
+            module, and the map is printed.
         name: What to call it.
         gain: Trained are the coefficients over `gain` (`FourierConfig`).
         path: How to compute (`FourierConfig`).
+        replacements: The adapter's names of whole parameters, such as a head's, -> the model's;
+            None takes them as they are. A `kernel` of Keras becomes a `weight`. What is not named
+            is left out.
 
     Returns:
         The same model.
@@ -60,13 +67,15 @@ def load_adapter(
     _refuse_directory(adapter)
     loaded = _checked(adapter) if isinstance(adapter, Adapter) else fourier_format.load(adapter)
     root, state = attaching.root_and_state(model, name)
+    given = loaded
     loaded, paths = fitted(root, loaded)
+    shapes = {plain_name(name): tuple(p.shape) for name, p in base_parameters(root)}
+    whole = heads.chosen(loaded if replacements is None else given, replacements, shapes)
     config = _config(loaded, gain, path)
     found = sites_of(root, [paths[target.name] for target in loaded.targets], config)
     refuse_shared(found)
     pairs = list(zip(found, loaded.targets, strict=True))
     wrong = [v for site, target in pairs for v in differences(site, target, loaded)]
-    wrong += list(_replacement_differences(root, loaded, paths))
     if wrong:
         raise BaseMismatchError(wrong)
     sites = [
@@ -82,7 +91,7 @@ def load_adapter(
         [bases[target.entries] for target in loaded.targets],
         [_values(loaded.coefficients(target), gain) for target in loaded.targets],
         Attached(config, (), {}, {}, source=loaded),
-        {paths[key]: to_tensor(value) for key, value in loaded.replacements.items()},
+        {paths[key]: to_tensor(value) for key, value in whole.items()},
     )
     return model
 
@@ -122,24 +131,6 @@ def _config(adapter: Adapter, gain: float, path: ComputingPath) -> FourierConfig
         gain=gain,
         path=path,
     )
-
-
-def _replacement_differences(
-    model: nn.Module, adapter: Adapter, paths: Mapping[str, str]
-) -> Iterator[Violation]:
-    parameters = dict(base_parameters(model))
-    missing = [key for key in adapter.replacements if paths[key] not in parameters]
-    if missing:
-        problem = "the model has no parameter that this replaces"
-        advice = "make the model with the head that was trained"
-        raise TargetNotFoundError(
-            Violation("E-REPLACEMENT-NOT-FOUND", key, problem, advice=advice) for key in missing
-        )
-    for key, value in adapter.replacements.items():
-        got, expected = tuple(parameters[paths[key]].shape), tuple(value.shape)
-        if got != expected:
-            problem = "the model's parameter has another shape"
-            yield Violation("E-REPLACEMENT-SHAPE", key, problem, str(got), str(expected))
 
 
 def _values(coefficients: Array, gain: float) -> Tensor:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from torch import nn
 
-from fourier_format.errors import TargetNotFoundError, UnsupportedError, UsageError, Violation
-from fourier_trainers.torch.config import FourierConfig
+from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
+from fourier_trainers.config import FourierConfig
+from fourier_trainers.names import Naming
 from fourier_trainers.torch.layers import kind_of
 from fourier_trainers.torch.state import base_modules, plain_name
 
 ALL_LINEAR: Final = "all-linear"
+
+NAMES: Final = Naming(".", "model.named_modules()")
+"""How PyTorch names modules."""
 
 
 def matching(model: nn.Module, config: FourierConfig) -> list[str]:
@@ -28,39 +30,31 @@ def matching(model: nn.Module, config: FourierConfig) -> list[str]:
         raise TargetNotFoundError(
             Violation("E-TARGET-NOT-FOUND", where, problem, str(wanted), advice=advice)
         )
+    plain = _by_plain_name(modules)
     if wanted == ALL_LINEAR:
         found = list(_all_linear(model, modules))
     elif isinstance(wanted, str):
-        found = _by_expression(modules, wanted)
+        named = NAMES.by_expression(list(plain), wanted, "target_modules")
+        found = _adaptable(modules, _paths(plain, named), wanted)
     else:
-        found = [name for suffix in wanted for name in _by_suffix(modules, suffix)]
+        found = []
+        for suffix in wanted:
+            named = NAMES.by_suffix(list(plain), suffix, "target_modules")
+            found += _adaptable(modules, _paths(plain, named), suffix)
     first = {id(modules[name]): name for name in reversed(modules)}
     order = {name: k for k, name in enumerate(modules)}
     return sorted({first[id(modules[name])] for name in found}, key=order.__getitem__)
 
 
-def _by_suffix(modules: Mapping[str, nn.Module], suffix: str) -> list[str]:
-    matched = [name for name in modules if has_suffix(plain_name(name), suffix)]
-    if not matched:
-        raise not_found("target_modules", suffix, list(modules))
-    return _adaptable(modules, matched, suffix)
+def _by_plain_name(modules: Mapping[str, nn.Module]) -> dict[str, list[str]]:
+    plain: dict[str, list[str]] = {}
+    for name in modules:
+        plain.setdefault(plain_name(name), []).append(name)
+    return plain
 
 
-def _by_expression(modules: Mapping[str, nn.Module], wanted: str) -> list[str]:
-    try:
-        matched = [name for name in modules if re.fullmatch(wanted, plain_name(name))]
-    except re.error as error:
-        problem = f"not a regular expression: {error}"
-        raise UsageError(Violation("E-USAGE", "target_modules", problem, wanted)) from None
-    if not matched and any(has_suffix(plain_name(name), wanted) for name in modules):
-        problem = "a string is a regular expression for whole names, and matches none"
-        advice = f"for names that end so, give a tuple: ({wanted!r},)"
-        raise TargetNotFoundError(
-            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, wanted, advice=advice)
-        )
-    if not matched:
-        raise not_found("target_modules", wanted, list(modules))
-    return _adaptable(modules, matched, wanted)
+def _paths(plain: Mapping[str, list[str]], names: Sequence[str]) -> list[str]:
+    return [path for name in names for path in plain[name]]
 
 
 def _all_linear(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[str]:
@@ -99,23 +93,3 @@ def _adaptable(modules: Mapping[str, nn.Module], names: Sequence[str], wanted: s
             Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, expected)
         )
     return found
-
-
-def has_suffix(name: str, suffix: str) -> bool:
-    """Whether a name ends in whole parts that are `suffix`."""
-    return name == suffix or name.endswith(f".{suffix}")
-
-
-def not_found(
-    where: str,
-    wanted: str,
-    names: Sequence[str],
-    problem: str = "no module of the model has this name",
-) -> TargetNotFoundError:
-    """Returns the error for a name that is `wanted`, with those of `names` that are near it."""
-    endings = {name: name for name in names} | {name.rpartition(".")[2]: name for name in names}
-    near = difflib.get_close_matches(wanted, endings, n=3)
-    advice = f"did you mean {', '.join(near)}?" if near else "see model.named_modules() for names"
-    return TargetNotFoundError(
-        Violation("E-TARGET-NOT-FOUND", where, problem, wanted, advice=advice)
-    )

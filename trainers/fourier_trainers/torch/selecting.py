@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from torch import nn
 
@@ -16,13 +15,11 @@ from fourier_format.errors import (
     Violation,
     raise_all,
 )
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.torch.adapted import Calling, Reading
-from fourier_trainers.torch.config import FourierConfig
 from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
-from fourier_trainers.torch.matching import has_suffix, matching, not_found
+from fourier_trainers.torch.matching import NAMES, matching
 from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,19 +55,19 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
     """
     saved = set(saved_modules(model, config.modules_to_save))
     matched = matching(model, config)
-    chosen = [name for name in matched if not _is_within(name, saved)]
+    chosen = [name for name in matched if not NAMES.within(name, saved)]
     if not chosen:
         problem = "no layer of the model is adapted"
         if matched:
             problem = "all that it matches is in modules_to_save, which is trained whole"
-        raise not_found("target_modules", str(config.target_modules), [], problem)
+        raise NAMES.not_found("target_modules", str(config.target_modules), [], problem)
     sites = sites_of(model, chosen, config)
     refuse_shared(sites)
     for field in ("n_pattern", "alpha_pattern"):
         for key in getattr(config, field):
-            if not any(has_suffix(plain_name(site.name), key) for site in sites):
+            if not any(NAMES.has_suffix(plain_name(site.name), key) for site in sites):
                 names = [site.name for site in sites]
-                raise not_found(field, key, names, "no target has this name")
+                raise NAMES.not_found(field, key, names, "no target has this name")
     wrong = [
         Violation("E-FIELD-VALUE", s.name, "n exceeds the matrix", str(s.n), _at_most(s.shape))
         for s in sites
@@ -112,9 +109,9 @@ def saved_modules(model: nn.Module, suffixes: Sequence[str]) -> list[str]:
     """
     names = {name: plain_name(name) for name in base_modules(model) if name}
     for suffix in suffixes:
-        if not any(has_suffix(plain, suffix) for plain in names.values()):
-            raise not_found("modules_to_save", suffix, list(names.values()))
-    return [n for n, plain in names.items() if any(has_suffix(plain, s) for s in suffixes)]
+        if not any(NAMES.has_suffix(plain, suffix) for plain in names.values()):
+            raise NAMES.not_found("modules_to_save", suffix, list(names.values()))
+    return [n for n, plain in names.items() if any(NAMES.has_suffix(plain, s) for s in suffixes)]
 
 
 def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]) -> list[str]:
@@ -134,7 +131,7 @@ def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]
         owner, _, leaf = name.rpartition(".")
         of_target = id(modules[owner]) in targets
         wanted = {"none": False, "targets": of_target, "all": True}[config.bias]
-        if not _is_within(owner, saved) and not (wanted and "bias" in leaf.split("_")):
+        if not NAMES.within(owner, saved) and not (wanted and "bias" in leaf.split("_")):
             continue
         names.append(name)
         if not is_plain(parameter):
@@ -144,14 +141,14 @@ def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]
         raise UnsupportedError(refused)
     empty = [module for module in saved if next(modules[module].parameters(), None) is None]
     if empty:
-        raise not_found("modules_to_save", empty[0], [], "this module has no parameters")
+        raise NAMES.not_found("modules_to_save", empty[0], [], "this module has no parameters")
     return names
 
 
 def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) -> Site:
     module = modules.get(name)
     if module is None:
-        raise not_found(name, name, list(modules))
+        raise NAMES.not_found(name, name, list(modules))
     kind = kind_of(module, name)
     if kind is None:
         problem, got = "not a layer that can be adapted", type(module).__name__
@@ -167,8 +164,8 @@ def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) ->
         kind=kind,
         mixin=mixin,
         shape=kind.shape(module),
-        n=_pattern(config.n_pattern, plain_name(name), config.n),
-        alpha=_pattern(config.alpha_pattern, plain_name(name), config.alpha),
+        n=NAMES.by_pattern(config.n_pattern, plain_name(name), config.n),
+        alpha=NAMES.by_pattern(config.alpha_pattern, plain_name(name), config.alpha),
     )
 
 
@@ -204,15 +201,6 @@ def refuse_shared(sites: Sequence[Site]) -> None:
             )
             for names in shared
         )
-
-
-def _pattern(pattern: Mapping[str, T], name: str, usual: T) -> T:
-    return next((value for key, value in pattern.items() if has_suffix(name, key)), usual)
-
-
-def _is_within(name: str, modules: set[str]) -> bool:
-    parts = name.split(".")
-    return any(".".join(parts[: k + 1]) in modules for k in range(len(parts)))
 
 
 def _at_most(shape: tuple[int, int]) -> str:

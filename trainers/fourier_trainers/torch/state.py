@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fourier_format import fingerprint
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UsageError, Violation
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.torch.coefficients import Adapters, Switch
-from fourier_trainers.torch.config import FourierConfig
 
 ATTRIBUTE: Final = "_fourier_state"
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from fourier_format.adapter import Array
-from fourier_trainers.torch.spectral.axes import FourierAxis, cosine_order
+from fourier_trainers.spectral import axes
+from fourier_trainers.spectral.axes import cosine_order
+from fourier_trainers.torch.spectral.axes import FourierAxis
 from tests.fourier_trainers.torch.reference import error, tensor
 from tests.tolerances import SPECTRAL_F32, SPECTRAL_F64
 
@@ -26,8 +28,8 @@ def matrix(length: int, rows: Array) -> Array:
 def axis_of(length: int, order: str) -> tuple[FourierAxis, Array]:
     """Return an axis, and which position stands where."""
     if order == "plain":
-        return FourierAxis(length), np.arange(length)
-    return FourierAxis(length, cosine_order(length)), cosine_order(length)
+        return FourierAxis(axes.FourierAxis(length)), np.arange(length)
+    return FourierAxis(axes.FourierAxis(length, cosine_order(length))), cosine_order(length)
 
 
 @pytest.mark.parametrize("order", ["plain", "cosine"])

@@ -9,6 +9,7 @@ from torch import nn
 
 from fourier_format.adapter import TRANSFORMS, Array
 from fourier_format.wavelets import LOW_PASS
+from fourier_trainers.spectral import axes
 from fourier_trainers.torch.spectral import arithmetic
 from fourier_trainers.torch.spectral.axes import WaveletAxis
 from fourier_trainers.torch.spectral.basis import Basis
@@ -63,7 +64,7 @@ def drawn(shape: tuple[int, int], count: int = 12) -> tuple[Array, Array]:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_an_axis_is_the_matrix_of_its_filters(wavelet: str, length: int) -> None:
     both = filters(wavelet)
-    axis = WaveletAxis(length, both)
+    axis = WaveletAxis(axes.WaveletAxis(length, both))
     matrix = np.array(
         [[w(both, r % 2, r // 2, y) for y in range(length)] for r in range(axis.rows)]
     )

@@ -1,9 +1,8 @@
-"""One axis of a delta weight: a linear map A from an axis of d positions to r rows.
+"""One axis of a delta weight, applied: a linear map A from an axis of d positions to r rows.
 
-Every transform is delta = A_out^T M A_in with a sparse M that holds the coefficients (`routes`).
-So x delta^T = ((x A_in^T) M^T) A_out needs no delta weight, and both directions of the gradient are
-of the same form. `forward` is x A^T; `inverse` is z D A with a diagonal D, the `multiplicity`, that
-the FFT library's own inverse has and that M can make up for.
+delta = A_out^T M A_in (`fourier_trainers.spectral.axes`). So x delta^T = ((x A_in^T) M^T) A_out
+needs no delta weight, and both directions of the gradient are of the same form. `forward` is x A^T;
+`inverse` is z D A.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fourier_format.adapter import Array
+from fourier_trainers.spectral import axes as spectral
 
 
 class Axis(Protocol):
@@ -50,26 +50,17 @@ class Axis(Protocol):
 
 
 class FourierAxis:
-    """Row 2w of A is cos(2 pi w p / d), row 2w + 1 is -sin(2 pi w p / d), for w = 0 to d // 2.
+    """Cosines and sines, by the real FFT (`spectral.axes`)."""
 
-    That is the real FFT with its real and imaginary parts side by side. `order` permutes the
-    positions first, which turns the DFT into the DCT-II's (Makhoul, "A fast cosine transform in one
-    and two dimensions", IEEE ASSP 28, 1980): row k of order p is position order[p].
-    """
-
-    def __init__(self, length: int, order: Array | None = None) -> None:
-        """Takes d, and which position stands where."""
-        half = length // 2 + 1
-        self.length: Final = length
-        self.rows: Final = 2 * half
-        self._half: Final = half
+    def __init__(self, axis: spectral.FourierAxis) -> None:
+        """Takes what the axis is."""
+        order = axis.order
+        self.length: Final = axis.length
+        self.rows: Final = axis.rows
+        self.multiplicity: Final = axis.multiplicity
+        self._half: Final = axis.frequencies
         self._order: Final = None if order is None else torch.from_numpy(order)
         self._places: Final = None if order is None else torch.from_numpy(np.argsort(order))
-        doubled = np.full(half, 2.0)
-        doubled[0] = 1.0
-        if length % 2 == 0:
-            doubled[-1] = 1.0
-        self.multiplicity: Array = np.repeat(doubled, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns x A^T, (t, d) -> (t, r)."""
@@ -94,26 +85,17 @@ class FourierAxis:
         return waves[(rows % 2)[:, None], phase]
 
 
-def cosine_order(length: int) -> Array:
-    """Returns the positions' order that makes a DFT a DCT-II: the even ones, then the odd back."""
-    return np.concatenate([np.arange(0, length, 2), np.arange(1, length, 2)[::-1]])
-
-
 class WaveletAxis:
-    """Row 2i + b of A is w(b, i, y) = g_b[y + L - 2 - 2i], for b = 0, 1 (spec, clause 3.2).
+    """One level of a wavelet's analysis (`spectral.axes`)."""
 
-    That is one level of a wavelet's analysis, low and high pass side by side.
-    """
-
-    def __init__(self, length: int, filters: Array) -> None:
-        """Takes d, and g_0 and g_1, (2, L) float64."""
-        taps = filters.shape[1]
-        self.length: Final = length
-        self.rows: Final = length + length % 2 + taps - 2
-        self.multiplicity: Final = np.ones(self.rows)
-        self._filters: Final = torch.from_numpy(filters)
-        self._before: Final = taps - 2
-        self._after: Final = taps - 2 + length % 2
+    def __init__(self, axis: spectral.WaveletAxis) -> None:
+        """Takes what the axis is."""
+        self.length: Final = axis.length
+        self.rows: Final = axis.rows
+        self.multiplicity: Final = axis.multiplicity
+        self._filters: Final = torch.from_numpy(axis.filters)
+        self._before: Final = axis.taps - 2
+        self._after: Final = axis.taps - 2 + axis.length % 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns x A^T, (t, d) -> (t, r)."""
@@ -137,3 +119,10 @@ class WaveletAxis:
         inside = (tap >= 0) & (tap < filters.shape[1])
         values = filters[(rows % 2)[:, None], tap.clamp(0, filters.shape[1] - 1)]
         return torch.where(inside, values, 0.0)
+
+
+def applied(axis: spectral.Axis) -> Axis:
+    """Returns how an axis is applied in torch."""
+    if isinstance(axis, spectral.FourierAxis):
+        return FourierAxis(axis)
+    return WaveletAxis(axis)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fourier_format.adapter import Array, read_only
-from fourier_trainers.torch.spectral.axes import Axis
-from fourier_trainers.torch.spectral.routes import Routes, routes
+from fourier_trainers.spectral.routes import Routes, routes
+from fourier_trainers.torch.spectral.axes import applied
 
 
 class Direction(NamedTuple):
@@ -65,6 +65,8 @@ class Basis:
         transform: The registered name.
         shape: (out, in).
         entries: (n, 2) int32.
+        out_axis: A_out.
+        in_axis: A_in.
     """
 
     def __init__(self, transform: str, shape: tuple[int, int], entries: Array) -> None:
@@ -77,6 +79,8 @@ class Basis:
         self.shape: Final = shape
         self.entries: Final = read_only(entries)
         self._routes: Final[Routes] = routes(transform, shape, entries)
+        self.out_axis: Final = applied(self._routes.out_axis)
+        self.in_axis: Final = applied(self._routes.in_axis)
         self._tensors: dict[tuple[torch.device, torch.dtype], Tensors] = {}
 
     @property
@@ -93,16 +97,6 @@ class Basis:
     def norm(self) -> float:
         """What every delta weight is multiplied by, beside alpha."""
         return self._routes.norm
-
-    @property
-    def out_axis(self) -> Axis:
-        """A_out."""
-        return self._routes.out_axis
-
-    @property
-    def in_axis(self) -> Axis:
-        """A_in."""
-        return self._routes.in_axis
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensors:
         """Returns the basis on `device` in `dtype`; made once for each."""

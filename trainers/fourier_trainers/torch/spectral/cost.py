@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 
-Path = Literal["auto", "weight", "activation"]
+from fourier_trainers.config import Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fourier_trainers.config import Path
 from fourier_trainers.torch.spectral import arithmetic, cost
 from fourier_trainers.torch.spectral.basis import Basis
 
@@ -26,7 +27,7 @@ _FLOAT16_RANGE: Final = 2.0**-8, 2.0**8
 
 
 def linear(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, terms: Terms, path: cost.Path = "auto"
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, terms: Terms, path: Path = "auto"
 ) -> Tensor:
     """Returns x (weight + delta)^T + bias, (..., in) -> (..., out).
 

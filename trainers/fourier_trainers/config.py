@@ -1,4 +1,4 @@
-"""What a user asks for when a model is adapted."""
+"""What a user asks for when a model is adapted: the same words in every framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from fourier_format.adapter import Array
 from fourier_format.errors import UsageError, Violation
-from fourier_trainers.torch.spectral.cost import Path
+
+Path = Literal["auto", "weight", "activation"]
+"""How to compute: through the delta weight, through activations, or whichever is cheaper."""
 
 
 @dataclass(frozen=True, slots=True)

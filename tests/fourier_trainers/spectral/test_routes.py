@@ -7,8 +7,9 @@ import pytest
 
 from fourier_format.adapter import Array
 from fourier_format.errors import UnsupportedError
-from fourier_trainers.torch.spectral.axes import Axis
-from fourier_trainers.torch.spectral.routes import Routes, routes
+from fourier_trainers.spectral.axes import Axis
+from fourier_trainers.spectral.routes import Routes, routes
+from fourier_trainers.torch.spectral.axes import applied
 from tests.fourier_trainers.torch import reference
 from tests.fourier_trainers.torch.reference import TRANSFORMS, error, tensor
 from tests.tolerances import SPECTRAL_F64
@@ -18,7 +19,7 @@ SHAPES = [(1, 1), (1, 2), (2, 1), (1, 5), (6, 1), (2, 2), (2, 3), (4, 4), (5, 7)
 
 def rows_of(axis: Axis) -> Array:
     """Return A, (r, d)."""
-    whole: Array = axis.forward(tensor(np.eye(axis.length))).numpy().T
+    whole: Array = applied(axis).forward(tensor(np.eye(axis.length))).numpy().T
     return whole
 
 

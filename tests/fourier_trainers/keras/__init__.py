@@ -1,0 +1,1 @@
+"""Tests of fourier_trainers.keras, on the backend that KERAS_BACKEND names."""

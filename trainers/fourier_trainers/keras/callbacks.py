@@ -1,0 +1,97 @@
+"""A callback of `fit` that writes adapter.fft: the best one, or that of every epoch.
+
+model.fit(..., callbacks=[AdapterCallback("adapter.fft", monitor="val_accuracy", mode="max")])
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import keras
+
+import fourier_format
+from fourier_format.errors import UsageError, Violation
+from fourier_trainers.keras.capturing import capture
+from fourier_trainers.keras.state import found_state
+
+
+class AdapterCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Writes the adapter after an epoch that was better than all before.
+
+    Attributes:
+        path: The file.
+        best: The best value of `monitor` so far, None before the first.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        monitor: str | None = "val_loss",
+        mode: Literal["min", "max"] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Takes where to write, and when.
+
+        Args:
+            path: A .fft or .fft.h5 file, which is written over.
+            monitor: What of `fit`'s logs is to be best; None writes every epoch's adapter.
+            mode: Whether the best is the least or the largest; None takes the largest of what is
+                called accuracy, AUC, precision, recall or F-score, and the least of all else.
+            metadata: Free JSON to put into the file.
+
+        Raises:
+            UsageError: The mode is none of these, or the file's folder does not exist.
+        """
+        super().__init__()
+        self.path: Final = Path(path)
+        self.best: float | None = None
+        self._monitor: Final = monitor
+        self._metadata: Final = metadata
+        if mode not in {None, "min", "max"}:
+            problem, expected = "not a mode", "min, max or None"
+            raise UsageError(Violation("E-USAGE", "mode", problem, repr(mode), expected))
+        if not self.path.parent.is_dir():
+            problem, where = "there is no such folder", str(self.path.parent)
+            raise UsageError(Violation("E-USAGE", where, problem, advice="make it first"))
+        largest = monitor is not None and any(word in monitor.lower() for word in _LARGEST)
+        self._sign: Final = 1 if mode == "max" or (mode is None and largest) else -1
+
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras's signature
+        """Refuse a model without an adapter before it is trained.
+
+        Raises:
+            UsageError: None is attached.
+        """
+        found_state(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - the same
+        """Write the adapter, if it is the best so far.
+
+        Raises:
+            UsageError: The logs have no such figure.
+        """
+        if self._monitor is not None:
+            value = _figure(logs or {}, self._monitor)
+            if math.isnan(value):
+                return
+            if self.best is not None and self._sign * value <= self._sign * self.best:
+                return
+            self.best = value
+        adapter = capture(self.model, metadata=self._metadata)
+        fourier_format.save(adapter, self.path, overwrite=True)
+
+
+_LARGEST: Final = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2")
+
+
+def _figure(logs: Mapping[str, Any], monitor: str) -> float:
+    if monitor not in logs:
+        problem, listed = "fit reports no figure of this name", "one of: " + ", ".join(logs)
+        advice = "give fit validation_data, or another monitor, or None"
+        raise UsageError(Violation("E-USAGE", "monitor", problem, monitor, listed, advice))
+    return float(logs[monitor])

@@ -1,0 +1,157 @@
+"""capture: an attached model -> Adapter, with fingerprints of its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fourier_format import __version__
+from fourier_format.adapter import Adapter, Array, Sampling
+from fourier_format.assembly import Piece, assemble
+from fourier_format.errors import (
+    BaseMismatchError,
+    InvalidAdapterError,
+    UnsupportedError,
+    UsageError,
+    Violation,
+)
+from fourier_format.fingerprint import fingerprint
+from fourier_trainers.drawing import recipe_of
+from fourier_trainers.keras.coefficients import Coefficients
+from fourier_trainers.keras.layers import variable_of
+from fourier_trainers.keras.naming import named_variables
+from fourier_trainers.keras.selecting import Site
+from fourier_trainers.keras.state import State, found_state, to_numpy, witness
+
+
+def capture(model: Any, *, metadata: Mapping[str, Any] | None = None) -> Adapter:
+    """Returns what was trained, as an adapter; `fourier_format.save` makes it a file.
+
+    Args:
+        model: An attached model, or one that holds it.
+        metadata: Free JSON to put into the file.
+
+    Raises:
+        BaseMismatchError: A target's base weight has changed since the adapter was attached, or
+            weights of the base are trained that would not be in the adapter.
+        InvalidAdapterError: A coefficient is not finite.
+        UnsupportedError: Of several targets that were trained, some were never used.
+        UsageError: No adapter is attached, or its delta weights are merged.
+    """
+    root, state = found_state(model)
+    if state.kept:
+        problem, advice = "delta weights are merged", "capture before merge, or unmerge(model)"
+        raise UsageError(Violation("E-USAGE", "model", problem, advice=advice))
+    _refuse_changed(state)
+    _refuse_lost(root, state)
+    _refuse_unreached(state)
+    pieces = [_piece(site, state) for site in state.sites]
+    replacements = {name: to_numpy(variable) for name, variable in state.whole.items()}
+    _refuse_not_finite(pieces, replacements)
+    entry_sets, targets = assemble(pieces)
+    config, source = state.config, state.source
+    wanted = config.target_modules
+    return Adapter(
+        alpha=float(config.alpha),
+        seed=config.seed if source is None else source.seed,
+        transform=config.transform,
+        target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
+        entry_sets=entry_sets,
+        targets=targets,
+        replacements=replacements,
+        base_model={"name": root.name} if source is None else source.base_model,
+        producer={"name": "fourier-format", "version": __version__},
+        labels=None if source is None else source.labels,
+        metadata=source.metadata if metadata is None and source is not None else metadata,
+    )
+
+
+def coefficients_of(member: Coefficients) -> Array:
+    """Returns the adapter's coefficients, (n,) float32."""
+    trained = to_numpy(member.coefficients)
+    if member.gain == 1:
+        return trained.astype(np.float32)
+    return (trained.astype(np.float64) * member.gain).astype(np.float32)
+
+
+def _piece(site: Site, state: State) -> Piece:
+    member: Coefficients = site.layer.fourier
+    stored = to_numpy(variable_of(site.layer, site.kind))
+    return Piece(
+        name=site.name,
+        kind=site.kind.kind,
+        shape=site.shape,
+        entries=np.asarray(member.basis.entries),
+        coefficients=coefficients_of(member),
+        alpha=None if member.alpha == state.config.alpha else float(member.alpha),
+        sampling=_recipe(site, state),
+        fingerprint=fingerprint(site.kind.canonical(site.layer, stored), site.name),
+    )
+
+
+def _recipe(site: Site, state: State) -> Sampling | None:
+    if state.source is None:
+        return recipe_of(state.config, site.shape)
+    return state.source.entry_set(state.source.target(site.name)).sampling
+
+
+def _refuse_changed(state: State) -> None:
+    changed = [
+        site.name
+        for site in state.sites
+        if not state.witnesses[site.name].agrees(witness(site.layer, site.kind))
+    ]
+    if changed:
+        problem = "its base weight is not the one that the adapter was attached to"
+        advice = "attach after the base is loaded, and train nothing else of it but modules_to_save"
+        raise BaseMismatchError(
+            Violation("E-BASE-MISMATCH", name, problem, advice=advice) for name in changed
+        )
+
+
+def _refuse_lost(root: Any, state: State) -> None:
+    """Refuse to leave out what is trained beside the adapter."""
+    own = {id(v) for v in state.whole.values()}
+    own |= {id(site.layer.fourier.coefficients) for site in state.sites}
+    trained = {id(v) for v in root.trainable_variables} - own
+    lost = [name for name, v in named_variables(root).items() if id(v) in trained]
+    if lost:
+        problem = "this weight of the base is trained, and would not be in the adapter"
+        advice = "name its layer in modules_to_save, or freeze it"
+        raise BaseMismatchError(
+            Violation("E-BASE-MISMATCH", name, problem, advice=advice) for name in lost
+        )
+
+
+def _refuse_unreached(state: State) -> None:
+    missed = [site.name for site in state.sites if not site.layer.fourier.reached]
+    if state.config.reached == "unchecked" or len(missed) in {0, len(state.sites)}:
+        return
+    problem = "the model does not use this target, and its coefficients were not trained"
+    advice = 'leave it out, or take FourierConfig(reached="unchecked") where targets take turns'
+    raise UnsupportedError(
+        Violation("E-TARGET-UNREACHED", name, problem, advice=advice) for name in missed
+    )
+
+
+def _refuse_not_finite(pieces: list[Piece], replacements: Mapping[str, Array]) -> None:
+    wrong = [
+        Violation(
+            "E-NUMBER-NONFINITE",
+            piece.name,
+            f"{int((~np.isfinite(piece.coefficients)).sum())} of {piece.coefficients.size} "
+            "coefficients are not finite: the training diverged",
+            advice="take a lower learning rate or alpha, and go back to an earlier adapter",
+        )
+        for piece in pieces
+        if not np.isfinite(piece.coefficients).all()
+    ]
+    wrong += [
+        Violation("E-NUMBER-NONFINITE", name, "this weight is not finite: the training diverged")
+        for name, value in replacements.items()
+        if not np.isfinite(value.astype(np.float64)).all()
+    ]
+    if wrong:
+        raise InvalidAdapterError(wrong)

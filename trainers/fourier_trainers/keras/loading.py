@@ -1,0 +1,189 @@
+"""load_adapter: an Adapter, or its file, onto a model, to use it or to train it on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+import fourier_format
+from fourier_format import manifest
+from fourier_format.adapter import Adapter, Array, Target
+from fourier_format.dtypes import dtype_name
+from fourier_format.errors import (
+    BaseMismatchError,
+    FourierFormatError,
+    TargetNotFoundError,
+    Violation,
+)
+from fourier_format.fingerprint import agrees, samples_of
+from fourier_trainers import heads, mapping
+from fourier_trainers.config import Explicit, FourierConfig, Path
+from fourier_trainers.keras.attaching import commit, refuse_attached
+from fourier_trainers.keras.layers import kind_of, variable_of
+from fourier_trainers.keras.naming import named_layers, named_variables
+from fourier_trainers.keras.selecting import Site, sites_of
+from fourier_trainers.keras.spectral.basis import Basis
+from fourier_trainers.keras.state import Witness, to_numpy
+
+M = TypeVar("M")
+
+
+def load_adapter(
+    model: M,
+    adapter: Adapter | str | os.PathLike[str],
+    *,
+    gain: float = 1.0,
+    path: Path = "auto",
+    replacements: Mapping[str, str] | None = None,
+) -> M:
+    """Put an adapter on `model`, in place, as `attach` does, wherever it was trained.
+
+    Where the adapter's names are not the model's, as for one that was trained in PyTorch, or where
+    they are of other layers, fingerprints say which target is which, and the map is printed.
+
+    Args:
+        model: The base that it was trained on, or its twin in Keras.
+        adapter: The adapter, or a .fft or .fft.h5 file.
+        gain: Trained are the coefficients over `gain` (`FourierConfig`).
+        path: How to compute (`FourierConfig`).
+        replacements: The adapter's names of whole weights, such as a head's, -> the model's; None
+            takes them as they are. A `weight` of PyTorch becomes a `kernel` of Keras. What is not
+            named is left out.
+
+    Returns:
+        The same model.
+
+    Raises:
+        BaseMismatchError: A target's kind, shape or fingerprint, or a replacement's shape, says
+            that this is not the base.
+        TargetNotFoundError: The model has no layer, or no weight, of a name, nor by fingerprint.
+        InvalidAdapterError: The adapter breaks a rule of the format.
+        UsageError: An adapter is attached already.
+        UnsupportedError: A target cannot be adapted here.
+    """
+    refuse_attached(model)
+    loaded = _loaded(adapter)
+    config = config_of(loaded, gain, path)
+    loaded, sites = _fitted(model, loaded, config)
+    variables = named_variables(model)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    values = heads.chosen(loaded, replacements, shapes)
+    put_on(model, loaded, sites, config, {name: variables[name] for name in values})
+    for name, value in values.items():
+        variables[name].assign(value)
+    return model
+
+
+def put_on(
+    model: Any,
+    adapter: Adapter,
+    sites: Sequence[Site],
+    config: FourierConfig,
+    whole: Mapping[str, Any],
+    seen: Mapping[str, Witness] | None = None,
+) -> None:
+    """Put an adapter on the layers that its targets are."""
+    bases = {s.id: Basis(adapter.transform, s.shape, s.entries) for s in adapter.entry_sets}
+    values = [
+        (adapter.coefficients(t).astype(np.float64) / config.gain).astype(np.float32)
+        for t in adapter.targets
+    ]
+    placed = [
+        replace(site, n=adapter.entry_set(t).count, alpha=adapter.alpha_of(t))
+        for site, t in zip(sites, adapter.targets, strict=True)
+    ]
+    each = [bases[t.entries] for t in adapter.targets]
+    commit(model, config, placed, each, values, source=adapter, seen=seen, whole=whole)
+
+
+def _loaded(adapter: Adapter | str | os.PathLike[str]) -> Adapter:
+    if isinstance(adapter, Adapter):
+        manifest.to_document(adapter)  # held to the rules that a file is held to
+        return adapter
+    return fourier_format.load(adapter)
+
+
+def config_of(adapter: Adapter, gain: float, path: Path) -> FourierConfig:
+    """Returns what `attach` would have been asked for."""
+    wanted = adapter.target_modules or tuple(target.name for target in adapter.targets)
+    return FourierConfig(
+        target_modules=wanted,
+        n=adapter.entry_sets[0].count,
+        alpha=adapter.alpha,
+        transform=adapter.transform,
+        entries=Explicit({}),
+        seed=adapter.seed or 0,
+        gain=gain,
+        path=path,
+    )
+
+
+def _fitted(model: Any, adapter: Adapter, config: FourierConfig) -> tuple[Adapter, list[Site]]:
+    """Returns the adapter by the model's names, and its sites: by its names, or by fingerprint."""
+    layers = named_layers(model)
+    named = [target.name for target in adapter.targets]
+    problems: list[Violation] = []
+    if all(name in layers for name in named):
+        sites = sites_of(layers, named, config)
+        pairs = zip(sites, adapter.targets, strict=True)
+        problems = [v for site, target in pairs for v in _differences(site, target, adapter)]
+        if not problems:
+            return adapter, sites
+    candidates = dict(_candidates(layers))
+    try:
+        names = mapping.by_fingerprint(adapter, candidates)
+    except TargetNotFoundError as error:
+        raise (BaseMismatchError(problems) if problems else error) from None
+    mapping.show(names)
+    kinds = {name: candidate.kind for name, candidate in candidates.items()}
+    renamed = mapping.renamed(adapter, names, kinds)
+    return renamed, sites_of(layers, [target.name for target in renamed.targets], config)
+
+
+def _candidates(layers: Mapping[str, Any]) -> Iterator[tuple[str, mapping.Candidate]]:
+    for name, layer in layers.items():
+        try:
+            kind = kind_of(layer, name)
+        except FourierFormatError:
+            continue
+        if kind is not None:
+            site = Site(name, layer, kind, kind.shape(layer), 0, 0.0)
+            yield name, mapping.Candidate(kind.kind, site.shape, _dtype(site), _sampler(site))
+
+
+def _sampler(site: Site) -> Any:
+    return lambda: samples_of(_matrix(site))
+
+
+def _matrix(site: Site) -> Array:
+    return site.kind.canonical(site.layer, to_numpy(variable_of(site.layer, site.kind)))
+
+
+def _dtype(site: Site) -> str:
+    variable = variable_of(site.layer, site.kind)
+    return str(dtype_name(np.dtype(keras.backend.standardize_dtype(variable.dtype))))
+
+
+def _differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violation]:
+    """Yields what says that a layer is not the target that the adapter was trained on."""
+    if not mapping.same_kind(site.kind.kind, target.kind):
+        problem = "another kind of layer"
+        yield Violation("E-BASE-MISMATCH", site.name, problem, site.kind.kind, target.kind)
+    elif site.shape != target.shape:
+        got, expected = (f"{shape[0]}x{shape[1]}" for shape in (site.shape, target.shape))
+        problem = "its weight has another shape"
+        yield Violation("E-BASE-MISMATCH", site.name, problem, got, expected)
+    else:
+        prints = adapter.entry_set(target).fingerprints
+        if prints is not None:
+            found, dtype = samples_of(_matrix(site)), _dtype(site)
+            if not agrees(prints.samples[target.row], found, dtype):
+                problem = "its base weight is not the one that the adapter was trained on"
+                advice = "load the weights that it was trained on"
+                got, expected = f"a weight of {dtype}", f"values of {prints.dtype}"
+                yield Violation("E-BASE-MISMATCH", site.name, problem, got, expected, advice)

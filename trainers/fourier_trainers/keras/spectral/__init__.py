@@ -1,0 +1,1 @@
+"""The arithmetic of delta weights in keras.ops, apart from any layer."""
