@@ -39,13 +39,7 @@ def canonical_matrix(
     Raises:
         UsageError: The kind or layout is unknown, or does not fit the number of axes.
     """
-    if kind == "einsum_dense":
-        kept = tuple(axis for axis in range(stored.ndim) if axis not in contracted)
-        order = kept + tuple(sorted(contracted))
-        out_axes = len(kept)
-    else:
-        order = LAYOUTS.get(kind, {}).get(layout or "", ())
-        out_axes = 1
+    order, out_axes = _order(kind, layout, contracted, stored.ndim)
     if len(order) != stored.ndim or not 0 < out_axes < stored.ndim:
         problem = (
             f"kind {kind!r} with layout {layout!r} does not fit a weight of {stored.ndim} axes"
@@ -56,15 +50,32 @@ def canonical_matrix(
     return transposed.reshape(out, -1)  # (out, in)
 
 
-def stored_form(matrix: Array, kind: str, layout: str, shape: tuple[int, ...]) -> Array:
+def stored_form(
+    matrix: Array,
+    kind: str,
+    layout: str | None,
+    shape: tuple[int, ...],
+    contracted: tuple[int, ...] = (),
+) -> Array:
     """Returns a canonical `matrix` as a base stores it: what `canonical_matrix` undoes; a view.
 
     Args:
         matrix: (out, in).
-        kind: A key of `LAYOUTS`.
+        kind: As in `canonical_matrix`.
         layout: A key of `LAYOUTS[kind]`.
         shape: The stored weight's shape, whose canonical matrix has the shape of `matrix`.
+        contracted: For "einsum_dense", the kernel axes contracted with the input.
     """
-    order = LAYOUTS[kind][layout]
+    order, _ = _order(kind, layout, contracted, len(shape))
     transposed = matrix.reshape([shape[axis] for axis in order])  # (out, in) -> (out..., in...)
     return np.transpose(transposed, np.argsort(order))
+
+
+def _order(
+    kind: str, layout: str | None, contracted: tuple[int, ...], rank: int
+) -> tuple[tuple[int, ...], int]:
+    """Returns the order in which stored axes become (out..., in...), and how many are out."""
+    if kind == "einsum_dense":
+        kept = tuple(axis for axis in range(rank) if axis not in contracted)
+        return kept + tuple(sorted(contracted)), len(kept)
+    return LAYOUTS.get(kind, {}).get(layout or "", ()), 1

@@ -57,3 +57,18 @@ KERAS_BACKBONE_F32 = 3e-6
 """MiniLM in float32 on Keras's backends, against transformers' in float64; worst seen 1.4e-6.
 
 With GELU's tanh form, which keras-hub's BERT has, it would be 5e-4."""
+
+TWIN_OUTPUT_F32 = 5e-6
+"""Outputs of one adapter on MiniLM in Keras and in PyTorch; worst seen 1.4e-6."""
+
+TWIN_EFFECT_F32 = 1e-5
+"""Adapted less base output, the same two, relative to the effect's own largest; seen 1.4e-6."""
+
+KERAS_OUTPUT_F32 = 5e-6
+"""Output of a merged file in Keras, against Keras with kernels summed in float64; seen 6e-7."""
+
+KERAS_EFFECT_F32 = 1e-5
+"""Output minus base output, the same two, relative to the effect's own largest; seen 1e-6."""
+
+KERAS_KERNEL_F32 = 5e-7
+"""A merged float32 kernel against the sum in float64, rounded once."""

@@ -20,11 +20,12 @@ examples:
   fourier-convert adapter.fft --to onnx --base model.onnx --dry-run --explain map.json
   fourier-convert legal.fft formal.fft --scales 0.7,0.3 --to onnx --base model.onnx
   fourier-convert adapter.fft --to safetensors --base my_checkpoint -o merged_checkpoint
+  fourier-convert adapter.fft --to keras --base model.keras
   fourier-convert adapter.fft --to lora --rank 64
 
 exit codes: 0 good, 1 invalid or refused, 2 usage or I/O, 130 Ctrl-C
 """
-TARGETS: Final = ("fft", "h5", "peft", "onnx", "safetensors", "lora")
+TARGETS: Final = ("fft", "h5", "peft", "onnx", "safetensors", "keras", "lora")
 _QUANTIZED: Final = ("live", "requantize", "refuse")  # as in onnx.applying, which is not loaded yet
 _EXTERNAL: Final = ("copy", "reference")
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--base",
         type=Path,
         help="the base model: .onnx for --to onnx; a checkpoint directory for --to safetensors; "
+        ".keras or .weights.h5 for --to keras; "
         "for a PEFT source .safetensors, a checkpoint directory or .onnx",
     )
     parser.add_argument("-o", "--output", type=Path, help="the result; default: beside the source")
@@ -92,7 +94,9 @@ def _add_onnx_options(parser: argparse.ArgumentParser) -> None:
         help="copy the base's data (default), or reference it: a small file beside the base",
     )
     group.add_argument(
-        "--dry-run", action="store_true", help="do everything but write, and show it"
+        "--dry-run",
+        action="store_true",
+        help="do everything but write, and show it; --to keras too",
     )
     group.add_argument(
         "--explain",

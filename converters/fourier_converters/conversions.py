@@ -56,6 +56,8 @@ def default_output(arguments: argparse.Namespace) -> Path:
         name = f"{name}-{arguments.adapter.replace('/', '-')}"
     if arguments.to == "onnx" and arguments.base.is_dir():
         return first.with_name(f"{name}.{arguments.base.resolve().name}")
+    if arguments.to == "keras":
+        return first.with_name(f"{name}.{arguments.base.name}")
     if arguments.to == "onnx":
         beside = arguments.base if arguments.external_data == "reference" else first
         return Path(beside).with_name(f"{name}.{arguments.base.stem}.onnx")
@@ -159,9 +161,8 @@ def _write(
     mapping: Map,
     places: dict[str, str],
 ) -> Report:
-    if arguments.to in {"onnx", "safetensors"}:
-        merge = _to_onnx if arguments.to == "onnx" else _to_safetensors
-        report = merge(arguments, adapter, output, mapping)
+    if arguments.to in _MERGERS:
+        report = _MERGERS[arguments.to](arguments, adapter, output, mapping)
         unverified = any(source.is_dir() for source in arguments.sources)
         return report.noting(_UNVERIFIED) if unverified else report
     if arguments.to == "lora":
@@ -227,6 +228,26 @@ def _to_safetensors(
         overwrite=arguments.force,
         progress=_progress(arguments, "merging", len(adapter.targets)),
     )
+
+
+def _to_keras(
+    arguments: argparse.Namespace, adapter: Adapter, output: Path, mapping: Map
+) -> Report:
+    from fourier_converters.keras import to_keras
+
+    return to_keras(
+        adapter,
+        arguments.base,
+        output,
+        mapping=mapping,
+        verify_full=arguments.verify == "full",
+        overwrite=arguments.force,
+        dry_run=arguments.dry_run,
+        progress=_progress(arguments, "merging", len(adapter.targets)),
+    )
+
+
+_MERGERS: Final = {"onnx": _to_onnx, "safetensors": _to_safetensors, "keras": _to_keras}
 
 
 def _progress(arguments: argparse.Namespace, what: str, total: int) -> Callable[[str], None]:

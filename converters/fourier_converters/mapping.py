@@ -19,7 +19,7 @@ class MapEntry:
     """What the map says of one target or replacement.
 
     Attributes:
-        weight: The name of a tensor in a safetensors base.
+        weight: The name of a tensor in a safetensors or Keras base.
         initializers: The names of ONNX initializers; all their uses are meant.
         nodes: The names of ONNX nodes, of their first outputs where they have none.
         rows: Of a packed weight the rows (out) that are meant, the end excluded.
@@ -71,7 +71,7 @@ class Map:
         """
         for_graphs = {"initializers": "initializer", "nodes": "node", "rows": "rows"}
         unusable = {"weight": "weight"} if onnx else for_graphs
-        kind = "an ONNX base" if onnx else "a safetensors base"
+        kind = "an ONNX base" if onnx else "a base of whole tensors"
         found = []
         for part, entries in (("targets", self.targets), ("replacements", self.replacements)):
             for name, entry in entries.items():

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from fourier_format.adapter import Adapter
+
 _STACKS: Final = frozenset({"encoder", "decoder"})
 """Parts of a path that tell stacks apart: a name without them would be another stack's too."""
 
@@ -67,6 +69,12 @@ class Renaming:
         if self.alias is not None:
             said.append(f"say {self.alias.other!r} for {self.alias.part!r}")
         return f"the base's names {' and '.join(said)}" if said else "equal"
+
+
+def module_names(adapter: Adapter, separator: str = ".") -> set[str]:
+    """Returns the names of the modules that the adapter changes."""
+    replaced = {name.rpartition(separator)[0] for name in adapter.replacements}
+    return {target.name for target in adapter.targets} | (replaced - {""})
 
 
 def renamings(names: Iterable[str], paths: Iterable[str]) -> list[Renaming]:

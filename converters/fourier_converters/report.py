@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fourier_format.adapter import Adapter
+from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.command_line import table
 from fourier_format.errors import one_line
 
@@ -83,17 +83,33 @@ class Report:
         return "\n".join(lines)
 
 
+def target_row(
+    adapter: Adapter,
+    target: Target,
+    found: str,
+    evidence: Sequence[str] = (),
+    relative_change: float | None = None,
+    kept: float | None = None,
+) -> Row:
+    """Returns the row of a target; `evidence` are the things that say where it was found."""
+    return Row(
+        target=target.name,
+        found=found,
+        evidence=" + ".join(evidence),
+        shape=f"{target.shape[0]}x{target.shape[1]}",
+        n=adapter.entry_set(target).count,
+        relative_change=relative_change,
+        kept=kept,
+    )
+
+
+def replacement_row(name: str, found: str, evidence: str, values: Array) -> Row:
+    """Returns the row of a replacement with its `values`."""
+    shape = "x".join(str(size) for size in values.shape)
+    return Row(name, found, evidence, shape, n=None, relative_change=None)
+
+
 def of_adapter(adapter: Adapter, output: str, places: Mapping[str, str]) -> Report:
     """Returns the report of a conversion; `places` says where targets were found, if anywhere."""
-    rows = [
-        Row(
-            target=target.name,
-            found=places.get(target.name, ""),
-            evidence="",
-            shape=f"{target.shape[0]}x{target.shape[1]}",
-            n=adapter.entry_set(target).count,
-            relative_change=None,
-        )
-        for target in adapter.targets
-    ]
+    rows = [target_row(adapter, t, places.get(t.name, "")) for t in adapter.targets]
     return Report(output, tuple(rows))

@@ -8,9 +8,16 @@ from typing import Final
 
 from fourier_format.errors import UsageError, Violation
 
-_ONNX_ONLY: Final = ("quantized", "external_data", "dry_run", "explain")
-_LORA_ONLY: Final = ("rank", "min_energy")
-_MERGED: Final = ("onnx", "safetensors")
+_ONLY_FOR: Final = {
+    "quantized": ("onnx",),
+    "external_data": ("onnx",),
+    "dry_run": ("onnx", "keras"),
+    "explain": ("onnx",),
+    "rank": ("lora",),
+    "min_energy": ("lora",),
+}
+_MERGED: Final = ("onnx", "safetensors", "keras")
+_KERAS: Final = (".keras", ".h5", ".hdf5", ".weights.json")
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
@@ -32,6 +39,9 @@ def check_usage(arguments: argparse.Namespace) -> None:
     if to == "safetensors" and (base is None or is_onnx_base(base)):
         problem = "--to safetensors needs the checkpoint" + (f", got {base}" if base else "")
         raise usage_error("--base", problem, "add --base CHECKPOINT_DIR")
+    if to == "keras" and not (base is not None and base.name.endswith(_KERAS)):
+        problem = "--to keras needs the Keras base" + (f", got {base}" if base else "")
+        raise usage_error("--base", problem, "add --base model.keras or model.weights.h5")
     if base is not None and not base.exists():
         raise usage_error("--base", f"no such file or directory: {base}", "check the path")
     if any(source.is_dir() for source in arguments.sources):
@@ -65,6 +75,10 @@ def _check_checkpoint_usage(arguments: argparse.Namespace) -> None:
         advice = "add --base model.safetensors, its directory or model.onnx"
         problem = "a PEFT checkpoint holds neither shapes nor entries, which come from the base"
         raise usage_error("--base", problem, advice)
+    if arguments.to == "keras":
+        problem = "a PEFT checkpoint knows neither Keras's names nor the weights themselves"
+        advice = "make a .fft from it and its own base first: that has fingerprints"
+        raise usage_error("--to", problem, advice)
     if arguments.verify is not None:
         problem = "a PEFT checkpoint says nothing of its base that could be verified"
         raise usage_error("--verify", problem, "make a .fft from it and its own base first")
@@ -81,12 +95,11 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    for options, to in ((_ONNX_ONLY, "onnx"), (_LORA_ONLY, "lora")):
-        for option in options:
-            given = getattr(arguments, option)
-            if given is not None and given is not False and arguments.to != to:
-                name = option.replace("_", "-")
-                raise usage_error(f"--{name}", f"it is for --to {to} only", "leave it out")
+    for option, uses in _ONLY_FOR.items():
+        given = getattr(arguments, option)
+        if given is not None and given is not False and arguments.to not in uses:
+            name, problem = option.replace("_", "-"), f"it is for --to {' and '.join(uses)} only"
+            raise usage_error(f"--{name}", problem, "leave it out")
     if arguments.to == "lora" and arguments.rank is None:
         problem = "a LoRA approximates, and nothing says how closely"
         raise usage_error("--rank", problem, "add --rank R, such as --rank 64")

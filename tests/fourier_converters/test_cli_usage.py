@@ -19,11 +19,13 @@ from tests.fourier_converters.command import (
 )
 from tests.fourier_converters.graphs import LINEAR, model, save_external, weight
 from tests.fourier_converters.graphs import save as save_model
+from tests.fourier_converters.keras.setting import write_weights
 
 W = weight()
 FOR_ONE_RESULT = {
-    "onnx": ("--quantized live", "--external-data copy", "--dry-run", "--explain map.json"),
-    "lora": ("--rank 4", "--rank 0", "--min-energy 0.5", "--min-energy 0"),
+    ("onnx",): ("--quantized live", "--external-data copy", "--explain map.json"),
+    ("onnx", "keras"): ("--dry-run",),
+    ("lora",): ("--rank 4", "--rank 0", "--min-energy 0.5", "--min-energy 0"),
 }
 PEFT, BASE = DIGITS / "peft_adapter", DIGITS / "base.onnx"
 
@@ -199,11 +201,11 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("asked", "to", "option"),
         [
-            (asked, to, option)
+            (asked, " and ".join(to), option)
             for to, options in FOR_ONE_RESULT.items()
             for option in options
             for asked in TARGETS
-            if asked != to
+            if asked not in to
         ],
     )
     def test_an_option_for_another_result(
@@ -217,13 +219,32 @@ class TestUsage:
         capsys: Captured,
     ) -> None:
         checkpoint = write_base(tmp_path / "checkpoint", {"enc.q.weight": W})
-        bases: dict[str, Path] = {"onnx": base, "safetensors": checkpoint.parent}
+        keras = write_weights(tmp_path / "m.weights.h5")
+        bases = {"onnx": base, "safetensors": checkpoint.parent, "keras": keras}
         more: list[str | Path] = ["--base", bases[asked]] if asked in bases else []
         more += ["--rank", "4"] if asked == "lora" else []
 
         (line,) = refused(capsys, source, "--to", asked, *more, *option.split(), exit_code=2)
 
         assert line.startswith(f"{option.split(maxsplit=1)[0]}: it is for --to {to} only")
+
+    @pytest.mark.parametrize("wrong", [[], ["--base", str(BASE)], ["--base", "m.npz"]])
+    def test_a_merged_keras_file_needs_a_keras_file(
+        self, wrong: list[str], source: Path, capsys: Captured
+    ) -> None:
+        (line,) = refused(capsys, source, "--to", "keras", *wrong, exit_code=2)
+
+        assert "--to keras needs the Keras base" in line
+        assert "add --base model.keras or model.weights.h5" in line
+
+    def test_a_peft_checkpoint_is_made_a_file_before_it_is_merged_into_keras(
+        self, tmp_path: Path, capsys: Captured
+    ) -> None:
+        keras = write_weights(tmp_path / "m.weights.h5")
+
+        (line,) = refused(capsys, PEFT, "--to", "keras", "--base", keras, exit_code=2)
+
+        assert "make a .fft from it and its own base first" in line
 
     def test_a_lora_needs_a_rank(self, source: Path, capsys: Captured) -> None:
         (line,) = refused(capsys, source, "--to", "lora", exit_code=2)

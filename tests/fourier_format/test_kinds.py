@@ -86,6 +86,18 @@ def test_a_matrix_goes_back_into_the_form_that_it_came_from(kind: str, layout: s
     assert np.array_equal(back, stored)
 
 
+@pytest.mark.parametrize("contracted", [(0,), (2,), (1,), (0, 1), (2, 0), (1, 2)])
+def test_an_einsum_kernel_goes_back_into_the_form_that_it_came_from(
+    contracted: tuple[int, ...],
+) -> None:
+    stored = RNG.random((2, 3, 5))
+    matrix = canonical_matrix(stored, "einsum_dense", contracted=contracted)
+
+    back = stored_form(matrix, "einsum_dense", None, stored.shape, contracted)
+
+    assert np.array_equal(back, stored)
+
+
 @pytest.mark.parametrize("kind", sorted(LAYOUTS))
 def test_every_layout_of_every_kind_uses_each_axis_once(kind: str) -> None:
     for order in LAYOUTS[kind].values():

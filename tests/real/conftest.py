@@ -8,6 +8,7 @@ import torch
 
 from tests.real.cases import EVERY_CASE
 from tests.real.keras_graphs import KerasGraphOf, exported
+from tests.real.keras_saved import SavedOf, saved_and_merged
 from tests.real.torch_graphs import TorchGraphOf, torch_graph
 from tests.real.workspace import Workspace, WorkspaceOf
 
@@ -36,6 +37,12 @@ def workspace_of(shared_folder: Path) -> WorkspaceOf:
 def keras_graph_of(shared_folder: Path) -> KerasGraphOf:
     """Return a Keras model's graph by backend and name."""
     return lambda backend, name: exported(shared_folder / "keras", backend, name)
+
+
+@pytest.fixture(scope="session")
+def keras_saved_of(shared_folder: Path) -> SavedOf:
+    """Return what Keras saved of a model, and what was merged of that."""
+    return lambda name: saved_and_merged(shared_folder / "keras_saved", name)
 
 
 @pytest.fixture(scope="session")

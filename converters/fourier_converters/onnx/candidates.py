@@ -15,7 +15,7 @@ from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.packed import parts_of
 from fourier_converters.onnx.quantized import dequantized, dequantized_at
 from fourier_converters.onnx.uses import Use, find_uses
-from fourier_format.adapter import Adapter, Array
+from fourier_format.adapter import Array
 from fourier_format.errors import TargetNotFoundError, Violation
 from fourier_format.fingerprint import positions
 
@@ -180,12 +180,6 @@ def ambiguous(name: str, found: Sequence[Candidate]) -> TargetNotFoundError:
     problem = f"could be any of {', '.join(str(c) for c in found[:4])}"
     advice = "say which one with --map"
     return TargetNotFoundError(Violation("E-TARGET-AMBIGUOUS", name, problem, advice=advice))
-
-
-def module_names(adapter: Adapter) -> set[str]:
-    """Returns the names of the modules that the adapter changes."""
-    replaced = {name.rpartition(".")[0] for name in adapter.replacements}
-    return {target.name for target in adapter.targets} | (replaced - {""})
 
 
 def by_map(entry: MapEntry, candidates: Iterable[Candidate], model: Model) -> list[Candidate]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fourier_converters.mapping import Map
-from fourier_converters.naming import Renaming
+from fourier_converters.naming import Renaming, module_names
 from fourier_converters.onnx.applying import (
     Outcome,
     Plan,
@@ -17,7 +17,7 @@ from fourier_converters.onnx.applying import (
     apply,
     make_plan,
 )
-from fourier_converters.onnx.candidates import Candidate, Candidates, module_names
+from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.checking import found_weights
 from fourier_converters.onnx.data_files import check_added, check_copied
 from fourier_converters.onnx.matching import Match, match_targets
@@ -28,7 +28,7 @@ from fourier_converters.onnx.sharing import refuse_unclear_readers
 from fourier_converters.onnx.stores import Discarding, Store
 from fourier_converters.onnx.writing import write_merged
 from fourier_converters.outputs import refuse_input
-from fourier_converters.report import Report, Row
+from fourier_converters.report import Report, replacement_row, target_row
 from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
@@ -69,8 +69,20 @@ class Found:
 
     def report(self, output: str, outcome: Outcome) -> Report:
         """Returns what was found where, and what was measured on the way."""
-        rows = [_row(match, self.adapter, outcome) for match in self.matches]
-        rows += [_replaced_row(replacement) for replacement in self.replaced]
+        rows = [
+            target_row(
+                self.adapter,
+                match.target,
+                _found(match.uses),
+                match.evidence,
+                outcome.sizes.get(match.target.name),
+                outcome.survives.get(match.target.name),
+            )
+            for match in self.matches
+        ]
+        rows += [
+            replacement_row(r.name, _found(r.uses), r.evidence, r.values) for r in self.replaced
+        ]
         return Report(output, tuple(rows), self.skipped, self.notes)
 
 
@@ -210,30 +222,6 @@ def _refuse_unwritable_name(output: Path) -> None:
         problem = "the output's name is not UTF-8"
         advice = "choose another name with -o"
         raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice)) from None
-
-
-def _row(match: Match, adapter: Adapter, outcome: Outcome) -> Row:
-    out, in_ = match.target.shape
-    return Row(
-        target=match.target.name,
-        found=_found(match.uses),
-        evidence=" + ".join(match.evidence),
-        shape=f"{out}x{in_}",
-        n=adapter.entry_set(match.target).count,
-        relative_change=outcome.sizes.get(match.target.name),
-        kept=outcome.survives.get(match.target.name),
-    )
-
-
-def _replaced_row(replaced: Replaced) -> Row:
-    return Row(
-        target=replaced.name,
-        found=_found(replaced.uses),
-        evidence=replaced.evidence,
-        shape="x".join(str(size) for size in replaced.values.shape),
-        n=None,
-        relative_change=None,
-    )
 
 
 def _found(candidates: Sequence[Candidate]) -> str:

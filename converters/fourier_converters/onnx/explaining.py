@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fourier_converters.mapping import Map
-from fourier_converters.onnx.candidates import Candidate, Candidates, module_names, node_name
+from fourier_converters.naming import module_names
+from fourier_converters.onnx.candidates import Candidate, Candidates, node_name
 from fourier_converters.onnx.matching import has_fingerprint, match_target
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.replacing import match_replacement

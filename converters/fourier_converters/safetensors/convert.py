@@ -10,18 +10,19 @@ from typing import Any, Final
 from fourier_converters.base.shards import Checkpoint, directory_of, open_checkpoint
 from fourier_converters.directories import copy_files, files_to_copy, staged_directory
 from fourier_converters.mapping import Map
-from fourier_converters.naming import Renaming
+from fourier_converters.matching import BY_MAP, found_weights
+from fourier_converters.merging import Change, compute, plan_changes, rows_of
+from fourier_converters.naming import Renaming, module_names
 from fourier_converters.outputs import refuse_input, refuse_within
-from fourier_converters.report import Report, Row
+from fourier_converters.replacing import Replaced
+from fourier_converters.report import Report
 from fourier_converters.safetensors import writing
-from fourier_converters.safetensors.matching import BY_MAP, Match, match_targets
-from fourier_converters.safetensors.merging import Change, compute, plan_changes
+from fourier_converters.safetensors.matching import Match, match_targets
 from fourier_converters.safetensors.places import Places, values_of
-from fourier_converters.safetensors.replacing import Replaced, match_replacements
-from fourier_converters.verification import FoundWeight, check_digests, check_norms
+from fourier_converters.safetensors.replacing import match_replacements
+from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
-from fourier_format.dtypes import dtype_name
 from fourier_format.errors import UnsupportedError, Violation
 
 Progress = Callable[[str], None]
@@ -113,18 +114,17 @@ class _Plan:
 
     def report(self, output: str, sizes: Mapping[str, float], left: Sequence[str]) -> Report:
         """Returns the report; `left` are the base's files that are not in the result."""
-        rows = [_row(match, self.adapter, sizes) for match in self.matches]
-        rows += [_replaced_row(replacement) for replacement in self.replaced]
-        return Report(output, tuple(rows), self.skipped, (*self.notes, *_notes(self, left)))
+        rows = rows_of(self.adapter, self.matches, self.replaced, sizes)
+        return Report(output, rows, self.skipped, (*self.notes, *_notes(self, left)))
 
 
 def _plan(adapter: Adapter, checkpoint: Checkpoint, mapping: Map, verify_full: bool) -> _Plan:
     """Returns what is going to change, after every check of the base."""
-    places = Places(checkpoint, _module_names(adapter))
+    places = Places(checkpoint, module_names(adapter))
     matches = match_targets(adapter, places, mapping)
     replaced = match_replacements(adapter, matches, places, mapping)
-    check_norms(_weights(adapter, matches))
-    notes = check_digests(_weights(adapter, matches)) if verify_full else []
+    check_norms(found_weights(adapter, matches))
+    notes = check_digests(found_weights(adapter, matches)) if verify_full else []
     untied = _untied(matches, places)
     return _Plan(adapter, places, matches, replaced, untied, mapping.skipped, notes)
 
@@ -157,19 +157,6 @@ def _write(output: Path, plan: _Plan, values: writing.Compute, overwrite: bool) 
             writing.write_json(folder / _CONFIG, _without_ties(checkpoint.config))
         writing.write_weights(folder, checkpoint, changes, values)
     return left
-
-
-def _module_names(adapter: Adapter) -> set[str]:
-    replaced = {name.rpartition(".")[0] for name in adapter.replacements}
-    return {target.name for target in adapter.targets} | (replaced - {""})
-
-
-def _weights(adapter: Adapter, matches: Sequence[Match]) -> Iterator[FoundWeight]:
-    for match in matches:
-        prints = adapter.entry_set(match.target).fingerprints
-        place = match.place
-        dtype = str(dtype_name(place.stored.dtype))
-        yield FoundWeight(match.target, prints, str(place), dtype, place.canonical)
 
 
 def _untied(matches: Sequence[Match], places: Places) -> list[Match]:
@@ -218,26 +205,3 @@ def _notes(plan: _Plan, left: Sequence[str]) -> Iterator[str]:
         yield f"of what lies beside {opened.name} {kept}"
     if left:
         yield f"not copied, because they may hold the base's weights: {', '.join(left)}"
-
-
-def _row(match: Match, adapter: Adapter, sizes: Mapping[str, float]) -> Row:
-    out, in_ = match.target.shape
-    return Row(
-        target=match.target.name,
-        found=str(match.place),
-        evidence=" + ".join(match.evidence),
-        shape=f"{out}x{in_}",
-        n=adapter.entry_set(match.target).count,
-        relative_change=sizes.get(match.target.name),
-    )
-
-
-def _replaced_row(replaced: Replaced) -> Row:
-    return Row(
-        target=replaced.name,
-        found=replaced.tensor,
-        evidence=replaced.evidence,
-        shape="x".join(str(size) for size in replaced.values.shape),
-        n=None,
-        relative_change=None,
-    )

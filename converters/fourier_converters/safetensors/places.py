@@ -12,7 +12,7 @@ from fourier_converters.naming import renamings
 from fourier_format.adapter import Array, Target
 from fourier_format.dtypes import WEIGHT_DTYPES
 from fourier_format.fingerprint import samples_of
-from fourier_format.kinds import LAYOUTS, canonical_matrix
+from fourier_format.kinds import LAYOUTS, canonical_matrix, stored_form
 
 _TORCH_LAYOUTS: Final = {
     "linear": ("out_in", "in_out"),
@@ -52,6 +52,10 @@ class Place:
         """Returns `matrix`, for whoever wants it later."""
         return self.matrix
 
+    def restored(self, matrix: Array) -> Array:
+        """Returns a canonical (out, in) matrix as the tensor is stored."""
+        return stored_form(matrix, self.kind, self.layout, self.stored.shape)
+
     def __str__(self) -> str:
         """The tensor, and how it is stored where that is not torch's usual way."""
         return f"{self.tensor} (in_out)" if self.layout == "in_out" else self.tensor
@@ -72,6 +76,10 @@ class Places:
         self.modules = {name.rpartition(".")[0] for name in checkpoint.tensors}
         self.renamings = renamings(names, self.modules)
         self._samples: dict[tuple[str, str], Array] = {}
+
+    def __contains__(self, tensor: str) -> bool:
+        """Whether the checkpoint has a tensor of this name."""
+        return tensor in self.checkpoint.tensors
 
     def stored(self, tensor: str) -> Array:
         """Returns a tensor of the checkpoint; raises as `SafetensorsFile.tensor`."""

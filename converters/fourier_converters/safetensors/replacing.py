@@ -8,39 +8,17 @@ shape than the rest of its module expects, is an error.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from fourier_converters import refusals
 from fourier_converters.mapping import Map
-from fourier_converters.safetensors import refusals
-from fourier_converters.safetensors.matching import BY_FINGERPRINT, Match
+from fourier_converters.matching import BY_FINGERPRINT
+from fourier_converters.replacing import Replaced, replace_each
+from fourier_converters.safetensors.matching import Match
 from fourier_converters.safetensors.places import Places
 from fourier_format import words
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import FLOAT_DTYPES, dtype_name
-from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation, raise_all
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Replaced:
-    """Where one replacement goes.
-
-    Attributes:
-        name: Its name in the adapter.
-        tensor: The tensor's name in the result.
-        values: Its values.
-        dtype: The dtype in the result: the base's, or its own where it is added.
-        evidence: What was done, and what says so.
-        added: Whether the base lacks the tensor.
-        reshaped: Whether the base's tensor has another shape.
-    """
-
-    name: str
-    tensor: str
-    values: Array
-    dtype: str
-    evidence: str
-    added: bool = False
-    reshaped: bool = False
+from fourier_format.errors import Violation
 
 
 def match_replacements(
@@ -53,19 +31,12 @@ def match_replacements(
             E-USE-CLAIMED, for all at once.
     """
     search = _Search(matches, places, mapping)
-    found, failures = list[Replaced](), list[FourierFormatError]()
-    for name, values in adapter.replacements.items():
-        if mapping.replacement(name).skip:
-            continue
-        try:
-            found.append(search.replaced(name, values))
-        except FourierFormatError as error:
-            failures.append(error)
-    raise_all(failures)
-    wrong = [*_claimed_twice(found), *_of_another_shape(found, matches, places)]
-    if wrong:
-        raise TargetNotFoundError(wrong)
-    return found
+    return replace_each(
+        adapter,
+        mapping,
+        search.replaced,
+        lambda found: _of_another_shape(found, matches, places),
+    )
 
 
 class _Search:
@@ -85,7 +56,7 @@ class _Search:
         if tensor is not None:
             if tensor not in self._places.checkpoint.tensors:
                 problem = f"the map names {tensor!r}, which is not in the base"
-                raise _not_found(name, problem)
+                raise refusals.no_replacement(name, problem)
             return self._over(name, values, tensor, "map")
         module, _, parameter = name.rpartition(".")
         found = self._named(module, parameter)
@@ -104,7 +75,7 @@ class _Search:
         own, there = str(dtype_name(values.dtype)), self._places.dtype(tensor)
         if own != there and not {own, there} <= set(FLOAT_DTYPES):
             problem = f"the base holds {tensor!r} as {there}, and the replacement is {own}"
-            raise _not_found(name, problem)
+            raise refusals.no_replacement(name, problem)
         shape = self._places.shape(tensor)
         reshaped = shape != values.shape
         evidence = f"replaced, by {source}"
@@ -120,20 +91,15 @@ class _Search:
         if len(tensors) > 1:
             raise refusals.ambiguous(name, tensors)
         if self._is_renamed:
-            raise _not_found(name, "the base has other names than the adapter, and none like this")
+            raise refusals.no_replacement(
+                name, "the base has other names than the adapter, and none like this"
+            )
         if paths[0] in self._places.modules:
-            raise _not_found(name, f"the base's module {paths[0]!r} has no {parameter!r}")
+            raise refusals.no_replacement(
+                name, f"the base's module {paths[0]!r} has no {parameter!r}"
+            )
         own = str(dtype_name(values.dtype))
         return Replaced(name, tensors[0], values, own, "added", added=True)
-
-
-def _claimed_twice(found: Sequence[Replaced]) -> Iterator[Violation]:
-    owners: dict[str, str] = {}
-    for replaced in found:
-        owner = owners.setdefault(replaced.tensor, replaced.name)
-        if owner != replaced.name:
-            problem = f"{replaced.tensor!r} is claimed by {owner} too"
-            yield Violation("E-USE-CLAIMED", replaced.name, problem)
 
 
 def _of_another_shape(
@@ -159,11 +125,3 @@ def _of_another_shape(
                 expected=f"{words.shape(shape)} in the base",
                 advice="is this the base that the adapter was trained on?",
             )
-
-
-def _not_found(name: str, problem: str) -> TargetNotFoundError:
-    advice = (
-        'say which tensor it replaces with --map and "weight", or leave it out with '
-        f'{{"replacements": {{"{name}": {{"skip": true}}}}}}'
-    )
-    return TargetNotFoundError(Violation("E-REPLACEMENT-NOT-FOUND", name, problem, advice=advice))

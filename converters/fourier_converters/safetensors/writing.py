@@ -18,7 +18,7 @@ from fourier_converters.base.safetensors_file import SafetensorsFile, Stored
 from fourier_converters.base.shards import Checkpoint, read_json
 from fourier_converters.copying import copy_file, copy_range
 from fourier_converters.directories import files_in
-from fourier_converters.safetensors.merging import Change
+from fourier_converters.merging import Change
 from fourier_format.adapter import Array
 from fourier_format.atomic import os_errors
 from fourier_format.dtypes import DTYPES, little_endian_bytes

@@ -14,7 +14,7 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_trainers.config import FourierConfig
 from fourier_trainers.drawing import entries_for
-from fourier_trainers.keras.adapted import become_adapted, become_holding, become_plain
+from fourier_trainers.keras.adapted import become_adapted, become_holding, become_plain, plain
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.freezing import freeze, thaw
 from fourier_trainers.keras.naming import NAMES, named_layers
@@ -132,6 +132,35 @@ def detach(model: M) -> M:
     del vars(root)[ATTRIBUTE]
     forget_traces(root)
     return model
+
+
+@contextlib.contextmanager
+def as_base(model: Any) -> Iterator[None]:
+    """Inside, a model is its base: without adapter, and with the base's heads and biases.
+
+    A merged model stays as it is.
+    """
+    with contextlib.ExitStack() as stack:
+        for root in attached_in(model):
+            state: State = vars(root)[ATTRIBUTE]
+            if not state.kept:
+                stack.enter_context(plain(exchanged(state)))
+                stack.enter_context(_with_originals(state))
+                forget_traces(root)
+                stack.callback(forget_traces, root)
+        yield
+
+
+@contextlib.contextmanager
+def _with_originals(state: State) -> Iterator[None]:
+    trained = {name: to_numpy(state.whole[name]) for name in state.originals}
+    for name, value in state.originals.items():
+        state.whole[name].assign(value)
+    try:
+        yield
+    finally:
+        for name, value in trained.items():
+            state.whole[name].assign(value)
 
 
 def exchanged(state: State) -> list[Any]:

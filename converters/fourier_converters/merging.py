@@ -5,18 +5,18 @@ Sums for float32 weights are in float32, others in float64 and rounded once, to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fourier_converters.safetensors.matching import Match
-from fourier_converters.safetensors.replacing import Replaced
-from fourier_format.adapter import Adapter, Array, Target
+from fourier_converters.matching import Match, P
+from fourier_converters.replacing import Replaced
+from fourier_converters.report import Row, replacement_row, target_row
+from fourier_format.adapter import Adapter, Array, Target, read_only
 from fourier_format.dtypes import FLOAT_DTYPES, dtype_name, round_once
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.fingerprint import frobenius_norm
-from fourier_format.kinds import stored_form
 from fourier_format.transforms import delta_weight
 
 
@@ -29,14 +29,14 @@ class Change:
         dtype: Its dtype in the result.
         before: The values that a delta weight is added to: the base's, or a replacement's.
         target: Whose delta weight is added, if any.
-        layout: How the target's weight is stored.
+        restored: Gives a canonical matrix as the target's weight is stored.
     """
 
     tensor: str
     dtype: str
     before: Array
     target: Target | None = None
-    layout: str = ""
+    restored: Callable[[Array], Array] = read_only
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ class Merged:
     relative_change: float | None
 
 
-def plan_changes(matches: Sequence[Match], replaced: Sequence[Replaced]) -> list[Change]:
+def plan_changes(matches: Sequence[Match[P]], replaced: Sequence[Replaced]) -> list[Change]:
     """Returns one change for each tensor: a replacement goes first, a delta is added to it."""
     changes = {r.tensor: Change(r.tensor, r.dtype, r.values) for r in replaced}
     for match in matches:
@@ -66,9 +66,24 @@ def plan_changes(matches: Sequence[Match], replaced: Sequence[Replaced]) -> list
         dtype = str(dtype_name(place.stored.dtype))
         first = changes.get(place.tensor, Change(place.tensor, dtype, place.stored))
         changes[place.tensor] = Change(
-            place.tensor, first.dtype, first.before, match.target, place.layout
+            place.tensor, first.dtype, first.before, match.target, place.restored
         )
     return list(changes.values())
+
+
+def rows_of(
+    adapter: Adapter,
+    matches: Sequence[Match[P]],
+    replaced: Sequence[Replaced],
+    sizes: Mapping[str, float],
+) -> tuple[Row, ...]:
+    """Returns the report's rows; `sizes` are the relative changes by target."""
+    rows = [
+        target_row(adapter, m.target, str(m.place), m.evidence, sizes.get(m.target.name))
+        for m in matches
+    ]
+    rows += [replacement_row(r.name, r.tensor, r.evidence, r.values) for r in replaced]
+    return tuple(rows)
 
 
 def compute(change: Change, adapter: Adapter) -> Merged:
@@ -86,7 +101,7 @@ def compute(change: Change, adapter: Adapter) -> Merged:
         delta = delta_weight(adapter, change.target, wide)  # (out, in)
         norm = frobenius_norm(values.reshape(values.shape[0], -1))
         relative = frobenius_norm(delta) / norm if norm else None
-        placed = stored_form(delta, change.target.kind, change.layout, values.shape)
+        placed = change.restored(delta)
         np.add(values, placed, out=values)
         del delta, placed  # before the rounding needs room
     with np.errstate(over="ignore"):

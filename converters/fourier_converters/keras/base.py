@@ -1,0 +1,123 @@
+"""A base that Keras saved: a .keras archive, one HDF5 file, or shards and their index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from fourier_converters.base.shards import read_json
+from fourier_converters.keras.archive import Archive, open_archive
+from fourier_converters.keras.hdf5 import read_structure
+from fourier_converters.keras.layers import read_layers
+from fourier_converters.keras.mapped import Mapped, map_file, refuse_stream
+from fourier_converters.keras.variables import Variable, variables_of
+from fourier_format.atomic import os_errors
+from fourier_format.errors import UnsupportedError, Violation
+
+INDEX_SUFFIX: Final = ".weights.json"
+_ZIP: Final = b"PK"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """An opened base.
+
+    Attributes:
+        path: What was opened.
+        archive: The archive, if it is one.
+        shards: The files that an index names, by their names, if it is one.
+        files: The bytes of every HDF5 file.
+        variables: The model's variables by their paths.
+        has_config: Whether it says what its layers are.
+    """
+
+    path: Path
+    archive: Archive | None
+    shards: dict[str, Mapped]
+    files: tuple[Mapped, ...]
+    variables: dict[str, Variable]
+    has_config: bool
+
+    def release(self) -> None:
+        """Give back the memory of weights that were looked at."""
+        for file in self.files:
+            file.release()
+
+
+@contextmanager
+def open_base(path: Path) -> Iterator[Base]:
+    """Yields the base at `path`, by what it holds and not by its name; then its files are closed.
+
+    Raises:
+        UnsupportedError: It is not Keras's, broken, or uses what Keras does not.
+        FileAccessError: It cannot be read.
+        DependencyMissingError: h5py is not installed.
+    """
+    if path.is_dir():
+        _fail(path, "a directory", "give the .keras or .weights.h5 file in it")
+    refuse_stream(path)
+    with ExitStack() as stack:
+        yield _opened(path, stack)
+
+
+def _opened(path: Path, stack: ExitStack) -> Base:
+    if path.name.endswith(".json"):
+        shards = {name: map_file(path.with_name(name), stack) for name in shards_of(path)}
+        return _base(path, None, shards, tuple(shards.values()), None)
+    with os_errors(path, "read"), path.open("rb") as file:
+        is_zip = file.read(len(_ZIP)) == _ZIP
+    if is_zip:
+        archive = open_archive(path, stack)
+        return _base(path, archive, {}, (archive.weights,), archive.config)
+    return _base(path, None, {}, (map_file(path, stack),), None)
+
+
+def shards_of(index: Path) -> list[str]:
+    """Returns the files that an index of Keras names, in order; each lies beside it.
+
+    Raises:
+        UnsupportedError: It is no such index, or names a file elsewhere.
+    """
+    content = read_json(index)
+    stated = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(stated, dict) or not stated:
+        _fail(index, "no weight_map, which an index of Keras's shards has")
+    names = sorted({name for value in stated.values() for name in _names(value, index)})
+    for name in names:
+        if Path(name).name != name or name in {"", ".", ".."}:
+            _fail(index, f"the shard {name!r} lies outside the index's directory")
+    return names
+
+
+def _names(value: object, index: Path) -> Iterator[str]:
+    for name in value if isinstance(value, list) else [value]:
+        if not isinstance(name, str):
+            _fail(index, "a shard's name is no text")
+        yield name
+
+
+def _base(
+    path: Path,
+    archive: Archive | None,
+    shards: dict[str, Mapped],
+    files: tuple[Mapped, ...],
+    config: bytes | None,
+) -> Base:
+    structures = [read_structure(file) for file in files]
+    text = config or next((s.config for s in structures if s.config is not None), None)
+    layers = read_layers(text)
+    found = variables_of(structures, layers)
+    if not found:
+        advice = "give a .keras, .weights.h5 or .h5 file that Keras saved"
+        _fail(path, "no variables where Keras keeps them", advice)
+    variables = {variable.path: variable for variable in found}
+    if len(variables) < len(found):
+        _fail(path, "two shards hold one variable")
+    return Base(path, archive, shards, files, variables, bool(layers.by_name))
+
+
+def _fail(path: Path, problem: str, advice: str | None = None) -> NoReturn:
+    raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", str(path), problem, advice=advice))
