@@ -78,3 +78,6 @@ KERAS_EXPORT_F32 = 5e-6
 
 KERAS_GELU_TAIL_F32 = 1e-6
 """Exact GELU of an export for negative x, against float64, by its largest value there, 0.17."""
+
+KERAS_SERVED_EFFECT_F32 = 1e-4
+"""What an adapter that Keras trained does in ONNX Runtime, against Keras, by its largest value."""
