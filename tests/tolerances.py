@@ -81,3 +81,6 @@ KERAS_GELU_TAIL_F32 = 1e-6
 
 KERAS_SERVED_EFFECT_F32 = 1e-4
 """What an adapter that Keras trained does in ONNX Runtime, against Keras, by its largest value."""
+
+KERAS_STEPS_F32 = 1e-4
+"""Coefficients after a few steps of SGD in Keras, in another loop or compiled; seen 5e-6."""

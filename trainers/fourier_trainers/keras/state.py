@@ -95,5 +95,6 @@ def witness(layer: Any, kind: LayerKind) -> Witness:
 
 def to_numpy(variable: Any) -> Array:
     """Returns the values of a variable, (...) in its own dtype; bfloat16 as ml_dtypes has it."""
-    values: Array = np.asarray(keras.ops.convert_to_numpy(variable))
+    tensor = keras.ops.convert_to_tensor(variable)  # NumPy 2 warns of a variable of TensorFlow
+    values: Array = np.asarray(keras.ops.convert_to_numpy(tensor))
     return values
