@@ -18,10 +18,11 @@ from keras import saving
 from fourier_format import files
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UnsupportedError, UsageError, Violation
+from fourier_trainers.captured import config_of
 from fourier_trainers.keras.adapted import plain
 from fourier_trainers.keras.attaching import exchanged
 from fourier_trainers.keras.capturing import capture
-from fourier_trainers.keras.loading import config_of, put_on
+from fourier_trainers.keras.loading import put_on
 from fourier_trainers.keras.naming import named_layers, named_variables
 from fourier_trainers.keras.selecting import sites_of
 from fourier_trainers.keras.state import ATTRIBUTE, State, Witness, attached_in

@@ -18,7 +18,7 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import BaseMismatchError, UsageError, Violation
 from fourier_trainers import heads
-from fourier_trainers.config import Explicit, FourierConfig
+from fourier_trainers.captured import config_of
 from fourier_trainers.config import Path as ComputingPath
 from fourier_trainers.torch import attaching
 from fourier_trainers.torch.fitting import differences, fitted
@@ -71,7 +71,7 @@ def load_adapter(
     loaded, paths = fitted(root, loaded)
     shapes = {plain_name(name): tuple(p.shape) for name, p in base_parameters(root)}
     whole = heads.chosen(loaded if replacements is None else given, replacements, shapes)
-    config = _config(loaded, gain, path)
+    config = config_of(loaded, gain, path)
     found = sites_of(root, [paths[target.name] for target in loaded.targets], config)
     refuse_shared(found)
     pairs = list(zip(found, loaded.targets, strict=True))
@@ -116,21 +116,6 @@ def _checked(adapter: Adapter) -> Adapter:
     """Returns an adapter that was made in memory, held to the rules that a file is held to."""
     manifest.to_document(adapter)
     return adapter
-
-
-def _config(adapter: Adapter, gain: float, path: ComputingPath) -> FourierConfig:
-    """Returns what `attach` would have been asked for."""
-    wanted = adapter.target_modules or tuple(target.name for target in adapter.targets)
-    return FourierConfig(
-        target_modules=wanted,
-        n=adapter.entry_sets[0].count,
-        alpha=adapter.alpha,
-        transform=adapter.transform,
-        entries=Explicit({}),
-        seed=adapter.seed or 0,
-        gain=gain,
-        path=path,
-    )
 
 
 def _values(coefficients: Array, gain: float) -> Tensor:
