@@ -189,7 +189,7 @@ def fashion(folder: Path) -> tuple[Images, Images]:
     """Returns Fashion-MNIST, 28x28, to train on and held out."""
     training, held_out = (
         Images(
-            idx(folder / f"{split}-images-idx3-ubyte.gz", (28, 28, 1)) / np.float32(255),
+            (idx(folder / f"{split}-images-idx3-ubyte.gz", (28, 28, 1)) / 255).astype(np.float32),
             idx(folder / f"{split}-labels-idx1-ubyte.gz", ()).astype(np.int32),
         )
         for split in ("train", "t10k")
