@@ -19,6 +19,7 @@ from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import BaseMismatchError, UsageError, Violation
 from fourier_trainers import heads
 from fourier_trainers.captured import config_of
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.config import Path as ComputingPath
 from fourier_trainers.torch import attaching
 from fourier_trainers.torch.fitting import differences, fitted
