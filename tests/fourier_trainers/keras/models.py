@@ -11,6 +11,7 @@ from keras import layers, ops
 
 from fourier_format.adapter import Array
 from fourier_trainers.keras import FourierConfig, attach, named_layers
+from fourier_trainers.keras.adapted import is_exchanged
 from fourier_trainers.keras.naming import named_variables
 
 BACKEND: Final = keras.backend.backend()
@@ -237,10 +238,16 @@ def look(model: Any) -> tuple[Any, ...]:
         {name: value.tobytes() for name, value in weights(model).items()},
         {name: layer.trainable for name, layer in named.items()},
         {name: variable.trainable for name, variable in named_variables(model).items()},
-        {name: type(layer) for name, layer in named.items()},
+        {name: _class(layer) for name, layer in named.items()},
         {name for name, layer in named.items() if {"fourier", "_fourier_state"} & {*vars(layer)}},
         [variable.path for variable in model.trainable_variables],
     )
+
+
+def _class(layer: Any) -> tuple[type[Any], bool]:
+    """Returns a layer's own class, and whether it is exchanged."""
+    cls = type(layer)
+    return getattr(cls, "base_class", cls), is_exchanged(layer)
 
 
 def moved(before: dict[str, Array], model: Any) -> set[str]:
