@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from fourier_format.adapter import Array, read_only
-from fourier_trainers.keras.spectral.axes import Axis, applied
+from fourier_trainers.keras.spectral.axes import Axis, applied, matmul
 from fourier_trainers.spectral.routes import routes
 
 
@@ -68,13 +68,13 @@ class Basis:
         """Returns x delta^T without the delta weight, (t, in) -> (t, out)."""
         place = self._in.place(self._by_in.used)
         spectrum = ops.take(self._in.forward(x), place, axis=1)  # (t, r_in) -> (t, m)
-        return ops.matmul(spectrum, self._factor(scaled))
+        return matmul(spectrum, self._factor(scaled))
 
     def columns(self, scaled: Any, positions: Any) -> Any:
         """Returns columns of the delta weight, (t, out), at positions (t,)."""
         factor = self._factor(scaled)
         dtype = keras.backend.standardize_dtype(factor.dtype)
-        return ops.matmul(self._in.columns(self._by_in.used, positions, dtype), factor)
+        return matmul(self._in.columns(self._by_in.used, positions, dtype), factor)
 
     def _factor(self, scaled: Any) -> Any:
         """Returns M^T A_out, (m, out), for the rows of A_in that are used."""
