@@ -209,9 +209,7 @@ CANNOT: dict[str, tuple[Any, str, str, str]] = {
         r"^norm: .*got LayerNormalization",
     ),
     "no matrix": (
-        lambda: one_layer(
-            layers.EinsumDense("abc,bcd->abd", output_shape=(4, 5), name="r"), 4, 3
-        ),
+        lambda: one_layer(layers.EinsumDense("abc,bcd->abd", output_shape=(4, 5), name="r"), 4, 3),
         "r",
         "E-BASE-UNSUPPORTED",
         r"^r: its kernel has an axis that input and output share: no one matrix \(got abc,bcd->abd",
