@@ -91,14 +91,3 @@ if models.BACKEND == "jax":
         assert len(kernel.sharding.device_set) == 2
         assert kernel.sharding.is_fully_replicated == (kind == "data")
         assert_near(found, expected)
-
-
-if models.BACKEND == "torch":
-
-    def test_every_parameter_of_the_adapter_is_a_parameter_of_the_module() -> None:
-        model = models.attached(models.attention(), "query", "inner", modules_to_save=("head",))
-
-        names = {n for n, p in model.named_parameters() if p.requires_grad}
-
-        assert len(names) == 4
-        assert sum("fourier" in name for name in names) == 2

@@ -117,23 +117,45 @@ def test_a_loop_of_ones_own_trains_as_fit() -> None:
     assert_near(coefficients(model), expected)
 
 
+if models.BACKEND == "torch":
+
+    def test_parameters_of_the_module_are_those_of_the_adapter_while_it_is_on() -> None:
+        model = models.attention()
+
+        def parameters() -> list[str]:
+            return sorted(n for n, p in model.named_parameters() if p.requires_grad)
+
+        before = parameters()
+        models.attached(model, "query", "inner", modules_to_save=("head",))
+        assert len(parameters()) == 4
+        assert sum("fourier" in name for name in parameters()) == 2
+        models.fitted(model, models.ids())
+        assert len(parameters()) == 4
+        assert len(list(merge(model).parameters())) == len(model.weights)
+        assert len([n for n in parameters() if "fourier" in n]) == 0
+        unmerge(model)
+        assert len(parameters()) == 4
+        detach(model)
+        assert parameters() == before
+
+
 @pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
 def test_coefficients_stay_float32_under_mixed_precision_and_are_trained(
     name: str, policy: Any
 ) -> None:
     policy(name)
-    model = attached()
+    model = models.attached(models.nested(), "inner/first", "inner/last", modules_to_save=("head",))
     weights = models.weights(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.05), loss, jit_compile=models.BACKEND == "jax")
-    x, y = models.ids(ROWS), models.classes(ROWS, 3)
+    x, y = models.array(ROWS, 8), models.classes(ROWS, 3)
 
     history = model.fit(x, y, batch_size=4, epochs=6, verbose=0).history["loss"]
 
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (
         name == "mixed_float16"
     )
-    assert model.get_layer("tokens").compute_dtype == name.removeprefix("mixed_")
+    assert model.get_layer("head").compute_dtype == name.removeprefix("mixed_")
     members = {n for n in models.moved(weights, model) if n.endswith("fourier/coefficients")}
     assert len(members) == len(capture(model).targets)
     assert {v.dtype for v in model.trainable_variables} == {"float32"}

@@ -41,6 +41,14 @@ class Holding:
         )
         raise refused(_name(self), problem, advice=advice)
 
+    def save(self, *_: Any, **__: Any) -> None:
+        """Refuse, before a file is written over: Keras opens it first.
+
+        Raises:
+            UnsupportedError: Always.
+        """
+        self.get_config()
+
     def enable_lora(self, *_: Any, **__: Any) -> None:
         """Refuse: one of the two would be left out, without a word.
 

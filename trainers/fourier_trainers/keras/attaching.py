@@ -185,10 +185,16 @@ def refuse_attached(model: Any) -> None:
 
 
 def forget_traces(model: Any) -> None:
-    """Make a compiled model trace its steps again: they hold what the model was."""
+    """Make a compiled model trace its steps again: they hold what the model was.
+
+    On the torch backend, `parameters()` does, too.
+    """
     for name in ("train_function", "test_function", "predict_function"):
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
+    for layer in (model, *named_layers(model).values()):
+        if hasattr(layer, "_torch_params"):
+            layer._track_variables()  # noqa: SLF001 - Keras does so when a layer is built
 
 
 def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:
