@@ -90,7 +90,7 @@ def _sequential(dtype: str) -> Callable[[], Any]:
 
 
 def _bert() -> Any:
-    import keras_hub  # type: ignore[import-untyped]
+    import keras_hub
 
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=41,

@@ -117,7 +117,7 @@ def test_what_pytorch_trained_computes_the_same_in_keras(backend: str, tmp_path:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
     for _ in range(3):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(**tokens), torch.arange(3)).backward()
+        nn.functional.cross_entropy(model(**tokens), torch.arange(3)).backward()  # type: ignore[no-untyped-call]  # much of torch is not annotated
         optimizer.step()
     fourier_format.save(capture(model), file)
     expected = _outputs(model, tokens)

@@ -109,7 +109,7 @@ def test_a_head_that_is_not_finite_is_an_error_by_name() -> None:
     model = models.attached(models.functional(), "first", modules_to_save=("second",))
     model.get_layer("second").bias.assign(np.full(6, np.inf))
 
-    with pytest.raises(InvalidAdapterError, match="second/bias: this weight is not finite"):
+    with pytest.raises(InvalidAdapterError, match="second/bias: 6 of 6 values are not finite"):
         capture(model)
 
 

@@ -95,7 +95,7 @@ def configurations(draw: st.DrawFn, name: str) -> FourierConfig:
     wanted = draw(st.one_of(good, good, any_, expression))
     saved = st.lists(st.sampled_from(["norm", "head", *words(name)]), max_size=2, unique=True)
     flaw = FLAWS[draw(st.sampled_from(["none", "none", *FLAWS]))]
-    usual = {
+    usual: dict[str, Any] = {
         "n": draw(st.sampled_from([1, 4, 15])),
         "transform": draw(st.sampled_from(["dft2", "dct2", "dwt2:db2"])),
         "init": draw(st.sampled_from(["zeros", "normal"])),

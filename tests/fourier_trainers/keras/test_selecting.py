@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -91,7 +92,9 @@ def test_entries_are_drawn_as_asked() -> None:
     drawn = capture(models.attached(models.functional(), "first", entries=BandPass(2.0, 1.0)))
     chosen = [(0, 1), (3, 2), (11, 7)]
     explicit = capture(
-        models.attached(models.functional(), "first", n=3, entries=Explicit({(12, 8): chosen}))
+        models.attached(
+            models.functional(), "first", n=3, entries=Explicit({(12, 8): np.array(chosen)})
+        )
     )
 
     assert drawn.entry_sets[0].sampling is not None

@@ -63,7 +63,9 @@ def test_compiled_steps_train_as_eager_ones(eager: Array, jit: bool) -> None:
 
 
 def test_several_steps_an_execution_train_as_one(eager: Array) -> None:
-    several = {} if models.BACKEND == "torch" else {"steps_per_execution": 2}  # it has none
+    several: dict[str, Any] = (
+        {} if models.BACKEND == "torch" else {"steps_per_execution": 2}
+    )  # it has none
 
     assert_near(trained(jit_compile=False, **several), eager)
 
@@ -80,7 +82,7 @@ def custom_step(model: Any, x: Array, y: Array) -> None:
     """One step of SGD as each backend's users write it."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if models.BACKEND == "tensorflow":
-        import tensorflow as tf
+        import tensorflow as tf  # type: ignore[import-untyped]
 
         with tf.GradientTape() as tape:
             value = loss(y, model(x, training=True))

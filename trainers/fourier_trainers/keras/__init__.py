@@ -11,6 +11,7 @@ from fourier_trainers.config import BandPass, Explicit, FourierConfig, TorchRand
 from fourier_trainers.keras.attaching import attach, detach
 from fourier_trainers.keras.callbacks import AdapterCallback
 from fourier_trainers.keras.capturing import capture
+from fourier_trainers.keras.exporting import ExportReport, export_base
 from fourier_trainers.keras.loading import load_adapter
 from fourier_trainers.keras.merging import merge, unmerge
 from fourier_trainers.keras.naming import named_layers
@@ -20,6 +21,7 @@ __all__ = [
     "AdapterCallback",
     "BandPass",
     "Explicit",
+    "ExportReport",
     "FourierConfig",
     "FourierModel",
     "TorchRandperm",
@@ -27,6 +29,7 @@ __all__ = [
     "attach",
     "capture",
     "detach",
+    "export_base",
     "load_adapter",
     "merge",
     "named_layers",

@@ -21,6 +21,7 @@ from fourier_trainers.keras.adapted import (
     plain,
     tracker_of,
 )
+from fourier_trainers.keras.backends import refuse_backend
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.freezing import freeze, thaw
 from fourier_trainers.keras.naming import NAMES, named_layers
@@ -185,7 +186,9 @@ def refuse_attached(model: Any) -> None:
 
     Raises:
         UsageError: It does, or it is no Keras layer.
+        UnsupportedError: The backend cannot train.
     """
+    refuse_backend()
     if not isinstance(model, keras.layers.Layer):
         got, expected = type(model).__name__, "a Keras model or layer"
         raise UsageError(Violation("E-USAGE", "model", "not a model", got, expected))

@@ -20,6 +20,7 @@ from fourier_format.adapter import Array
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_trainers.config import Path
 from fourier_trainers.keras.spectral import cost
+from fourier_trainers.keras.spectral.axes import matmul
 from fourier_trainers.keras.spectral.basis import Basis
 
 
@@ -255,7 +256,7 @@ def _product(flat: Any, term: Term) -> Any:
     delta = term.basis.delta_weight(term.scaled)
     if dtype == "bfloat16":
         return ops.matmul(flat, ops.cast(delta, dtype))
-    return ops.cast(ops.matmul(ops.cast(flat, delta.dtype), delta), dtype)
+    return ops.cast(matmul(ops.cast(flat, delta.dtype), delta), dtype)
 
 
 def _finished(layer: Any, y: Any, product: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -75,7 +76,7 @@ class FourierAxis:
 
     def inverse(self, z: Any) -> Any:
         """Returns z E A, (t, r) -> (t, d)."""
-        x = ops.irfft((z[:, : self._half], z[:, self._half :]), fft_length=self._length)
+        x = ops.irfft(tuple(ops.split(z, 2, axis=1)), fft_length=self._length)
         return x if self._places is None else ops.take(x, self._places, axis=1)
 
     def columns(self, rows: Array, positions: Any, dtype: str) -> Any:
@@ -85,7 +86,7 @@ class FourierAxis:
         if self._places is not None:
             positions = ops.take(self._places, positions)
         phase = _modular_product(positions, rows // 2, self._length)  # (t, m)
-        return ops.take(waves.astype(dtype), phase + self._length * (rows % 2).astype(np.int32))
+        return ops.take(waves.astype(dtype), phase + _integers(self._length * (rows % 2)))
 
 
 class WaveletAxis:
@@ -111,13 +112,13 @@ class WaveletAxis:
         padded = ops.reshape(padded, (-1, pairs + steps - 1, 2))
         windows = [padded[:, k : k + pairs] for k in range(steps)]
         taps = ops.cast(self._filters.T, x.dtype)  # (L, 2)
-        return ops.reshape(ops.matmul(ops.concatenate(windows, axis=2), taps), (-1, self.rows))
+        return ops.reshape(matmul(ops.concatenate(windows, axis=2), taps), (-1, self.rows))
 
     def inverse(self, z: Any) -> Any:
         """Returns z E A, (t, r) -> (t, d): overlapping windows, added up."""
         pairs, steps = self.rows // 2, self._filters.shape[1] // 2
         z = ops.reshape(z, (-1, pairs, 2))
-        windows = ops.matmul(z, ops.cast(self._filters, z.dtype))  # (t, r / 2, L)
+        windows = matmul(z, ops.cast(self._filters, z.dtype))  # (t, r / 2, L)
         total = 0.0
         for k in range(steps):
             window = windows[:, :, 2 * k : 2 * k + 2]
@@ -130,9 +131,9 @@ class WaveletAxis:
         taps = self._filters.shape[1]
         padded = np.zeros((2, taps + 2))
         padded[:, 1:-1] = self._filters
-        tap = positions[:, None] + (self._before - 2 * (rows // 2)).astype(np.int32)  # (t, m)
+        tap = positions[:, None] + _integers(self._before - 2 * (rows // 2))  # (t, m)
         tap = ops.clip(tap, -1, taps) + 1
-        place = tap + ((taps + 2) * (rows % 2)).astype(np.int32)
+        place = tap + _integers((taps + 2) * (rows % 2))
         return ops.take(padded.ravel().astype(dtype), place)
 
 
@@ -143,6 +144,16 @@ def applied(axis: spectral.Axis) -> Axis:
     return WaveletAxis(axis)
 
 
+def matmul(a: Any, b: Any) -> Any:
+    """Returns a b, (..., i, j) by (j, k) -> (..., i, k).
+
+    On torch, Keras's own rounds float64 to float32.
+    """
+    if keras.backend.standardize_dtype(a.dtype) == "float64":
+        return ops.einsum("...ij,jk->...ik", a, b)
+    return ops.matmul(a, b)
+
+
 def _modular_product(positions: Any, frequencies: Array, length: int) -> Any:
     """Returns positions (t,) times frequencies (m,) modulo `length`, (t, m) int32.
 
@@ -150,10 +161,14 @@ def _modular_product(positions: Any, frequencies: Array, length: int) -> Any:
     number exceeds 511 times the length, which allows for four million positions.
     """
     positions = ops.cast(positions, "int32")[:, None]
-    factors = np.asarray(frequencies, np.int32)
     if length <= _SHORT:
-        return (positions * factors) % length
+        return (positions * _integers(frequencies)) % length
     product = positions * 0
     for shift in (16, 8, 0):
-        product = (product * 256 + positions * ((factors >> shift) & 255)) % length
+        product = (product * 256 + positions * _integers((frequencies >> shift) & 255)) % length
     return product
+
+
+def _integers(values: Array) -> Any:
+    """Returns a tensor: torch's do not mix with NumPy's arrays."""
+    return ops.convert_to_tensor(values.astype(np.int32))
