@@ -177,6 +177,45 @@ def bert_inputs(rows: int = 4) -> dict[str, Array]:
     return {"token_ids": tokens, "segment_ids": tokens * 0, "padding_mask": mask}
 
 
+def gpt2() -> Any:
+    """Returns keras-hub's GPT2Backbone, tiny."""
+    import keras_hub
+
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    return keras_hub.models.GPT2Backbone(vocabulary_size=30, max_sequence_length=8, **sizes)
+
+
+def llama() -> Any:
+    """Returns keras-hub's LlamaBackbone, tiny: grouped queries, and an output embedding."""
+    import keras_hub
+
+    sizes = {"num_layers": 1, "hidden_dim": 8, "intermediate_dim": 16}
+    heads = {"num_query_heads": 4, "num_key_value_heads": 2}
+    return keras_hub.models.LlamaBackbone(vocabulary_size=30, **sizes, **heads)
+
+
+def vit() -> Any:
+    """Returns keras-hub's ViTBackbone, tiny: its patches' layer has a state, their positions."""
+    import keras_hub
+
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+    return keras_hub.models.ViTBackbone(image_shape=(8, 8, 3), patch_size=4, **sizes)
+
+
+def tokens() -> dict[str, Array]:
+    """Returns token ids and a mask, as keras-hub's decoders take them."""
+    x = ids()
+    return {"token_ids": x, "padding_mask": np.ones_like(x)}
+
+
+BACKBONES: Final[dict[str, tuple[Callable[[], Any], tuple[str, ...], Callable[[], Any]]]] = {
+    "gpt2": (gpt2, ("query", "token_embedding", "feedforward_output_dense"), tokens),
+    "llama": (llama, ("key", "token_embedding", "feedforward_gate_dense"), tokens),
+    "vit": (vit, ("patch_embedding", "value", "dense_1"), lambda: array(4, 8, 8, 3)),
+}
+"""The same as `FAMILIES`, of other backbones of keras-hub."""
+
+
 def classifier(backbone: Any, *, pooled: str = "pooled_output") -> Any:
     """Returns a backbone with a head on it, "logits"."""
     y = backbone.output

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,7 +9,14 @@ import pytest
 from keras import layers
 
 from fourier_format.errors import UnsupportedError, UsageError
-from fourier_trainers.keras import FourierConfig, attach, capture, detach, named_layers
+from fourier_trainers.keras import (
+    FourierConfig,
+    FourierModel,
+    attach,
+    capture,
+    detach,
+    named_layers,
+)
 from tests.fourier_trainers.keras import models
 
 FAMILIES = sorted(models.FAMILIES)
@@ -30,6 +38,33 @@ def test_only_coefficients_move_and_detach_gives_the_base_bit_for_bit(family: st
     assert all(any(name.endswith(t) for name in names) for t in targets)
     assert not np.allclose(models.predict(model, x), y)
     assert detach(model) is model
+    assert models.look(model) == before
+    assert np.array_equal(models.predict(model, x), y)
+
+
+@pytest.mark.parametrize("family", sorted(models.BACKBONES))
+def test_backbones_of_keras_hub_are_trained_by_their_coefficients_and_saved(
+    family: str, tmp_path: Path
+) -> None:
+    make, targets, inputs = models.BACKBONES[family]
+    keras.utils.set_random_seed(0)
+    model, x = make(), inputs()
+    models.shake(model)
+    before, weights = models.look(model), models.weights(model)
+    y = models.predict(model, x)
+
+    models.attached(model, *targets, init="zeros")
+    model.compile("sgd", "mse", run_eagerly=models.BACKEND != "jax")
+    model.fit(x, np.zeros_like(y), verbose=0)
+
+    names = [target.name for target in capture(model).targets]
+    assert models.moved(weights, model) == {f"{name}/fourier/coefficients" for name in names}
+    assert len(names) == 3
+    trained = models.predict(model, x)
+    FourierModel(model).save(tmp_path / "tuned.keras")
+    again = keras.saving.load_model(tmp_path / "tuned.keras")
+    assert np.array_equal(models.predict(again, x), trained)
+    detach(model)
     assert models.look(model) == before
     assert np.array_equal(models.predict(model, x), y)
 

@@ -82,7 +82,7 @@ def custom_step(model: Any, x: Array, y: Array) -> None:
     """One step of SGD as each backend's users write it."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if models.BACKEND == "tensorflow":
-        import tensorflow as tf  # type: ignore[import-untyped]
+        import tensorflow as tf
 
         with tf.GradientTape() as tape:
             value = loss(y, model(x, training=True))
