@@ -14,16 +14,19 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_trainers.config import FourierConfig
 from fourier_trainers.drawing import entries_for
+from fourier_trainers.keras.adapted import ATTRIBUTE as FOURIER
 from fourier_trainers.keras.adapted import (
     become_adapted,
     become_holding,
     become_plain,
+    is_exchanged,
     plain,
     tracker_of,
 )
 from fourier_trainers.keras.backends import refuse_backend
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.freezing import freeze, thaw
+from fourier_trainers.keras.layers import refused
 from fourier_trainers.keras.naming import NAMES, named_layers
 from fourier_trainers.keras.selecting import Site, select, trained_whole
 from fourier_trainers.keras.spectral.basis import Basis
@@ -99,6 +102,9 @@ def commit(
     """
     for site in sites:
         tracker_of(site.layer)  # an error, if it cannot be opened
+        if hasattr(site.layer, FOURIER):
+            problem = f"it has an attribute {FOURIER!r} of its own, where its coefficients would be"
+            raise refused(site.name, problem, type(site.layer).__name__, "give it another name")
     witnesses = {site.name: witness(site.layer, site.kind) for site in sites}
     if seen is None:
         _refuse_not_finite(witnesses)
@@ -143,7 +149,7 @@ def detach(model: M) -> M:
         state.whole[name].assign(value)
     thaw(state.frozen)
     del vars(root)[ATTRIBUTE]
-    forget_traces(root)
+    forget_traces(root, model, *state.around)
     return model
 
 
@@ -152,24 +158,26 @@ def as_base(model: Any) -> Iterator[None]:
     """Inside, a model is its base: without adapter, and with the base's heads and biases.
 
     A merged model stays as it is.
+
+    Raises:
+        UsageError: It is a part of a model that an adapter is attached to.
     """
+    _refuse_part(model)
     with contextlib.ExitStack() as stack:
         for root in attached_in(model):
             state: State = vars(root)[ATTRIBUTE]
             if not state.kept:
                 stack.enter_context(plain(exchanged(state)))
                 stack.enter_context(_with_originals(state))
-                forget_traces(root)
-                stack.callback(forget_traces, root)
         yield
 
 
 @contextlib.contextmanager
 def _with_originals(state: State) -> Iterator[None]:
     trained = {name: to_numpy(state.whole[name]) for name in state.originals}
-    for name, value in state.originals.items():
-        state.whole[name].assign(value)
     try:
+        for name, value in state.originals.items():
+            state.whole[name].assign(value)
         yield
     finally:
         for name, value in trained.items():
@@ -196,17 +204,28 @@ def refuse_attached(model: Any) -> None:
         problem = "the model, or a layer in it, has an adapter attached already"
         advice = "detach(model) first; one adapter is attached at a time"
         raise UsageError(Violation("E-USAGE", model.name, problem, advice=advice))
+    _refuse_part(model)
 
 
-def forget_traces(model: Any) -> None:
-    """Make a compiled model trace its steps again: they hold what the model was.
+def _refuse_part(model: Any) -> None:
+    inside = is_exchanged(model) or any(map(is_exchanged, named_layers(model).values()))
+    if inside and not attached_in(model):
+        problem = "it is a part of a model that an adapter is attached to"
+        advice = "give the model that was attached, or detach it first"
+        raise UsageError(Violation("E-USAGE", model.name, problem, advice=advice))
+
+
+def forget_traces(*models: Any) -> None:
+    """Make compiled models trace their steps again: they hold what the model was.
 
     On the torch backend, `parameters()` does, too.
     """
-    for name in ("train_function", "test_function", "predict_function"):
-        if getattr(model, name, None) is not None:
-            setattr(model, name, None)
-    for layer in (model, *named_layers(model).values()):
+    for model in models:
+        for name in ("train_function", "test_function", "predict_function"):
+            if getattr(model, name, None) is not None:
+                setattr(model, name, None)
+    layers = {id(layer): layer for m in models for layer in (m, *named_layers(m).values())}
+    for layer in layers.values():
         if hasattr(layer, "_torch_params"):
             layer._track_variables()  # noqa: SLF001 - Keras does so when a layer is built
 

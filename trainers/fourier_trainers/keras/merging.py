@@ -45,7 +45,7 @@ def merge(model: M) -> M:
     for layer in exchanged(state):
         become_plain(layer)
     _assign(state, merged)
-    forget_traces(root)
+    forget_traces(root, model, *state.around)
     return model
 
 
@@ -67,7 +67,7 @@ def unmerge(model: M) -> M:
     for layer in state.holders:
         become_holding(layer)
     state.kept, state.members = {}, {}
-    forget_traces(root)
+    forget_traces(root, model, *state.around)
     return model
 
 

@@ -53,16 +53,23 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             problem = "its delta weights are merged, so that it can be saved by itself"
             raise UsageError(Violation("E-USAGE", "base", problem))
         self.base: Final = base
+        _state(base).wrappers.add(self)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns what the model computes; `fit` tells only a `call` that asks for `training`."""
         return self.base(inputs, training=training)
 
+    def save(self, *path: Any, **keywords: Any) -> None:
+        """Save as .keras; what refuses to be saved is found before a file is written over."""
+        self.get_config()
+        super().save(*path, **keywords)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the plain model's configuration, and what is attached to it."""
         state = _state(self.base)
-        adapter = replace(capture(self.base), replacements={})
+        # Its replacements are the base's own values here: those that were trained are weights.
+        adapter = replace(capture(self.base), replacements=dict(state.originals))
         with plain([*exchanged(state)]):
             base = saving.serialize_keras_object(self.base)
             layers, variables = list(named_layers(self.base)), list(named_variables(self.base))
@@ -73,7 +80,7 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             "adapter": base64.b64encode(files.to_bytes(adapter)).decode("ascii"),
             # By number: Keras gives layers that have no name another one when it makes them anew.
             "targets": [layers.index(target.name) for target in adapter.targets],
-            "replacements": [variables.index(name) for name in state.whole],
+            "replacements": {name: variables.index(name) for name in state.whole},
             "gain": state.config.gain,
             "path": state.config.path,
             "reached": state.config.reached,
@@ -95,9 +102,11 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         attached = replace(attached, reached=config["reached"])
         sites = sites_of(layers, [target.name for target in adapter.targets], attached)
         variables = list(named_variables(base).items())
-        whole = dict(variables[number] for number in config["replacements"])
+        named = {old: variables[number] for old, number in config["replacements"].items()}
+        whole = dict(named.values())
         put_on(base, adapter, sites, attached, whole, _witnesses(adapter))
-        _state(base).originals = {}  # those of the new model mean nothing
+        originals = adapter.replacements
+        _state(base).originals = {named[old][0]: value for old, value in originals.items()}
         return cls(base, name=config["name"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -54,6 +55,7 @@ class State:
         source: The adapter that was loaded, if one was.
         kept: The base's values of merged weights, by target; empty unless merged.
         members: The targets' coefficients while they are merged.
+        wrappers: The FourierModels around the model.
     """
 
     config: FourierConfig
@@ -66,6 +68,12 @@ class State:
     source: Adapter | None = None
     kept: dict[str, Array] = field(default_factory=dict)
     members: dict[str, Any] = field(default_factory=dict)
+    wrappers: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
+
+    @property
+    def around(self) -> list[Any]:
+        """The FourierModels around the model that there still are."""
+        return list(self.wrappers)
 
 
 def found_state(model: Any) -> tuple[Any, State]:

@@ -20,6 +20,9 @@ from fourier_trainers.spectral import axes as spectral
 _SHORT: Final = 2**15
 """Lengths whose squares fit into 31 bits."""
 
+LONGEST: Final = 2**31 // 511
+"""Lengths for which phases can be computed (`_modular_product`)."""
+
 
 class Axis(Protocol):
     """One axis of d positions, with r rows of A."""
