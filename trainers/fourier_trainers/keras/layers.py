@@ -242,7 +242,7 @@ def as_stored(variable: Any) -> Any:
     casts = variable._autocast  # noqa: SLF001 - there is no other way to read it uncast
     variable._autocast = False  # noqa: SLF001 - the same
     try:
-        return keras.ops.convert_to_tensor(variable)
+        return variable.value
     finally:
         variable._autocast = casts  # noqa: SLF001 - the same
 
