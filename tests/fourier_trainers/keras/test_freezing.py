@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import pytest
 
@@ -67,3 +69,47 @@ def test_what_is_trained_inside_a_model_that_was_frozen_is_trained() -> None:
     assert all(layer.trainable for layer in named_layers(model).values())
     thaw(frozen)
     assert models.look(model) == before
+
+
+def test_a_weight_that_was_frozen_alone_is_trained_with_its_layer() -> None:
+    model = models.functional()
+    second = model.get_layer("second")
+    second.bias.trainable = False
+    before = models.look(model)
+
+    frozen = freeze(model, {id(v) for v in second.weights})
+
+    assert trainable(model) == {"second/kernel", "second/bias"}
+    thaw(frozen)
+    assert models.look(model) == before
+
+
+class Holder(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """A layer around another, with a state of its own."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(name="holder")
+        self.inner = inner
+
+    def build(self, _: Any) -> None:
+        self.state = self.add_weight(name="state", shape=(), trainable=False)
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x) + self.state
+
+
+def test_a_layer_that_comes_before_one_with_state_that_holds_it_is_as_it_should_be() -> None:
+    shared = keras.layers.Dense(8, name="shared")
+    x = keras.Input((8,))
+    model = keras.Model(x, Holder(shared)(shared(x)))
+    shared.trainable = False
+    before = models.look(model)
+
+    frozen = freeze(model, {id(shared.bias)})
+
+    assert not model.get_layer("holder").trainable
+    assert shared.trainable
+    assert trainable(model) == {"shared/bias"}
+    thaw(frozen)
+    assert models.look(model) == before
+    assert not shared.trainable
