@@ -60,7 +60,8 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
     def term(self) -> Term:
         """Returns the delta weight that they mean."""
         self.reached = True
-        scaled = ops.multiply(self.coefficients, self.gain * self.alpha)
+        scale = ops.convert_to_tensor(self.gain * self.alpha, self.coefficients.dtype)
+        scaled = ops.multiply(self.coefficients, scale)  # torch's takes a number as float32
         return Term(self.basis, scaled, self.path_)
 
     def save_own_variables(self, store: Any) -> None:
