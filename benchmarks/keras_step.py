@@ -86,7 +86,8 @@ def _case(backend: str, mode: str, case: str, arguments: argparse.Namespace) -> 
         (arm, run("memory", "--arm", arm)) for _ in range(arguments.memory_runs) for arm in ARMS
     ]
     peaks: Peaks = {arm: [peak for whose, peak in turns if whose == arm] for arm in ARMS}
-    return done["case"] | figures(done, peaks)
+    found: Json = done["case"] | figures(done, peaks)
+    return found
 
 
 def _child(arguments: argparse.Namespace) -> Json:
