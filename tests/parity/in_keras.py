@@ -3,6 +3,7 @@
 Every layer has a weight of zeros and no bias, and is given the unit vectors: out come the columns
 of its delta weight.
 """
+# ruff: noqa: TID251 -- Keras is what is looked at
 
 from __future__ import annotations
 

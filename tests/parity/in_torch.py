@@ -1,4 +1,5 @@
 """Write what adapters add to modules of PyTorch: python -m tests.parity.in_torch FOLDER OUTPUT."""
+# ruff: noqa: TID251 -- PyTorch is what is looked at
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ CASES = {
 
 
 class Adapted:
-    """One adapted layer; its delta weight is as large as its weight.
+    """One adapted layer; its delta weight is `size` times as large as its weight.
 
     Attributes:
         layer: Called "layer", in `model`.
@@ -167,6 +167,7 @@ class Adapted:
         path: Path = "auto",
         transform: str = "dft2",
         count: int = 30,
+        size: float = 1.0,
     ) -> None:
         self.case, self.policy, self.transform = case, policy, transform
         rng = np.random.default_rng(5)
@@ -190,7 +191,7 @@ class Adapted:
         self.entries = reference.entries_of(self.shape, count)
         self.values = reference.values_of(len(self.entries)).astype(np.float32)
         wave = self.matrix(self.values)
-        self.alpha = float(scale / np.sqrt(np.mean(wave**2)))
+        self.alpha = float(size * scale / np.sqrt(np.mean(wave**2)))
         self.config = FourierConfig(
             target_modules=("layer",),
             n=len(self.entries),
@@ -212,6 +213,15 @@ class Adapted:
     @property
     def kernel(self) -> Array:
         return _double(self.variable)
+
+    @property
+    def delta(self) -> Array:
+        """The delta weight, as the layer stores its weight."""
+        return self.stored(self.matrix(self.values)) * self.alpha
+
+    def assign(self, values: Array) -> None:
+        """Give the layer another weight."""
+        self._assign(self.variable, values)
 
     def matrix(self, values: Array) -> Array:
         """Return the delta weight (out, in) of coefficients, for alpha 1."""
@@ -237,8 +247,7 @@ class Adapted:
 
     def expected(self, g: Array, *, adapted: bool = True) -> dict[str, Array]:
         """Return output and gradients in float64: by trained values, or by the weight, and x."""
-        delta = self.stored(self.matrix(self.values)) * self.alpha
-        total = self.kernel + (delta if adapted else 0.0)
+        total = self.kernel + (self.delta if adapted else 0.0)
         y = self.case.linear(self.x, total)
         bias = getattr(self.layer, "bias", None)
         if bias is not None:

@@ -13,7 +13,7 @@ from fourier_trainers.config import Path
 from fourier_trainers.keras.layers import KINDS, kind_of, variable_of
 from tests.conformance import vectors
 from tests.fourier_trainers.keras.differentiating import BACKEND, COMPILED, USUAL, precise
-from tests.fourier_trainers.keras.single import CASES, Adapted
+from tests.fourier_trainers.keras.single import CASES, Adapted, dense
 from tests.fourier_trainers.reference import error
 from tests.tolerances import SPECTRAL_F64, TRAINED_HALF_RATIO, TRAINED_OUTPUT_F32
 
@@ -158,3 +158,19 @@ def test_inputs_may_be_none(shape: tuple[int, ...], path: Path) -> None:
     y = adapted.layer(np.zeros(shape, np.float32))
 
     assert tuple(y.shape) == (*shape[:-1], 18)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_small_delta_weight_is_not_rounded_away_with_the_weight(policy: str) -> None:
+    """Its product is rounded once, to the output: not in each sum of two weights before."""
+    adapted = Adapted(dense("many", (256, 128), 96), policy, "weight", count=300, size=0.01)
+    effect = adapted.case.linear(adapted.x, adapted.delta)
+    kernel, base = adapted.kernel, adapted.plain(USUAL).y
+    adapted.assign(kernel + adapted.delta)
+    summed = adapted.plain(USUAL).y
+    adapted.assign(kernel)
+
+    y = adapted.attach().got(USUAL).y
+
+    off, usual = (np.linalg.norm(a.astype(np.float64) - base - effect) for a in (y, summed))
+    assert off < 0.75 * usual  # seen: 0.6
