@@ -16,7 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-from typing import Any, Final
+from typing import Final
 
 from keras_step import BACKENDS, add_options, keras_cases, one_of
 from measure import Json, child, finish, progress, script
