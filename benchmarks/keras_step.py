@@ -2,8 +2,8 @@
 
     python benchmarks/keras_step.py [--keras tensorflow,jax,torch] [--modes eager,jit] [--runs 7]
 
-Times: one child process for a backend, mode and case, all arms in turn, since Keras reads its
-backend once a process. Memory: one child process for an arm. `train_step.py --keras` has the same.
+One child process for a backend and a mode, since Keras reads its backend once a process; all arms
+of a case in turn. `train_step.py --keras` has the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 from typing import Any, Final
 
-from measure import Json, child, finish, progress, script
+from measure import Json, child, finish, progress, script, spread
 from train_report import Peaks, figures, table
 
 ARMS: Final = ("base", "lora", "ours")
@@ -27,15 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keras", type=one_of(BACKENDS), default=BACKENDS, help="its backends")
     parser.add_argument("--runs", type=int, default=7, help="timed steps of each arm")
-    parser.add_argument("--memory-runs", type=int, default=1, help="children of each arm, 0: none")
     parser.add_argument("--n", type=int, default=1000, help="coefficients a target")
     parser.add_argument("--smoke", action="store_true", help="tiny models, to try the script")
     add_options(parser)
-    parser.add_argument("--child", choices=("times", "memory"), help=argparse.SUPPRESS)
-    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(_child(arguments)))
+        _child(arguments)
         return
     results = {"n": arguments.n, "keras": keras_cases(arguments, arguments.keras)}
     finish("keras_step", results, PACKAGES)
@@ -61,45 +59,48 @@ def one_of(known: tuple[str, ...]) -> Any:
 
 
 def keras_cases(arguments: argparse.Namespace, backends: tuple[str, ...]) -> Json:
-    """Measure all cases: "backend mode case" -> its figures, or why there are none."""
+    """Measure all cases: "backend mode case" -> its figures."""
     labels = {"base": "base only", "lora": "LoRA r=8, Keras", "ours": f"ours n={arguments.n}"}
     measured: Json = {}
     for backend in backends:
         for mode in arguments.modes:
-            for case in arguments.keras_cases:
-                measured[f"{backend} {mode} {case}"] = _case(backend, mode, case, arguments)
-    progress(table({k: v for k, v in measured.items() if "arms" in v}, labels))
+            for case, done in _run(backend, mode, arguments).items():
+                measured[f"{backend} {mode} {case}"] = _figures(done)
+    progress(table(measured, labels))
     return measured
 
 
-def _case(backend: str, mode: str, case: str, arguments: argparse.Namespace) -> Json:
-    shared = ["--runs", str(arguments.runs), "--n", str(arguments.n)]
-    shared += ["--keras", backend, "--modes", mode, "--keras-cases", case]
-    shared += ["--smoke"] if arguments.smoke else []
-
-    def run(what: str, *options: str) -> Json:
-        progress(f"{backend} {mode} {case}: {what} {' '.join(options)}")
-        return child(script("keras_step.py", *shared, "--child", what, *options)).json()
-
-    done = run("times")
-    turns = [
-        (arm, run("memory", "--arm", arm)) for _ in range(arguments.memory_runs) for arm in ARMS
-    ]
-    peaks: Peaks = {arm: [peak for whose, peak in turns if whose == arm] for arm in ARMS}
-    found: Json = done["case"] | figures(done, peaks)
-    return found
+def _run(backend: str, mode: str, arguments: argparse.Namespace) -> Json:
+    progress(f"{backend}, {mode}")
+    options = ["--runs", str(arguments.runs), "--n", str(arguments.n)]
+    options += ["--keras-cases", ",".join(arguments.keras_cases)]
+    options += ["--smoke"] if arguments.smoke else []
+    command = script("keras_step.py", "--child", "--keras", backend, "--modes", mode, *options)
+    return child(command).json()
 
 
-def _child(arguments: argparse.Namespace) -> Json:
+def _figures(done: Json) -> Json:
+    """The figures of a case; on a busy machine the ratio of processor times is the steadier."""
+    peaks: Peaks = {arm: [facts.pop("peaks")] for arm, facts in done["arms"].items()}
+    measured = done["case"] | figures(done, peaks)
+    ours, lora = (done["arms"][arm]["calls"] for arm in ("ours", "lora"))
+    pairs = (own[1] / peer[1] for own, peer in zip(ours, lora, strict=True))
+    measured["ratios"]["ours_over_lora_cpu"] = spread(pairs)
+    return measured
+
+
+def _child(arguments: argparse.Namespace) -> None:
     """Measure in this process; only here is Keras loaded, by the backend that is asked for."""
-    (backend,), (mode,), (case,) = arguments.keras, arguments.modes, arguments.keras_cases
+    (backend,), (mode,) = arguments.keras, arguments.modes
     os.environ["KERAS_BACKEND"] = backend
-    from keras_arms import Setup, case_of, memory, times
+    from keras_arms import Setup, case_of, measured
 
-    setup = Setup(case_of(case, smoke=arguments.smoke), mode, arguments.n)
-    if arguments.child == "memory":
-        return memory(arguments.arm, setup)
-    return times(ARMS, setup, arguments.runs)
+    setups = {
+        name: Setup(case_of(name, smoke=arguments.smoke), mode, arguments.n)
+        for name in arguments.keras_cases
+    }
+    done = {name: measured(ARMS, setup, arguments.runs) for name, setup in setups.items()}
+    print(json.dumps(done))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,12 @@ import pytest
 from keras import layers
 
 from fourier_format.adapter import Array
-from fourier_format.errors import BaseMismatchError, UnsupportedError, UsageError
+from fourier_format.errors import (
+    BaseMismatchError,
+    InvalidAdapterError,
+    UnsupportedError,
+    UsageError,
+)
 from fourier_trainers.keras import (
     AdapterCallback,
     FourierConfig,
@@ -233,3 +238,77 @@ def test_mixed_precision_adds_to_the_weight_as_it_is_stored() -> None:
 
     merged = keras.ops.convert_to_numpy(keras.ops.cast(model(np.array([[1]])), "float32"))
     assert np.array_equal(got, merged)
+
+
+def test_models_that_nobody_hands_over_are_traced_again() -> None:
+    """On TensorFlow they would go on computing what was so when they first ran."""
+    backbone, outer = nested()
+    base, feature = predicted(outer), predicted(backbone)
+
+    attach(backbone, config())
+    adapted = predicted(outer)
+    assert error(adapted, base) > TRAINED_OUTPUT_F32
+    merge(backbone)
+    assert error(predicted(outer), adapted) < TRAINED_OUTPUT_F32
+    unmerge(backbone)
+    assert np.array_equal(predicted(outer), adapted)
+    detach(backbone)
+    assert np.array_equal(predicted(outer), base)
+
+    attach(outer, config())  # and a model inside, that ran by itself
+    assert error(predicted(backbone), feature) > TRAINED_OUTPUT_F32
+
+
+def test_weights_that_are_loaded_after_attach_are_the_base(tmp_path: Path) -> None:
+    """A run that is resumed in another process has a base of other numbers until then."""
+    _, outer = nested()
+    attach(outer, config())
+    outer.save_weights(tmp_path / "all.weights.h5")
+    expected = capture(outer)
+    _, other = nested()
+    attach(other, config())
+
+    other.load_weights(tmp_path / "all.weights.h5")
+
+    assert np.array_equal(predicted(other), predicted(outer))
+    sets = zip(capture(other).entry_sets, expected.entry_sets, strict=True)
+    assert all(np.array_equal(a.coefficients, b.coefficients) for a, b in sets)
+    other.get_layer("backbone").get_layer("first").bias.assign(np.ones(4))
+    capture(other)
+    other.get_layer("backbone").get_layer("first")._kernel.assign(np.ones((5, 4)))
+    with pytest.raises(BaseMismatchError, match="backbone/first"):
+        capture(other)
+
+
+def test_merged_weights_that_were_changed_are_not_put_back(tmp_path: Path) -> None:
+    backbone, _ = nested()
+    attach(backbone, config())
+    merge(backbone)
+    backbone.get_layer("first").kernel.assign(np.ones((5, 4)))
+
+    with pytest.raises(BaseMismatchError, match="first: its weight was changed while"):
+        unmerge(backbone)
+
+
+def test_coefficients_that_are_not_finite_are_not_merged() -> None:
+    backbone, _ = nested()
+    attach(backbone, config())
+    backbone.get_layer("first").fourier.coefficients.assign(np.full(5, np.nan, np.float32))
+
+    with pytest.raises(InvalidAdapterError, match="first: coefficients are not finite"):
+        merge(backbone)
+
+    assert np.isfinite(keras.ops.convert_to_numpy(backbone.get_layer("first")._kernel)).all()
+
+
+def test_a_run_that_trains_nothing_of_the_adapter_is_refused(tmp_path: Path) -> None:
+    backbone, _ = nested()
+    attach(backbone, config())
+    backbone.compile("adam", loss="mse")
+    backbone.trainable = False
+
+    callback = AdapterCallback(tmp_path / "adapter.fft", monitor=None)
+    callback.set_model(backbone)
+
+    with pytest.raises(UsageError, match="no coefficient of the adapter is trained"):
+        callback.on_train_begin()

@@ -24,7 +24,7 @@ from fourier_trainers.keras.adapted import (
     tracker_of,
 )
 from fourier_trainers.keras.backends import refuse_backend
-from fourier_trainers.keras.coefficients import Coefficients
+from fourier_trainers.keras.coefficients import Coefficients, Witness
 from fourier_trainers.keras.freezing import freeze, thaw
 from fourier_trainers.keras.layers import refused
 from fourier_trainers.keras.naming import NAMES, named_layers
@@ -33,12 +33,12 @@ from fourier_trainers.keras.spectral.basis import Basis
 from fourier_trainers.keras.state import (
     ATTRIBUTE,
     State,
-    Witness,
     attached_in,
     found_state,
     to_numpy,
     witness,
 )
+from fourier_trainers.keras.tracing import forget_traces
 
 M = TypeVar("M")
 
@@ -105,17 +105,18 @@ def commit(
         if hasattr(site.layer, FOURIER):
             problem = f"it has an attribute {FOURIER!r} of its own, where its coefficients would be"
             raise refused(site.name, problem, type(site.layer).__name__, "give it another name")
-    witnesses = {site.name: witness(site.layer, site.kind) for site in sites}
     if seen is None:
-        _refuse_not_finite(witnesses)
+        seen = {site.name: witness(site.layer, site.kind) for site in sites}
+        _refuse_not_finite(seen)
     trained = trained_whole(model, config, sites) if whole is None else whole
     count = len(sites)
     members = [_member(*each, config, count) for each in zip(sites, bases, values, strict=True)]
+    for site, member in zip(sites, members, strict=True):
+        member.witness = seen.get(site.name)
     holders = tuple(_holders(model, {id(site.layer) for site in sites}))
     state = State(
         config=config,
         sites=tuple(sites),
-        witnesses=witnesses if seen is None else seen,
         whole=trained,
         originals={name: to_numpy(variable) for name, variable in trained.items()},
         frozen=freeze(model, {id(variable) for variable in trained.values()}),
@@ -127,7 +128,7 @@ def commit(
     for layer in holders:
         become_holding(layer)
     vars(model)[ATTRIBUTE] = state
-    forget_traces(model)
+    forget_traces(exchanged(state))
 
 
 def detach(model: M) -> M:
@@ -149,7 +150,7 @@ def detach(model: M) -> M:
         state.whole[name].assign(value)
     thaw(state.frozen)
     del vars(root)[ATTRIBUTE]
-    forget_traces(root, model, *state.around)
+    forget_traces(exchanged(state))
     return model
 
 
@@ -213,21 +214,6 @@ def _refuse_part(model: Any) -> None:
         problem = "it is a part of a model that an adapter is attached to"
         advice = "give the model that was attached, or detach it first"
         raise UsageError(Violation("E-USAGE", model.name, problem, advice=advice))
-
-
-def forget_traces(*models: Any) -> None:
-    """Make compiled models trace their steps again: they hold what the model was.
-
-    On the torch backend, `parameters()` does, too.
-    """
-    for model in models:
-        for name in ("train_function", "test_function", "predict_function"):
-            if getattr(model, name, None) is not None:
-                setattr(model, name, None)
-    layers = {id(layer): layer for m in models for layer in (m, *named_layers(m).values())}
-    for layer in layers.values():
-        if hasattr(layer, "_torch_params"):
-            layer._track_variables()  # noqa: SLF001 - Keras does so when a layer is built
 
 
 def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:

@@ -65,11 +65,15 @@ class AdapterCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         """Refuse a model without an adapter before it is trained.
 
         Raises:
-            UsageError: None is attached.
+            UsageError: None is attached, or nothing of it is trained.
             BaseMismatchError: A weight is trained that would not be in the adapter.
         """
         _, state = found_state(self.model)
         refuse_lost(self.model, state)
+        trained = {id(v) for v in self.model.trainable_variables}
+        if not any(id(site.layer.fourier.coefficients) in trained for site in state.sites):
+            problem, advice = "no coefficient of the adapter is trained", "set trainable = True"
+            raise UsageError(Violation("E-USAGE", self.model.name, problem, advice=advice))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - the same
         """Write the adapter, if it is the best so far.

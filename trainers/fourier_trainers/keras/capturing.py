@@ -93,7 +93,8 @@ def _refuse_changed(state: State) -> None:
     changed = [
         site.name
         for site in state.sites
-        if not state.witnesses[site.name].agrees(witness(site.layer, site.kind))
+        if (then := site.layer.fourier.witness) is not None
+        and not then.agrees(witness(site.layer, site.kind))
     ]
     if changed:
         problem = "its base weight is not the one that the adapter was attached to"

@@ -22,10 +22,11 @@ from fourier_trainers.captured import config_of
 from fourier_trainers.keras.adapted import plain
 from fourier_trainers.keras.attaching import exchanged
 from fourier_trainers.keras.capturing import capture
+from fourier_trainers.keras.coefficients import Witness
 from fourier_trainers.keras.loading import put_on
 from fourier_trainers.keras.naming import named_layers, named_variables
 from fourier_trainers.keras.selecting import sites_of
-from fourier_trainers.keras.state import ATTRIBUTE, State, Witness, attached_in
+from fourier_trainers.keras.state import ATTRIBUTE, State, attached_in
 
 
 @saving.register_keras_serializable(package="fourier_format")
@@ -53,7 +54,6 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             problem = "its delta weights are merged, so that it can be saved by itself"
             raise UsageError(Violation("E-USAGE", "base", problem))
         self.base: Final = base
-        _state(base).wrappers.add(self)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -68,6 +68,9 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     def get_config(self) -> dict[str, Any]:
         """Returns the plain model's configuration, and what is attached to it."""
         state = _state(self.base)
+        if state.kept:
+            problem, advice = "its delta weights are merged", "save the model inside: its .base"
+            raise UsageError(Violation("E-USAGE", self.name, problem, advice=advice))
         # Its replacements are the base's own values here: those that were trained are weights.
         adapter = replace(capture(self.base), replacements=dict(state.originals))
         with plain([*exchanged(state)]):
