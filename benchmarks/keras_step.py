@@ -82,7 +82,7 @@ def _run(backend: str, mode: str, arguments: argparse.Namespace) -> Json:
 def _figures(done: Json) -> Json:
     """The figures of a case; on a busy machine the ratio of processor times is the steadier."""
     peaks: Peaks = {arm: [facts.pop("peaks")] for arm, facts in done["arms"].items()}
-    measured = done["case"] | figures(done, peaks)
+    measured: Json = done["case"] | figures(done, peaks)
     ours, lora = (done["arms"][arm]["calls"] for arm in ("ours", "lora"))
     pairs = (own[1] / peer[1] for own, peer in zip(ours, lora, strict=True))
     measured["ratios"]["ours_over_lora_cpu"] = spread(pairs)
