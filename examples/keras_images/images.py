@@ -81,7 +81,7 @@ def main() -> None:
     model, base = net(training.pixels.shape[1]), chosen.out / "base.onnx"
     print("the base, on images as they are:")
     fit(model, training, epochs=chosen.epochs, lr=2e-3)
-    export_base(model, base)
+    export_base(model, base, overwrite=True)
     as_they_are = accuracy(onnx_logits(base, held_out), held_out)
 
     rows = [
@@ -145,7 +145,7 @@ def fit(model: Any, images: Images, *, epochs: int, lr: float, adapter: Path | N
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    best = [AdapterCallback(adapter, monitor="val_accuracy", mode="max")] if adapter else []
+    best = [AdapterCallback(adapter, monitor="val_loss")] if adapter else []
     model.fit(
         images.pixels,
         images.labels,
@@ -189,7 +189,7 @@ def fashion(folder: Path) -> tuple[Images, Images]:
     """Returns Fashion-MNIST, 28x28, to train on and held out."""
     training, held_out = (
         Images(
-            idx(folder / f"{split}-images-idx3-ubyte.gz", (28, 28, 1)).astype(np.float32) / 255,
+            (idx(folder / f"{split}-images-idx3-ubyte.gz", (28, 28, 1)) / 255).astype(np.float32),
             idx(folder / f"{split}-labels-idx1-ubyte.gz", ()).astype(np.int32),
         )
         for split in ("train", "t10k")

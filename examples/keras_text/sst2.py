@@ -60,7 +60,9 @@ def main() -> None:
     dev = read(chosen.data, "dev", 32 if chosen.small else None)
 
     model = classifier()
-    export_base(model, base)  # with a head that knows nothing; it serves every adapter
+    export_base(
+        model, base, overwrite=True
+    )  # with a head that knows nothing; it serves every adapter
     attach(model, CONFIG)
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)
     print(f"{count:,} of {model.count_params():,} parameters are trained")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fourier_converters.layouts import framework_layout
 from fourier_converters.mapping import Map, MapEntry
@@ -20,6 +21,11 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import dtype_name
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
 
+AS_STORED: Final = "as stored"
+PARAMETER: Final = "parameter"
+"""The role of what some node reads that is neither a weight nor a bias of a known operator."""
+_KERAS_ROLES: Final = {"kernel": "weight", "embeddings": "weight", "bias": "bias"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replaced:
@@ -30,7 +36,8 @@ class Replaced:
         values: Its values as the framework stores them.
         uses: The uses that it takes over.
         evidence: What was done, and what says so.
-        layout: How the framework stores a linear operator's weight; None where the shape tells.
+        layout: How the framework stores a linear operator's weight, AS_STORED where any weight
+            has the axes of the graph's own tensor; None where the shape tells.
         added: Whether it is a bias that the graph lacks: exporters drop biases of zeros. The uses
             are then those of the weight.
     """
@@ -74,6 +81,8 @@ def placed(replaced: Replaced, candidate: Candidate) -> Array | None:
 
 def _placed(values: Array, layout: str | None, candidate: Candidate) -> Array | None:
     use = candidate.use
+    if layout == AS_STORED:
+        return use.view.apply(values) if values.shape == use.origin.shape else None
     if use.operand is None:
         return values if values.shape == _read_shape(candidate) else None
     if use.kind != "linear":
@@ -104,11 +113,15 @@ def match_replacement(
         raise _not_found(name, f"a replacement of {values.dtype}, and graphs keep only floats")
     module, _, parameter = name.rpartition(".")
     if entry.initializers or entry.nodes:
+        if _is_of_keras(name):
+            parameter = _KERAS_ROLES.get(name.rpartition("/")[2], "")
         found = by_map(entry, candidates.all, candidates.model)
         meant = [c for c in found if c.use.role == parameter] or found  # a node may read several
         uses, source = [c for c in meant if c.holds_its_rows], "map"
         if not uses:
             raise _not_found(name, "the map names nothing that reads a parameter")
+    elif _is_of_keras(name):
+        return _of_keras(name, values, candidates)
     else:
         pool = [c for c in candidates.all if c.use.role == parameter and _could_hold(values, c.use)]
         uses = candidates.named(module, pool)
@@ -121,6 +134,32 @@ def match_replacement(
     if not candidates.are_one_weight(uses):
         raise ambiguous(name, uses)
     return Replaced(name, values, tuple(uses), f"replaced, by {source}", layout)
+
+
+def _is_of_keras(name: str) -> bool:
+    """Whether Keras gave a variable this name: "logits/kernel", and never "logits.weight"."""
+    return "/" in name.rpartition(".")[2]
+
+
+def _of_keras(name: str, values: Array, candidates: Candidates) -> Replaced:
+    """Returns where a variable of Keras goes: what `export_base` gave its path, and its axes."""
+    uses = [c for c in candidates.all if c.use.initializer == name and c.rows is None]
+    uses = uses or list(_reads_of(name, candidates.model))
+    if not uses:
+        raise _not_found(name, "nothing in the graph reads a tensor of this name")
+    if any(_placed(values, AS_STORED, c) is None for c in uses):
+        raise _wrong_shape(name, values, uses, stored=True)
+    return Replaced(name, values, tuple(uses), "replaced, by initializer name", AS_STORED)
+
+
+def _reads_of(name: str, model: Model) -> Iterator[Candidate]:
+    """Yields the reads of an initializer by nodes of any sort: a normalisation taken apart."""
+    value = Value(0, name)
+    origin = trace(model, value) if model.tensor(value) is not None else None
+    if origin is not None:
+        for read in model.reads(value):
+            use = Use(read, model.node(read).op_type, PARAMETER, origin, None, None)
+            yield Candidate(use, None, None)
 
 
 def _could_hold(values: Array, use: Use) -> bool:
@@ -139,7 +178,9 @@ def _framework_layout(
     if all(c.use.kind != "linear" for c in uses):
         return None
     model_type = (adapter.base_model or {}).get("model_type")
-    layout = entry.layout or framework_layout(name.rpartition(".")[0], {str(model_type)})
+    module = name.rpartition(".")[0]
+    known = "in_out" if _is_of_keras(name) else framework_layout(module, {str(model_type)})
+    layout = entry.layout or known
     if layout is None and values.shape[0] == values.shape[-1]:
         problem = "a square weight, and nothing says how its framework stores it"
         advice = 'add "layout": "out_in" (nn.Linear) or "in_out" (Conv1D) for it with --map'
@@ -202,8 +243,12 @@ def _not_found(name: str, problem: str) -> TargetNotFoundError:
     )
 
 
-def _wrong_shape(name: str, values: Array, uses: Sequence[Candidate]) -> TargetNotFoundError:
+def _wrong_shape(
+    name: str, values: Array, uses: Sequence[Candidate], *, stored: bool = False
+) -> TargetNotFoundError:
     shapes = {c: c.shape if c.use.kind == "linear" else _read_shape(c) for c in uses}
+    if stored:
+        shapes = {c: c.use.origin.shape for c in uses}
     unlike = next((c for c, shape in shapes.items() if shape != values.shape), uses[0])
     return TargetNotFoundError(
         Violation(

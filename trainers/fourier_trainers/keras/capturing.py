@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from fourier_format import __version__
 from fourier_format.adapter import Adapter, Array, Sampling
-from fourier_format.assembly import Piece, assemble
+from fourier_format.assembly import Piece
 from fourier_format.errors import (
     BaseMismatchError,
-    InvalidAdapterError,
     UnsupportedError,
     UsageError,
     Violation,
 )
 from fourier_format.fingerprint import fingerprint
+from fourier_trainers.captured import adapter_of
 from fourier_trainers.drawing import recipe_of
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.layers import variable_of
@@ -45,26 +44,19 @@ def capture(model: Any, *, metadata: Mapping[str, Any] | None = None) -> Adapter
         problem, advice = "delta weights are merged", "capture before merge, or unmerge(model)"
         raise UsageError(Violation("E-USAGE", "model", problem, advice=advice))
     _refuse_changed(state)
-    _refuse_lost(root, state)
+    refuse_lost(model, state)
     _refuse_unreached(state)
     pieces = [_piece(site, state) for site in state.sites]
     replacements = {name: to_numpy(variable) for name, variable in state.whole.items()}
-    _refuse_not_finite(pieces, replacements)
-    entry_sets, targets = assemble(pieces)
-    config, source = state.config, state.source
-    wanted = config.target_modules
-    return Adapter(
-        alpha=float(config.alpha),
-        seed=config.seed if source is None else source.seed,
-        transform=config.transform,
-        target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
-        entry_sets=entry_sets,
-        targets=targets,
-        replacements=replacements,
+    source = state.source
+    return adapter_of(
+        pieces,
+        replacements,
+        state.config,
+        source,
         base_model={"name": root.name} if source is None else source.base_model,
-        producer={"name": "fourier-format", "version": __version__},
-        labels=None if source is None else source.labels,
-        metadata=source.metadata if metadata is None and source is not None else metadata,
+        labels=None,
+        metadata=metadata,
     )
 
 
@@ -101,7 +93,8 @@ def _refuse_changed(state: State) -> None:
     changed = [
         site.name
         for site in state.sites
-        if not state.witnesses[site.name].agrees(witness(site.layer, site.kind))
+        if (then := site.layer.fourier.witness) is not None
+        and not then.agrees(witness(site.layer, site.kind))
     ]
     if changed:
         problem = "its base weight is not the one that the adapter was attached to"
@@ -111,15 +104,19 @@ def _refuse_changed(state: State) -> None:
         )
 
 
-def _refuse_lost(root: Any, state: State) -> None:
-    """Refuse to leave out what is trained beside the adapter."""
+def refuse_lost(model: Any, state: State) -> None:
+    """Refuse to leave out what is trained beside the adapter, as a head around it would be.
+
+    Raises:
+        BaseMismatchError: A weight of `model` is trained that is none of the adapter's.
+    """
     own = {id(v) for v in state.whole.values()}
     own |= {id(site.layer.fourier.coefficients) for site in state.sites}
-    trained = {id(v) for v in root.trainable_variables} - own
-    lost = [name for name, v in named_variables(root).items() if id(v) in trained]
+    trained = {id(v) for v in model.trainable_variables} - own
+    lost = [name for name, v in named_variables(model).items() if id(v) in trained]
     if lost:
         problem = "this weight of the base is trained, and would not be in the adapter"
-        advice = "name its layer in modules_to_save, or freeze it"
+        advice = "attach to the whole model and name its layer in modules_to_save, or freeze it"
         raise BaseMismatchError(
             Violation("E-BASE-MISMATCH", name, problem, advice=advice) for name in lost
         )
@@ -134,24 +131,3 @@ def _refuse_unreached(state: State) -> None:
     raise UnsupportedError(
         Violation("E-TARGET-UNREACHED", name, problem, advice=advice) for name in missed
     )
-
-
-def _refuse_not_finite(pieces: list[Piece], replacements: Mapping[str, Array]) -> None:
-    wrong = [
-        Violation(
-            "E-NUMBER-NONFINITE",
-            piece.name,
-            f"{int((~np.isfinite(piece.coefficients)).sum())} of {piece.coefficients.size} "
-            "coefficients are not finite: the training diverged",
-            advice="take a lower learning rate or alpha, and go back to an earlier adapter",
-        )
-        for piece in pieces
-        if not np.isfinite(piece.coefficients).all()
-    ]
-    wrong += [
-        Violation("E-NUMBER-NONFINITE", name, "this weight is not finite: the training diverged")
-        for name, value in replacements.items()
-        if not np.isfinite(value.astype(np.float64)).all()
-    ]
-    if wrong:
-        raise InvalidAdapterError(wrong)

@@ -35,7 +35,10 @@ def freeze(model: Any, trained: Collection[int]) -> Frozen:
         tuple((layer, layer.trainable) for layer in layers),
         tuple((v, v.trainable) for _, own in owned for v in own),
     )
-    model.trainable = True  # now what is not trainable is state
+    for flag in (False, True):  # TensorFlow passes over a flag that is what it was
+        for layer in layers:
+            layer.trainable = flag
+    # Now what is not trainable is state.
     keeps = {
         id(layer)
         for layer, own in owned

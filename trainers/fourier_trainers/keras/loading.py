@@ -23,13 +23,15 @@ from fourier_format.errors import (
 )
 from fourier_format.fingerprint import agrees, samples_of
 from fourier_trainers import heads, mapping
-from fourier_trainers.config import Explicit, FourierConfig, Path
+from fourier_trainers.captured import config_of
+from fourier_trainers.config import FourierConfig, Path
 from fourier_trainers.keras.attaching import commit, refuse_attached
+from fourier_trainers.keras.coefficients import Witness
 from fourier_trainers.keras.layers import kind_of, variable_of
 from fourier_trainers.keras.naming import NAMES, named_layers, named_variables
 from fourier_trainers.keras.selecting import Site, refuse_unbuilt, sites_of
 from fourier_trainers.keras.spectral.basis import Basis
-from fourier_trainers.keras.state import Witness, to_numpy
+from fourier_trainers.keras.state import to_numpy
 
 M = TypeVar("M")
 
@@ -149,21 +151,6 @@ def _loaded(adapter: Adapter | str | os.PathLike[str]) -> Adapter:
         manifest.to_document(adapter)  # held to the rules that a file is held to
         return adapter
     return fourier_format.load(adapter)
-
-
-def config_of(adapter: Adapter, gain: float, path: Path) -> FourierConfig:
-    """Returns what `attach` would have been asked for."""
-    wanted = adapter.target_modules or tuple(target.name for target in adapter.targets)
-    return FourierConfig(
-        target_modules=wanted,
-        n=adapter.entry_sets[0].count,
-        alpha=adapter.alpha,
-        transform=adapter.transform,
-        entries=Explicit({}),
-        seed=adapter.seed or 0,
-        gain=gain,
-        path=path,
-    )
 
 
 def _fitted(model: Any, adapter: Adapter, config: FourierConfig) -> tuple[Adapter, list[Site]]:

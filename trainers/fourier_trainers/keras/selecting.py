@@ -11,7 +11,6 @@ from fourier_format.errors import (
     FourierFormatError,
     TargetNotFoundError,
     UnsupportedError,
-    UsageError,
     Violation,
     raise_all,
 )
@@ -25,6 +24,7 @@ from fourier_trainers.keras.layers import (
     variable_of,
 )
 from fourier_trainers.keras.naming import NAMES, named_layers, named_variables, own_variables
+from fourier_trainers.sizes import refuse_sizes
 
 ALL_LINEAR: Final = "all-linear"
 
@@ -75,7 +75,7 @@ def select(model: Any, config: FourierConfig) -> list[Site]:
             if not any(NAMES.has_suffix(site.name, key) for site in sites):
                 names = [site.name for site in sites]
                 raise NAMES.not_found(field, key, names, "no target has this name")
-    _refuse_sizes(sites)
+    refuse_sizes(sites)
     return sites
 
 
@@ -229,24 +229,3 @@ def _site(layers: Mapping[str, Any], name: str, config: FourierConfig) -> Site:
     n = NAMES.by_pattern(config.n_pattern, name, config.n)
     alpha = NAMES.by_pattern(config.alpha_pattern, name, config.alpha)
     return Site(name, layer, kind, kind.shape(layer), n, alpha)
-
-
-def _refuse_sizes(sites: Sequence[Site]) -> None:
-    wrong = [
-        Violation(
-            "E-FIELD-VALUE",
-            s.name,
-            "n exceeds the matrix",
-            str(s.n),
-            f"at most {s.shape[0]} * {s.shape[1]} = {s.shape[0] * s.shape[1]}",
-        )
-        for s in sites
-        if s.n > s.shape[0] * s.shape[1]
-    ]
-    wrong += [
-        Violation("E-FIELD-VALUE", s.name, "with an alpha of 0 nothing is trained", str(s.alpha))
-        for s in sites
-        if s.alpha == 0
-    ]
-    if wrong:
-        raise UsageError(wrong)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fourier_format import __version__
 from fourier_format.adapter import Adapter, Array
-from fourier_format.assembly import Piece, assemble
-from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
+from fourier_format.assembly import Piece
+from fourier_format.errors import BaseMismatchError, UsageError, Violation
 from fourier_format.fingerprint import Fingerprint, fingerprint
+from fourier_trainers.captured import adapter_of
 from fourier_trainers.drawing import recipe_of
 from fourier_trainers.torch import buffers
 from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
@@ -58,24 +58,17 @@ def capture(
     chosen, record = named(state, name)
     _refuse_lost(root, state)
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
-    _refuse_not_finite(pieces, record)
-    buffers.warn_if_changed(root, state.buffers)
-    entry_sets, targets = assemble(pieces)
-    config, source = record.config, record.source
-    wanted = config.target_modules
-    return Adapter(
-        alpha=float(config.alpha),
-        seed=config.seed if source is None else source.seed,
-        transform=config.transform,
-        target_modules=wanted if isinstance(wanted, str) else tuple(wanted),
-        entry_sets=entry_sets,
-        targets=targets,
-        replacements={plain_name(k): to_numpy(whole(v)) for k, v in record.whole.items()},
-        base_model=_base_model(root) or (None if source is None else source.base_model),
-        producer={"name": "fourier-format", "version": __version__},
-        labels=_labels(root, record) or (None if source is None else source.labels),
-        metadata=source.metadata if metadata is None and source is not None else metadata,
+    adapter = adapter_of(
+        pieces,
+        {plain_name(k): to_numpy(whole(v)) for k, v in record.whole.items()},
+        record.config,
+        record.source,
+        base_model=_base_model(root),
+        labels=_labels(root, record),
+        metadata=metadata,
     )
+    buffers.warn_if_changed(root, state.buffers)
+    return adapter
 
 
 def to_numpy(tensor: Tensor) -> Array:
@@ -157,27 +150,6 @@ def _refuse_lost(root: nn.Module, state: State) -> None:
 def _base_weight(module: nn.Module) -> Tensor:
     kept = module.fourier.kept if isinstance(module, Adapted) else None
     return weight_of(module) if kept is None else kept[0]
-
-
-def _refuse_not_finite(pieces: list[Piece], record: Attached) -> None:
-    wrong = [
-        Violation(
-            "E-NUMBER-NONFINITE",
-            piece.name,
-            f"{int((~np.isfinite(piece.coefficients.astype(np.float32))).sum())} of "
-            f"{piece.coefficients.size} coefficients are not finite: the training diverged",
-            advice="take a lower learning rate or alpha, and go back to an earlier checkpoint",
-        )
-        for piece in pieces
-        if not np.isfinite(piece.coefficients.astype(np.float32)).all()
-    ]
-    wrong += [
-        Violation("E-NUMBER-NONFINITE", key, "this parameter is not finite: the training diverged")
-        for key, value in record.whole.items()
-        if not bool(torch.isfinite(whole(value)).all())
-    ]
-    if wrong:
-        raise InvalidAdapterError(wrong)
 
 
 def _base_model(root: nn.Module) -> dict[str, str] | None:

@@ -18,11 +18,12 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import BaseMismatchError, UsageError, Violation
 from fourier_trainers import heads
-from fourier_trainers.config import Explicit, FourierConfig
+from fourier_trainers.captured import config_of
+from fourier_trainers.config import FourierConfig
 from fourier_trainers.config import Path as ComputingPath
 from fourier_trainers.torch import attaching
 from fourier_trainers.torch.fitting import differences, fitted
-from fourier_trainers.torch.selecting import refuse_shared, sites_of
+from fourier_trainers.torch.selecting import Site, refuse_shared, sites_of
 from fourier_trainers.torch.spectral.basis import Basis
 from fourier_trainers.torch.state import Attached, base_parameters, plain_name
 
@@ -64,24 +65,13 @@ def load_adapter(
         UsageError: The name is taken, or `adapter` is a directory.
         UnsupportedError: A target cannot be adapted here.
     """
-    _refuse_directory(adapter)
-    loaded = _checked(adapter) if isinstance(adapter, Adapter) else fourier_format.load(adapter)
+    given = _loaded(adapter)
     root, state = attaching.root_and_state(model, name)
-    given = loaded
-    loaded, paths = fitted(root, loaded)
+    loaded, paths = fitted(root, given)
     shapes = {plain_name(name): tuple(p.shape) for name, p in base_parameters(root)}
     whole = heads.chosen(loaded if replacements is None else given, replacements, shapes)
-    config = _config(loaded, gain, path)
-    found = sites_of(root, [paths[target.name] for target in loaded.targets], config)
-    refuse_shared(found)
-    pairs = list(zip(found, loaded.targets, strict=True))
-    wrong = [v for site, target in pairs for v in differences(site, target, loaded)]
-    if wrong:
-        raise BaseMismatchError(wrong)
-    sites = [
-        replace(site, n=loaded.entry_set(target).count, alpha=loaded.alpha_of(target))
-        for site, target in pairs
-    ]
+    config = config_of(loaded, gain, path)
+    sites = _sites(root, loaded, paths, config)
     bases = {s.id: Basis(loaded.transform, s.shape, s.entries) for s in loaded.entry_sets}
     attaching.commit(
         root,
@@ -104,33 +94,36 @@ def to_tensor(array: Array) -> Tensor:
     return torch.from_numpy(copied)
 
 
-def _refuse_directory(adapter: Adapter | str | os.PathLike[str]) -> None:
-    if not isinstance(adapter, Adapter) and Path(adapter).is_dir():
+def _loaded(adapter: Adapter | str | os.PathLike[str]) -> Adapter:
+    if isinstance(adapter, Adapter):
+        manifest.to_document(adapter)  # held to the rules that a file is held to
+        return adapter
+    if Path(adapter).is_dir():
         problem, expected = "a directory, and no adapter", "a .fft or .fft.h5 file"
         advice = "make a file of PEFT's checkpoint with fourier-convert DIRECTORY --to fft"
         where = str(os.fspath(adapter))
         raise UsageError(Violation("E-USAGE", where, problem, None, expected, advice))
+    return fourier_format.load(adapter)
 
 
-def _checked(adapter: Adapter) -> Adapter:
-    """Returns an adapter that was made in memory, held to the rules that a file is held to."""
-    manifest.to_document(adapter)
-    return adapter
+def _sites(
+    root: nn.Module, adapter: Adapter, paths: Mapping[str, str], config: FourierConfig
+) -> list[Site]:
+    """Returns the modules that the adapter's targets are.
 
-
-def _config(adapter: Adapter, gain: float, path: ComputingPath) -> FourierConfig:
-    """Returns what `attach` would have been asked for."""
-    wanted = adapter.target_modules or tuple(target.name for target in adapter.targets)
-    return FourierConfig(
-        target_modules=wanted,
-        n=adapter.entry_sets[0].count,
-        alpha=adapter.alpha,
-        transform=adapter.transform,
-        entries=Explicit({}),
-        seed=adapter.seed or 0,
-        gain=gain,
-        path=path,
-    )
+    Raises:
+        BaseMismatchError: One of them is not what the adapter was trained on.
+    """
+    found = sites_of(root, [paths[target.name] for target in adapter.targets], config)
+    refuse_shared(found)
+    pairs = list(zip(found, adapter.targets, strict=True))
+    wrong = [v for site, target in pairs for v in differences(site, target, adapter)]
+    if wrong:
+        raise BaseMismatchError(wrong)
+    return [
+        replace(site, n=adapter.entry_set(target).count, alpha=adapter.alpha_of(target))
+        for site, target in pairs
+    ]
 
 
 def _values(coefficients: Array, gain: float) -> Tensor:

@@ -11,11 +11,11 @@ from torch import nn
 from fourier_format.errors import (
     FourierFormatError,
     UnsupportedError,
-    UsageError,
     Violation,
     raise_all,
 )
 from fourier_trainers.config import FourierConfig
+from fourier_trainers.sizes import refuse_sizes
 from fourier_trainers.torch.adapted import Calling, Reading
 from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
 from fourier_trainers.torch.matching import NAMES, matching
@@ -68,18 +68,7 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
             if not any(NAMES.has_suffix(plain_name(site.name), key) for site in sites):
                 names = [site.name for site in sites]
                 raise NAMES.not_found(field, key, names, "no target has this name")
-    wrong = [
-        Violation("E-FIELD-VALUE", s.name, "n exceeds the matrix", str(s.n), _at_most(s.shape))
-        for s in sites
-        if s.n > s.shape[0] * s.shape[1]
-    ]
-    wrong += [
-        Violation("E-FIELD-VALUE", s.name, "with an alpha of 0 nothing is trained", str(s.alpha))
-        for s in sites
-        if s.alpha == 0
-    ]
-    if wrong:
-        raise UsageError(wrong)
+    refuse_sizes(sites)
     return sites
 
 
@@ -201,7 +190,3 @@ def refuse_shared(sites: Sequence[Site]) -> None:
             )
             for names in shared
         )
-
-
-def _at_most(shape: tuple[int, int]) -> str:
-    return f"at most {shape[0]} * {shape[1]} = {shape[0] * shape[1]}"

@@ -7,8 +7,10 @@ import pytest
 from tests.fourier_trainers.keras.exporting.exports import (
     ExportedOf,
     RefusalsOf,
+    TrainedOf,
     exported,
     refusals,
+    trained,
 )
 
 
@@ -30,3 +32,9 @@ def exported_of(exports_folder: Path) -> ExportedOf:
 def refusals_of(exports_folder: Path) -> RefusalsOf:
     """Return all refusals of a backend."""
     return lambda backend: refusals(exports_folder, backend)
+
+
+@pytest.fixture(scope="session")
+def trained_of(exports_folder: Path) -> TrainedOf:
+    """Return the folder of what was trained by backend and name."""
+    return lambda backend, name: trained(exports_folder, backend, name)

@@ -75,6 +75,7 @@ class Exported:
 
 ExportedOf = Callable[[Backend, str], Exported]
 RefusalsOf = Callable[[Backend], dict[str, dict[str, Any]]]
+TrainedOf = Callable[[Backend, str], Path]
 
 
 def exported(folder: Path, backend: Backend, model: str) -> Exported:
@@ -90,19 +91,34 @@ def refusals(folder: Path, backend: Backend) -> dict[str, dict[str, Any]]:
     return found
 
 
+def trained(folder: Path, backend: Backend, model: str) -> Path:
+    """Return the folder of an adapter that was trained; all are trained at the first call."""
+    made = once(folder / f"{backend}-trained", lambda target: _train(backend, target))
+    return made / model
+
+
 def _arrays(path: Path) -> dict[str, Array]:
     with np.load(path) as arrays:
         return dict(arrays)
 
 
+def _train(backend: Backend, folder: Path) -> None:
+    _run(backend, "training", folder)
+
+
 def _keras(backend: Backend, *arguments: str | Path) -> None:
+    said = _run(backend, "program", *arguments)
+    # Keras itself warns, of NumPy 2 and of its backends; what is ours is quiet.
+    (Path(arguments[1]) / f"{arguments[0]}.stderr").write_text(said)
+
+
+def _run(backend: Backend, program: str, *arguments: str | Path) -> str:
+    """Run a program of this package; return what it says on stderr."""
     settings = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    program = "tests.fourier_trainers.keras.exporting.program"
-    # Keras itself warns, of NumPy 2 and of its backends; what is ours is quiet.
-    command = [sys.executable, "-m", program, *map(str, arguments)]
+    module = f"tests.fourier_trainers.keras.exporting.{program}"
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", module, *map(str, arguments)],
         check=False,
         capture_output=True,
         cwd=_ROOT,
@@ -111,4 +127,4 @@ def _keras(backend: Backend, *arguments: str | Path) -> None:
     )
     if done.returncode:
         raise AssertionError(f"Keras failed on {backend}: {done.stderr[-2000:]}")
-    (Path(arguments[1]) / f"{arguments[0]}.stderr").write_text(done.stderr)
+    return done.stderr

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from fourier_format.errors import FourierFormatError
 from fourier_trainers.keras.exporting import ExportReport, export, export_base
+from fourier_trainers.keras.naming import named_variables
 from tests.fourier_trainers.keras.exporting import models
 
 Array = NDArray[Any]
 
 
-def _inputs(name: str, model: Any) -> dict[str, Array]:
+def inputs_of(name: str) -> dict[str, Array]:
     """Draw a batch of other sizes than those that export_base checks with."""
     random = np.random.default_rng(3)
     if name == "bert":
@@ -42,8 +43,8 @@ def _inputs(name: str, model: Any) -> dict[str, Array]:
     return {keys[name]: drawn}
 
 
-def _outputs(name: str, model: Any) -> list[Array]:
-    inputs = _inputs(name, model)
+def outputs_of(name: str, model: Any) -> list[Array]:
+    inputs = inputs_of(name)
     given = inputs if name == "bert" else next(iter(inputs.values()))
     outputs = keras.tree.flatten(model(given, training=False))
     return [np.asarray(keras.ops.convert_to_numpy(each), np.float32) for each in outputs]
@@ -72,12 +73,14 @@ def _export(folder: Path) -> None:
         target.mkdir()
         report = export_base(model, target / "model.onnx")
         _write_report(report, target)
-        arrays = {v.path: keras.ops.convert_to_numpy(v.value) for v in model.weights}
+        variables = named_variables(model)
+        arrays = {key: keras.ops.convert_to_numpy(v.value) for key, v in variables.items()}
         np.savez(target / "weights.npz", allow_pickle=False, **arrays)
-        outputs = {str(n): array for n, array in enumerate(_outputs(name, model))}
-        np.savez(target / "inputs.npz", allow_pickle=False, **_inputs(name, model))
+        outputs = {str(n): array for n, array in enumerate(outputs_of(name, model))}
+        np.savez(target / "inputs.npz", allow_pickle=False, **inputs_of(name))
         np.savez(target / "outputs.npz", allow_pickle=False, **outputs)
-        facts = {variable.path: [kind, summed] for variable, kind, summed in _kernels(model)}
+        called = {id(variable): key for key, variable in variables.items()}
+        facts = {called[id(v)]: [kind, summed] for v, kind, summed in _kernels(model)}
         (target / "kernels.json").write_text(json.dumps(facts))
     (folder / "gelu").mkdir()
     export_base(models.gelu(), folder / "gelu" / "model.onnx")
@@ -150,13 +153,13 @@ def _refuse(folder: Path) -> None:
 
 def _adapt(folder: Path, deltas: Path, outputs: Path) -> None:
     model = models.build(folder.name)
-    variables = {variable.path: variable for variable in model.weights}
-    base = _outputs(folder.name, model)
+    variables = named_variables(model)
+    base = outputs_of(folder.name, model)
     with np.load(deltas) as arrays:
         for path in arrays.files:
             variables[path].assign_add(arrays[path])
     arrays = {f"base-{n}": array for n, array in enumerate(base)}
-    adapted = _outputs(folder.name, model)
+    adapted = outputs_of(folder.name, model)
     arrays |= {f"adapted-{n}": array for n, array in enumerate(adapted)}
     np.savez(outputs, allow_pickle=False, **arrays)
 

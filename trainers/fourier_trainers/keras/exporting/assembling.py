@@ -34,6 +34,7 @@ def assembled(
     signature: Signature,
     outputs: list[str],
     variables: list[Any],
+    called: Mapping[int, str],
     batched: list[bool],
 ) -> Assembled:
     """Returns the model of `graph`, whose proto it changes.
@@ -43,6 +44,7 @@ def assembled(
         signature: The inputs.
         outputs: Names of the outputs, in the graph's order.
         variables: The weights, in the order of their numbers.
+        called: What an initializer is called, by the id of its variable.
         batched: For each output, whether its first axis is the batch.
     """
     body = graph.proto.graph
@@ -51,7 +53,7 @@ def assembled(
     numbers = [n for n in range(len(variables)) if f"{WEIGHT}{n}" in read]
     wanted = {f"{INPUT}{n}": each.name for n, each in enumerate(signature.inputs)}
     wanted |= {value.name: name for value, name in zip(body.output, outputs, strict=True)}
-    names = unique((variables[n].path for n in numbers), set(wanted.values()))
+    names = unique((called[id(variables[n])] for n in numbers), set(wanted.values()))
     wanted |= {f"{WEIGHT}{n}": name for n, name in zip(numbers, names, strict=True)}
     _rename(body, _without_collisions(body, wanted))
     kept = [value for value in body.input if not value.name.startswith(WEIGHT)]

@@ -23,6 +23,7 @@ from fourier_trainers.keras.exporting.tensorflow_graph import tensorflow_graph
 from fourier_trainers.keras.exporting.torch_graph import torch_graph
 from fourier_trainers.keras.exporting.weights import weights_of
 from fourier_trainers.keras.exporting.writing import write_checked
+from fourier_trainers.keras.naming import named_variables
 from fourier_trainers.keras.saving import FourierModel
 
 _EXTRA: Final = "keras-onnx"
@@ -69,8 +70,8 @@ def export_base(
     that it had before. A merged model is written as it is.
 
     The batch is free, and so is each axis that the model's inputs leave free. Every weight is one
-    float32 initializer, named by the path of its Keras variable. The file is run in ONNX Runtime
-    on two batches and compared with Keras before it gets its name.
+    float32 initializer, under the name that an adapter has for it (`named_layers`). The file is run
+    in ONNX Runtime on two batches and compared with Keras before it gets its name.
 
     On the TensorFlow backend tf2onnx converts the model, on torch torch.onnx.export; where that
     cannot, and on JAX, the model is saved and tf2onnx converts it in a process of its own, for
@@ -111,6 +112,8 @@ def _exported(
     """Export by the first way whose result computes what Keras computes."""
     signature = signature_of(model, inputs)
     weights = weights_of(model)
+    named = {id(variable): name for name, variable in named_variables(model).items()}
+    called = {id(variable): named.get(id(variable), variable.path) for variable in weights}
     samples = samples_for(model, signature, inputs)
     computed = [keras_outputs(model, signature, sample) for sample in samples]
     references = [arrays for _, arrays in computed]
@@ -121,7 +124,7 @@ def _exported(
     for way in _ways():
         try:
             graph = way(model, signature, weights, samples[0])
-            whole = assembled(graph, signature, names, weights, batched)
+            whole = assembled(graph, signature, names, weights, called, batched)
             check = partial(
                 worst_difference,
                 title=f"{model.name}, through {graph.way}",

@@ -20,6 +20,9 @@ from fourier_trainers.spectral import axes as spectral
 _SHORT: Final = 2**15
 """Lengths whose squares fit into 31 bits."""
 
+LONGEST: Final = 2**31 // 511
+"""Lengths for which phases can be computed (`_modular_product`)."""
+
 
 class Axis(Protocol):
     """One axis of d positions, with r rows of A."""
@@ -78,7 +81,7 @@ class FourierAxis:
 
     def inverse(self, z: Any) -> Any:
         """Returns z E A, (t, r) -> (t, d)."""
-        x = ops.irfft((z[:, : self._half], z[:, self._half :]), fft_length=self._length)
+        x = ops.irfft(tuple(ops.split(z, 2, axis=1)), fft_length=self._length)
         return x if self._places is None else ops.take(x, self._places, axis=1)
 
     def columns(self, rows: Array, positions: Any, dtype: str) -> Any:
