@@ -173,4 +173,4 @@ def test_a_small_delta_weight_is_not_rounded_away_with_the_weight(policy: str) -
     y = adapted.attach().got(USUAL).y
 
     off, usual = (np.linalg.norm(a.astype(np.float64) - base - effect) for a in (y, summed))
-    assert off < 0.75 * usual  # seen: 0.6
+    assert off < 0.85 * usual  # seen 0.79; 0.93 if it is added to the weight
