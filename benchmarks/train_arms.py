@@ -7,7 +7,6 @@ It runs in that script's children. All arms of a process share one base's weight
 from __future__ import annotations
 
 import copy
-import ctypes
 import functools
 import gc
 import importlib
@@ -15,13 +14,11 @@ import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import plain_models
 import torch
-from measure import Json, interleaved, peak_mib, resident_mib, timed
+from measure import Json, interleaved, peak_mib, settled_mib, timed
 from torch import Tensor, nn
 from train_cases import Case, build, inputs_of, mark_gradient
 
@@ -163,19 +160,12 @@ def is_there(name: str) -> bool:
 
 
 def _settled_mib(device: str) -> float:
-    """The memory in use, after which the peak counts from here: what it took to get here is over.
-
-    Writing 5 to clear_refs sets the kernel's VmHWM to the resident size; before that, the
-    allocator gives back what it keeps of drawing entries and weights.
-    """
+    """The memory in use, after which the peak counts from here."""
+    if device != "cuda":
+        return settled_mib()
     gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    with suppress(AttributeError):  # glibc's alone
-        ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return resident_mib()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / 2**20
 
 
 def _base(setup: Setup) -> nn.Module:

@@ -30,7 +30,8 @@ def figures(timed: Json, peaks: Peaks) -> Json:
         if extra is not None:
             arms[arm]["seconds_per_adapted_layer"] = spread(extra)
         if peaks.get(arm):
-            arms[arm]["memory"] = {key: spread(p[key] for p in peaks[arm]) for key in _PEAKS}
+            kinds = _measured(peaks, arm)
+            arms[arm]["memory"] = {key: spread(p[key] for p in peaks[arm]) for key in kinds}
     return {"arms": arms, "ratios": _ratios(timed, peaks)}
 
 
@@ -64,12 +65,11 @@ def _ratios(timed: Json, peaks: Peaks) -> Json:
         if ours:
             entry |= at_most(entry["median"], OURS_OVER_LORA_AIM)
         report[f"{arm}_over_lora"] = entry
-        for key in _PEAKS:
-            if peaks.get(arm) and peaks.get("lora"):
-                ratio = _median(peaks, arm, key) / _median(peaks, "lora", key)
-                name = f"{arm}_over_lora_{key.removesuffix('_mib')}"
-                aimed = ours and key != "peak_mib"  # which is mostly libraries
-                report[name] = at_most(ratio, MEMORY_AIM) if aimed else rounded(ratio)
+        for key in _measured(peaks, arm) if peaks.get("lora") else ():
+            ratio = _median(peaks, arm, key) / _median(peaks, "lora", key)
+            name = f"{arm}_over_lora_{key.removesuffix('_mib')}"
+            aimed = ours and key != "peak_mib"  # which is mostly libraries
+            report[name] = at_most(ratio, MEMORY_AIM) if aimed else rounded(ratio)
         if ours:
             report |= _peer_over_ours(timed, arm)
     return report
@@ -94,6 +94,11 @@ def _peer_over_ours(timed: Json, arm: str) -> Json:
     return {f"peft_over_{arm}_per_adapted_layer": entry}
 
 
+def _measured(peaks: Peaks, arm: str) -> list[str]:
+    """The kinds of peaks that were taken of an arm."""
+    return [key for key in _PEAKS if peaks.get(arm) and key in peaks[arm][0]]
+
+
 def _median(peaks: Peaks, arm: str, key: str) -> float:
     return statistics.median(peak[key] for peak in peaks[arm])
 
@@ -116,7 +121,8 @@ def table(cases: Json, labels: Mapping[str, str]) -> str:
 def _cells(arm: str, entry: Json, ratios: Json) -> tuple[str, ...]:
     memory: Json = entry.get("memory", {})
     extra: Json = entry.get("seconds_per_adapted_layer", {})
-    memory_ratio: Any = ratios.get(f"{arm}_over_lora_above_base", "")
+    name = f"{arm}_over_lora_above_"
+    memory_ratio: Any = ratios.get(f"{name}base", ratios.get(f"{name}first_step", ""))
     if isinstance(memory_ratio, dict):
         memory_ratio = memory_ratio["reached"]
     return (
@@ -124,7 +130,7 @@ def _cells(arm: str, entry: Json, ratios: Json) -> tuple[str, ...]:
         f"{entry['seconds']['min'] * 1e3:.4g}",
         _three(ratios.get(f"{arm}_over_lora", {}).get("median")),
         f"{extra['median'] * 1e3:.3g}" if extra else "",
-        *(f"{memory[key]['median']:.0f}" if memory else "" for key in _PEAKS),
+        *(f"{memory[key]['median']:.0f}" if key in memory else "" for key in _PEAKS),
         _three(memory_ratio or None),
     )
 

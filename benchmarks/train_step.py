@@ -1,6 +1,9 @@
 """One training step: a frozen base, PEFT's LoRA, PEFT's FourierFT and ours, query and value.
 
     python benchmarks/train_step.py [--runs 7] [--cases minilm,llama_4096] [--arms base,lora,ours]
+    python benchmarks/train_step.py --keras tensorflow,jax,torch
+
+The second has Keras's rows as well: its own LoRA against ours (`keras_step.py`, which runs alone).
 
 Times: one child process for a case, all arms in turn. Memory: one child process for an arm.
 README.md says how to read the figures; a table of them goes to stderr.
@@ -13,8 +16,9 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
-from typing import Any, Final
+from typing import Final
 
+from keras_step import BACKENDS, add_options, keras_cases, one_of
 from measure import Json, child, finish, progress, script
 from train_report import Peaks, figures, table
 
@@ -45,6 +49,8 @@ def main() -> None:
     for name in arguments.cases:
         results["cases"][name], facts = _case(name, arms, arguments)
     progress(table(results["cases"], labels))
+    if arguments.keras:
+        results["keras"] = keras_cases(arguments, arguments.keras)
     installed = [name for name in PACKAGES if _installed(name)]
     finish("train_step", results, installed, facts)
 
@@ -53,9 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="timed steps of each arm")
     parser.add_argument("--memory-runs", type=int, default=1, help="children of each arm, 0: none")
-    parser.add_argument("--cases", type=_one_of(CASES), default=CASES, help=", ".join(CASES))
+    parser.add_argument("--cases", type=one_of(CASES), default=CASES, help=", ".join(CASES))
     choices = (*ARMS, *FORCED_PATHS)
-    parser.add_argument("--arms", type=_one_of(choices), default=ARMS, help=", ".join(choices))
+    parser.add_argument("--arms", type=one_of(choices), default=ARMS, help=", ".join(choices))
     parser.add_argument("--path", choices=("auto", "weight", "activation"), default="auto")
     parser.add_argument("--n", type=int, default=1000, help="coefficients a target")
     parser.add_argument("--tokens", type=int, help="of the Llama shapes; default 256")
@@ -66,19 +72,12 @@ def _arguments() -> argparse.Namespace:
     ends = "where all arms' gradients end; default: input for slices of models, adapted for models"
     parser.add_argument("--gradient", choices=("input", "adapted"), help=ends)
     parser.add_argument("--threads", type=int, help="torch's; default: its own choice")
+    keras = "Keras's backends: their rows as well"
+    parser.add_argument("--keras", type=one_of(BACKENDS), default=(), help=keras)
+    add_options(parser)
     parser.add_argument("--smoke", action="store_true", help="tiny models, to try the script")
     parser.add_argument("--child", choices=("times", "memory"), help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def _one_of(known: tuple[str, ...]) -> Any:
-    def names(text: str) -> tuple[str, ...]:
-        chosen = tuple(text.split(","))
-        if not set(chosen) <= set(known):
-            raise argparse.ArgumentTypeError(f"{text}: must be of {', '.join(known)}")
-        return chosen
-
-    return names
 
 
 def _installed(package: str) -> bool:

@@ -216,7 +216,7 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
 
 
 def _exists(path: Path) -> OutputExistsError:
-    advice = "choose another name with -o, or overwrite it with --force"
+    advice = "choose another name (-o), or overwrite it: --force, or overwrite=True in Python"
     return OutputExistsError(
         Violation("E-OUTPUT-EXISTS", str(path), "the output exists already", advice=advice)
     )

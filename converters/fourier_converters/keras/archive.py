@@ -58,8 +58,18 @@ class Archive:
                     if member.filename == WEIGHTS:
                         write_weights(part)
                     else:
-                        with _broken(self.path), self.zip.open(member) as source:
-                            shutil.copyfileobj(source, part, _CHUNK)
+                        self._copy(member, part)
+
+    def _copy(self, member: zipfile.ZipInfo, part: IO[bytes]) -> None:
+        with _broken(self.path):
+            source = self.zip.open(member)
+        with source:
+            while True:
+                with _broken(self.path):
+                    data = source.read(_CHUNK)
+                if not data:
+                    break
+                part.write(data)
 
 
 def open_archive(path: Path, stack: ExitStack) -> Archive:
@@ -100,6 +110,8 @@ def _check(path: Path, member: zipfile.ZipInfo) -> None:
         _fail(path, f"the member {name!r} lies outside the archive")
     if member.flag_bits & _ENCRYPTED:
         _fail(path, f"the member {name!r} is encrypted")
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        _fail(path, f"the member {name!r} is compressed in a way that Keras does not use")
     if member.file_size > max(_BOMB_FLOOR, _BOMB_FACTOR * member.compress_size):
         _fail(path, f"the member {name!r} expands to {member.file_size} bytes")
 
@@ -123,7 +135,18 @@ def _weights(path: Path, opened: zipfile.ZipFile, stack: ExitStack) -> Mapped:
         _fail(path, f"the header of {WEIGHTS} is broken")
     if start + member.file_size > file.seek(0, 2):
         _fail(path, f"{WEIGHTS} goes beyond the archive's end")
-    return Mapped(file, where, start, member.file_size)
+    mapped = Mapped(file, where, start, member.file_size)
+    if _checksum(mapped) != member.CRC:
+        _fail(path, f"the checksum of {WEIGHTS} is another: the file is damaged")
+    return mapped
+
+
+def _checksum(mapped: Mapped) -> int:
+    checksum = 0
+    for start in range(0, len(mapped.view), _CHUNK):
+        checksum = zlib.crc32(mapped.view[start : start + _CHUNK], checksum)
+        mapped.release()
+    return checksum
 
 
 def _alike(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -137,12 +160,15 @@ def _alike(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
     return alike
 
 
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+
+
 @contextmanager
 def _broken(path: Path) -> Iterator[None]:
     """Turns what zipfile raises on broken archives into an UnsupportedError."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (*_BROKEN, OSError) as error:
         _fail(path, f"the archive cannot be read: {error}")
 
 

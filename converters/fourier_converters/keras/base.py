@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from fourier_converters.base.shards import read_json
 from fourier_converters.keras.archive import Archive, open_archive
-from fourier_converters.keras.hdf5 import read_structure
+from fourier_converters.keras.hdf5 import Structure, read_structure
 from fourier_converters.keras.layers import read_layers
 from fourier_converters.keras.mapped import Mapped, map_file, refuse_stream
 from fourier_converters.keras.variables import Variable, variables_of
@@ -19,6 +19,8 @@ from fourier_format.errors import UnsupportedError, Violation
 
 INDEX_SUFFIX: Final = ".weights.json"
 _ZIP: Final = b"PK"
+_MEANING: Final = "/fourier/vars/meaning"
+"""What the coefficients of a trained target have beside them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +109,7 @@ def _base(
     config: bytes | None,
 ) -> Base:
     structures = [read_structure(file) for file in files]
+    _refuse_adapted(path, structures)
     text = config or next((s.config for s in structures if s.config is not None), None)
     layers = read_layers(text)
     found = variables_of(structures, layers)
@@ -117,6 +120,15 @@ def _base(
     if len(variables) < len(found):
         _fail(path, "two shards hold one variable")
     return Base(path, archive, shards, files, variables, bool(layers.by_name))
+
+
+def _refuse_adapted(path: Path, structures: Iterable[Structure]) -> None:
+    for structure in structures:
+        for dataset in structure.datasets:
+            if f"/{dataset.path}".endswith(_MEANING):
+                problem = "it was saved with an adapter attached, which would be added once more"
+                advice = "give the plain base: in Keras, detach(model) or merge(model), then save"
+                _fail(path, problem, advice)
 
 
 def _fail(path: Path, problem: str, advice: str | None = None) -> NoReturn:

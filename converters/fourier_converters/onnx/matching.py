@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from fourier_converters.mapping import Map, MapEntry
+from fourier_converters.onnx import evidence
 from fourier_converters.onnx.candidates import Candidate, Candidates, by_map
 from fourier_converters.onnx.model import Read
 from fourier_converters.onnx.tensors import FOUR_BITS
@@ -194,6 +195,9 @@ def _by_fingerprint_alone(target: Target, marked: list[Candidate], candidates: C
     if not marked:
         raise _not_found(target, candidates)
     places = {(c.use, c.rows): c for c in marked}
+    own = [c for c in places.values() if c.use.initializer in keras_weights(target.name)]
+    if len(places) > 1 and own and len({c.use.initializer for c in own}) == 1:
+        return Match(target, tuple(own), ("fingerprint", evidence.INITIALIZER_NAME))
     if len(places) > 1:
         raise TargetNotFoundError(
             Violation(
@@ -205,6 +209,15 @@ def _by_fingerprint_alone(target: Target, marked: list[Candidate], candidates: C
             )
         )
     return Match(target, tuple(places.values()), ("fingerprint",))
+
+
+def keras_weights(target: str) -> tuple[str, ...]:
+    """Returns what `export_base` calls the weight of a layer of Keras.
+
+    Only where weights are equal is it asked for: Keras numbers layers without a name anew in every
+    process, so that such a name may be another layer's.
+    """
+    return f"{target}/kernel", f"{target}/embeddings"
 
 
 def _refuse_claimed(matches: Sequence[Match]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,8 @@ from fourier_format.dtypes import dtype_name
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
 
 AS_STORED: Final = "as stored"
+PARAMETER: Final = "parameter"
+"""The role of what some node reads that is neither a weight nor a bias of a known operator."""
 _KERAS_ROLES: Final = {"kernel": "weight", "embeddings": "weight", "bias": "bias"}
 
 
@@ -142,11 +144,22 @@ def _is_of_keras(name: str) -> bool:
 def _of_keras(name: str, values: Array, candidates: Candidates) -> Replaced:
     """Returns where a variable of Keras goes: what `export_base` gave its path, and its axes."""
     uses = [c for c in candidates.all if c.use.initializer == name and c.rows is None]
+    uses = uses or list(_reads_of(name, candidates.model))
     if not uses:
         raise _not_found(name, "nothing in the graph reads a tensor of this name")
     if any(_placed(values, AS_STORED, c) is None for c in uses):
         raise _wrong_shape(name, values, uses, stored=True)
     return Replaced(name, values, tuple(uses), "replaced, by initializer name", AS_STORED)
+
+
+def _reads_of(name: str, model: Model) -> Iterator[Candidate]:
+    """Yields the reads of an initializer by nodes of any sort: a normalisation taken apart."""
+    value = Value(0, name)
+    origin = trace(model, value) if model.tensor(value) is not None else None
+    if origin is not None:
+        for read in model.reads(value):
+            use = Use(read, model.node(read).op_type, PARAMETER, origin, None, None)
+            yield Candidate(use, None, None)
 
 
 def _could_hold(values: Array, use: Use) -> bool:

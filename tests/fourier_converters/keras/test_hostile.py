@@ -232,3 +232,37 @@ def test_a_directory(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     refused(tmp_path / "m.keras", "E-IO", FileAccessError)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_that_keras_does_not_use(compression: int, tmp_path: Path) -> None:
+    whole = write_archive(tmp_path / "model.keras")
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(tmp_path / "b.keras", "w") as other:
+        for member in archive.infolist():
+            other.writestr(member.filename, archive.read(member), compression)
+    whole.unlink()
+
+    refused(tmp_path / "b.keras", "compressed in a way that Keras does not use")
+
+
+def test_one_bit_of_stored_weights_that_has_flipped(tmp_path: Path) -> None:
+    """Keras would refuse the base; the result would have a checksum of its own."""
+    base = write_archive(tmp_path / "model.keras")
+    data = bytearray(base.read_bytes())
+    place = data.find(HEAD.tobytes())
+    assert place > 0
+    data[place] ^= 1
+    base.write_bytes(data)
+
+    refused(base, "checksum of model.weights.h5 is another: the file is damaged")
+
+
+def test_a_base_that_was_saved_with_an_adapter(tmp_path: Path) -> None:
+    """It would be added once more."""
+    base = write_weights(tmp_path / "model.weights.h5")
+    with h5py.File(base, "a") as file:
+        group = file.create_group("layers/block/up_dense/fourier/vars")
+        group["0"] = np.zeros(4, np.float32)
+        group["meaning"] = np.zeros(32, np.uint8)
+
+    refused(base, "saved with an adapter attached.*give the plain base")

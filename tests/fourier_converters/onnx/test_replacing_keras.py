@@ -89,3 +89,15 @@ def test_that_is_not_in_the_graph_is_refused(graph: Graph) -> None:
     (line,) = graph.refuse({"logits/kernel": values(6, 3)})
 
     assert line.endswith("[E-REPLACEMENT-NOT-FOUND]")
+
+
+def test_a_parameter_that_an_operator_of_any_sort_reads(graph: Graph) -> None:
+    """A normalisation that was taken apart subtracts from its shift."""
+    body = "m = Neg (t) r = Reciprocal (v) z = Mul (h, r) y = Sub (z, m)"
+    arrays = {"t": values(6), "v": np.abs(values(6, seed=1)) + 1}
+    graph.build(body, arrays, t="bn/beta", v="bn/moving_variance")
+    beta, variance = values(6, seed=2), np.abs(values(6, seed=3)) + 1
+
+    got = graph.merge({"bn/beta": beta, "bn/moving_variance": variance.astype(np.float32)})
+
+    assert_close(got, graph.hidden / variance + beta)

@@ -108,7 +108,7 @@ class TestExistingOutput:
 
         (line,) = refused(capsys, source, "--to", "onnx", "--base", base, "-o", output, exit_code=2)
 
-        assert "overwrite it with --force" in line
+        assert "or overwrite it: --force" in line
         assert line.endswith("[E-OUTPUT-EXISTS]")
         assert digests(base.parent) == before
 

@@ -40,7 +40,7 @@ def gradients(
     f: Callable[..., Any], *arrays: Array, compiled: bool = USUAL, g: Array | None = None
 ) -> Found:
     """Return f's value, and its gradients by each of `arrays` that is no list of integers."""
-    with precise(arrays):
+    with precise(*arrays):
         fixed = [_tensor(a) for a in arrays if a.dtype.kind in "iu"]
         floating = [_tensor(a) for a in arrays if a.dtype.kind not in "iu"]
         order = np.argsort([a.dtype.kind in "iu" for a in arrays], kind="stable")
@@ -55,11 +55,11 @@ def gradients(
 
 def value(f: Callable[..., Any], *arrays: Array, compiled: bool = USUAL) -> Array:
     """Return f's value alone."""
-    with precise(arrays):
+    with precise(*arrays):
         return numpy_of(_compiled(f, compiled)(*map(_tensor, arrays)))
 
 
-def precise(arrays: Sequence[Array]) -> contextlib.AbstractContextManager[Any]:
+def precise(*arrays: Array) -> contextlib.AbstractContextManager[Any]:
     """Inside, JAX has float64, if one of the arrays is."""
     if BACKEND == "jax" and any(a.dtype == np.float64 for a in arrays):
         import jax

@@ -17,7 +17,7 @@ import keras
 from keras import ops
 
 from fourier_trainers.keras.coefficients import Coefficients
-from fourier_trainers.keras.layers import LayerKind, refused, variable_of
+from fourier_trainers.keras.layers import LayerKind, as_stored, refused, variable_of
 
 ATTRIBUTE: Final = "fourier"
 """Where an adapted layer holds its `Coefficients`."""
@@ -85,7 +85,7 @@ class Adapted(Holding):
         weight = variable_of(self, self.kind)
         delta = self.kind.delta(self, term)
         dtype = keras.backend.standardize_dtype(ops.convert_to_tensor(weight).dtype)
-        return ops.cast(ops.cast(weight, delta.dtype) + delta, dtype)
+        return ops.cast(ops.cast(as_stored(weight), delta.dtype) + delta, dtype)
 
     def save_own_variables(self, store: Any) -> None:
         """Save the base's weight: Keras's own layers save what their weight's property reads."""
@@ -158,10 +158,11 @@ def become_plain(layer: Any) -> None:
 @contextlib.contextmanager
 def plain(layers: Iterable[Any]) -> Iterator[None]:
     """Inside, layers are what they were before they became adapted or holding."""
-    exchanged = [(layer, type(layer), getattr(layer, ATTRIBUTE, None)) for layer in layers]
-    for layer in layers:
-        become_plain(layer)
+    exchanged: list[tuple[Any, type[Any], Coefficients | None]] = []
     try:
+        for layer in layers:
+            exchanged.append((layer, type(layer), getattr(layer, ATTRIBUTE, None)))
+            become_plain(layer)
         yield
     finally:
         for layer, cls, member in exchanged:

@@ -14,28 +14,31 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_trainers.config import FourierConfig
 from fourier_trainers.drawing import entries_for
+from fourier_trainers.keras.adapted import ATTRIBUTE as FOURIER
 from fourier_trainers.keras.adapted import (
     become_adapted,
     become_holding,
     become_plain,
+    is_exchanged,
     plain,
     tracker_of,
 )
 from fourier_trainers.keras.backends import refuse_backend
-from fourier_trainers.keras.coefficients import Coefficients
+from fourier_trainers.keras.coefficients import Coefficients, Witness
 from fourier_trainers.keras.freezing import freeze, thaw
+from fourier_trainers.keras.layers import refused
 from fourier_trainers.keras.naming import NAMES, named_layers
 from fourier_trainers.keras.selecting import Site, select, trained_whole
 from fourier_trainers.keras.spectral.basis import Basis
 from fourier_trainers.keras.state import (
     ATTRIBUTE,
     State,
-    Witness,
     attached_in,
     found_state,
     to_numpy,
     witness,
 )
+from fourier_trainers.keras.tracing import forget_traces
 
 M = TypeVar("M")
 
@@ -100,17 +103,21 @@ def commit(
     """
     for site in sites:
         tracker_of(site.layer)  # an error, if it cannot be opened
-    witnesses = {site.name: witness(site.layer, site.kind) for site in sites}
+        if hasattr(site.layer, FOURIER):
+            problem = f"it has an attribute {FOURIER!r} of its own, where its coefficients would be"
+            raise refused(site.name, problem, type(site.layer).__name__, "give it another name")
     if seen is None:
-        _refuse_not_finite(witnesses)
+        seen = {site.name: witness(site.layer, site.kind) for site in sites}
+        _refuse_not_finite(seen)
     trained = trained_whole(model, config, sites) if whole is None else whole
     count = len(sites)
     members = [_member(*each, config, count) for each in zip(sites, bases, values, strict=True)]
+    for site, member in zip(sites, members, strict=True):
+        member.witness = seen.get(site.name)
     holders = tuple(_holders(model, {id(site.layer) for site in sites}))
     state = State(
         config=config,
         sites=tuple(sites),
-        witnesses=witnesses if seen is None else seen,
         whole=trained,
         originals={name: to_numpy(variable) for name, variable in trained.items()},
         frozen=freeze(model, {id(variable) for variable in trained.values()}),
@@ -122,7 +129,7 @@ def commit(
     for layer in holders:
         become_holding(layer)
     vars(model)[ATTRIBUTE] = state
-    forget_traces(model)
+    forget_traces(exchanged(state))
 
 
 def detach(model: M) -> M:
@@ -144,7 +151,7 @@ def detach(model: M) -> M:
         state.whole[name].assign(value)
     thaw(state.frozen)
     del vars(root)[ATTRIBUTE]
-    forget_traces(root)
+    forget_traces(exchanged(state))
     return model
 
 
@@ -153,24 +160,26 @@ def as_base(model: Any) -> Iterator[None]:
     """Inside, a model is its base: without adapter, and with the base's heads and biases.
 
     A merged model stays as it is.
+
+    Raises:
+        UsageError: It is a part of a model that an adapter is attached to.
     """
+    _refuse_part(model)
     with contextlib.ExitStack() as stack:
         for root in attached_in(model):
             state: State = vars(root)[ATTRIBUTE]
             if not state.kept:
                 stack.enter_context(plain(exchanged(state)))
                 stack.enter_context(_with_originals(state))
-                forget_traces(root)
-                stack.callback(forget_traces, root)
         yield
 
 
 @contextlib.contextmanager
 def _with_originals(state: State) -> Iterator[None]:
     trained = {name: to_numpy(state.whole[name]) for name in state.originals}
-    for name, value in state.originals.items():
-        state.whole[name].assign(value)
     try:
+        for name, value in state.originals.items():
+            state.whole[name].assign(value)
         yield
     finally:
         for name, value in trained.items():
@@ -197,19 +206,15 @@ def refuse_attached(model: Any) -> None:
         problem = "the model, or a layer in it, has an adapter attached already"
         advice = "detach(model) first; one adapter is attached at a time"
         raise UsageError(Violation("E-USAGE", model.name, problem, advice=advice))
+    _refuse_part(model)
 
 
-def forget_traces(model: Any) -> None:
-    """Make a compiled model trace its steps again: they hold what the model was.
-
-    On the torch backend, `parameters()` does, too.
-    """
-    for name in ("train_function", "test_function", "predict_function"):
-        if getattr(model, name, None) is not None:
-            setattr(model, name, None)
-    for layer in (model, *named_layers(model).values()):
-        if hasattr(layer, "_torch_params"):
-            layer._track_variables()  # noqa: SLF001 - Keras does so when a layer is built
+def _refuse_part(model: Any) -> None:
+    inside = is_exchanged(model) or any(map(is_exchanged, named_layers(model).values()))
+    if inside and not attached_in(model):
+        problem = "it is a part of a model that an adapter is attached to"
+        advice = "give the model that was attached, or detach it first"
+        raise UsageError(Violation("E-USAGE", model.name, problem, advice=advice))
 
 
 def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:

@@ -11,6 +11,8 @@ from fourier_format.errors import UnsupportedError, Violation
 TRAINING: Final = ("tensorflow", "jax", "torch")
 
 _OPS: Final = ("rfft", "irfft", "scatter_update", "take", "custom_gradient")
+_PRIVATE: Final = ("_flatten_layers", "_check_quantize_args")
+"""What Keras does not document, and no other way is known to."""
 
 
 def refuse_backend() -> None:
@@ -27,9 +29,10 @@ def refuse_backend() -> None:
         raise UnsupportedError(
             Violation("E-BASE-UNSUPPORTED", where, problem, name, expected, advice)
         )
-    missing = [op for op in _OPS if not hasattr(keras.ops, op)]
+    missing = [f"keras.ops.{op}" for op in _OPS if not hasattr(keras.ops, op)]
+    missing += [f"Layer.{name}" for name in _PRIVATE if not hasattr(keras.layers.Layer, name)]
     if missing:
-        problem, got = f"this version of Keras has no keras.ops.{missing[0]}", keras.__version__
+        problem, got = f"this version of Keras has no {missing[0]}", keras.__version__
         raise UnsupportedError(
             Violation("E-BASE-UNSUPPORTED", "keras", problem, got, "3.15 or later")
         )

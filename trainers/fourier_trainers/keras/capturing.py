@@ -44,7 +44,7 @@ def capture(model: Any, *, metadata: Mapping[str, Any] | None = None) -> Adapter
         problem, advice = "delta weights are merged", "capture before merge, or unmerge(model)"
         raise UsageError(Violation("E-USAGE", "model", problem, advice=advice))
     _refuse_changed(state)
-    _refuse_lost(root, state)
+    refuse_lost(model, state)
     _refuse_unreached(state)
     pieces = [_piece(site, state) for site in state.sites]
     replacements = {name: to_numpy(variable) for name, variable in state.whole.items()}
@@ -93,7 +93,8 @@ def _refuse_changed(state: State) -> None:
     changed = [
         site.name
         for site in state.sites
-        if not state.witnesses[site.name].agrees(witness(site.layer, site.kind))
+        if (then := site.layer.fourier.witness) is not None
+        and not then.agrees(witness(site.layer, site.kind))
     ]
     if changed:
         problem = "its base weight is not the one that the adapter was attached to"
@@ -103,15 +104,19 @@ def _refuse_changed(state: State) -> None:
         )
 
 
-def _refuse_lost(root: Any, state: State) -> None:
-    """Refuse to leave out what is trained beside the adapter."""
+def refuse_lost(model: Any, state: State) -> None:
+    """Refuse to leave out what is trained beside the adapter, as a head around it would be.
+
+    Raises:
+        BaseMismatchError: A weight of `model` is trained that is none of the adapter's.
+    """
     own = {id(v) for v in state.whole.values()}
     own |= {id(site.layer.fourier.coefficients) for site in state.sites}
-    trained = {id(v) for v in root.trainable_variables} - own
-    lost = [name for name, v in named_variables(root).items() if id(v) in trained]
+    trained = {id(v) for v in model.trainable_variables} - own
+    lost = [name for name, v in named_variables(model).items() if id(v) in trained]
     if lost:
         problem = "this weight of the base is trained, and would not be in the adapter"
-        advice = "name its layer in modules_to_save, or freeze it"
+        advice = "attach to the whole model and name its layer in modules_to_save, or freeze it"
         raise BaseMismatchError(
             Violation("E-BASE-MISMATCH", name, problem, advice=advice) for name in lost
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import keras
 import numpy as np
@@ -15,6 +15,25 @@ from fourier_trainers.config import Path
 from fourier_trainers.keras.layers import Term
 from fourier_trainers.keras.spectral.basis import Basis
 
+_NORM_TOLERANCE: Final = 1e-9
+
+
+class Witness(NamedTuple):
+    """Enough of a weight to see that it has changed.
+
+    Attributes:
+        samples: (32,) float32, at the positions of a fingerprint (spec/registry.md, section 4).
+        norm: The Frobenius norm, in float64.
+    """
+
+    samples: Array
+    norm: float
+
+    def agrees(self, other: Witness) -> bool:
+        """Whether both are of one weight; sums may have been added in another order."""
+        near = abs(self.norm - other.norm) <= _NORM_TOLERANCE * max(self.norm, other.norm)
+        return near and np.array_equal(self.samples, other.samples)
+
 
 class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """The coefficients of one target.
@@ -25,6 +44,7 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         alpha: The scale of the delta weight.
         gain: What the trained values are multiplied by; never part of an adapter.
         reached: Whether the delta weight has ever been asked for.
+        witness: Of the base's weight that they belong to; None where nothing is known of it.
     """
 
     def __init__(
@@ -48,6 +68,7 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         self.path_: Final = path
         self._targets: Final = targets
         self.reached = False
+        self.witness: Witness | None = None
         self.coefficients: Final = self.add_weight(
             name="coefficients",
             shape=values.shape,
@@ -60,13 +81,17 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
     def term(self) -> Term:
         """Returns the delta weight that they mean."""
         self.reached = True
-        scaled = ops.multiply(self.coefficients, self.gain * self.alpha)
+        scale = ops.convert_to_tensor(self.gain * self.alpha, self.coefficients.dtype)
+        scaled = ops.multiply(self.coefficients, scale)  # torch's takes a number as float32
         return Term(self.basis, scaled, self.path_)
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the trained values, and a digest of all that gives them a meaning."""
+        """Save the trained values, a digest of all that gives them a meaning, and the witness."""
         store["0"] = self.coefficients
         store["meaning"] = self._meaning()
+        if self.witness is not None:
+            store["samples"] = self.witness.samples
+            store["norm"] = np.array([self.witness.norm])
 
     def load_own_variables(self, store: Any) -> None:
         """Load the trained values.
@@ -84,6 +109,9 @@ class Coefficients(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
             advice = "attach with the configuration that the file's model was attached with"
             raise UsageError(Violation("E-USAGE", where, problem, advice=advice))
         self.coefficients.assign(store["0"])
+        if "samples" in store:  # the file holds their base as well, whatever this model's was
+            norm = float(np.asarray(store["norm"])[0])
+            self.witness = Witness(np.asarray(store["samples"]), norm)
 
     def _meaning(self) -> Array:
         """Returns (32,) uint8, a digest of all that says what the trained values mean."""

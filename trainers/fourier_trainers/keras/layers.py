@@ -183,7 +183,7 @@ class Embedding(LayerKind):
         """Returns rows of W + delta^T."""
         inputs = ops.cast(inputs, "int32")
         rows = term.basis.columns(term.scaled, ops.reshape(inputs, (-1,)))  # (t, dim)
-        base = ops.cast(ops.take(weight, inputs, axis=0), rows.dtype)
+        base = ops.cast(ops.take(as_stored(weight), inputs, axis=0), rows.dtype)
         return ops.cast(base + ops.reshape(rows, ops.shape(base)), layer.compute_dtype)
 
 
@@ -214,7 +214,7 @@ def kind_of(layer: Any, name: str) -> LayerKind | None:
     if getattr(layer, "lora_enabled", False):
         problem, advice = "it has LoRA enabled", "attach to a model without LoRA"
         raise refused(name, problem, type(layer).__name__, advice)
-    if not isinstance(getattr(type(layer), kind.weight, None), property):
+    if getattr(type(layer), kind.weight, None) is not getattr(kind.origin, kind.weight):
         problem = f"its class has a {kind.weight} of its own, of which nothing is known"
         raise refused(name, problem, f"{type(layer).__module__}.{type(layer).__name__}")
     if getattr(layer, f"{kind.weight}_constraint", None) is not None:
@@ -235,6 +235,16 @@ def is_linear(layer: Any) -> bool:
 def variable_of(layer: Any, kind: LayerKind) -> Any:
     """Returns the variable that holds a layer's weight, past any delta."""
     return getattr(layer, f"_{kind.weight}")
+
+
+def as_stored(variable: Any) -> Any:
+    """Returns a variable's value in its own dtype, also where a mixed policy would cast it."""
+    casts = variable._autocast  # noqa: SLF001 - there is no other way to read it uncast
+    variable._autocast = False  # noqa: SLF001 - the same
+    try:
+        return variable.value
+    finally:
+        variable._autocast = casts  # noqa: SLF001 - the same
 
 
 def refused(
@@ -282,9 +292,11 @@ def _letters(equation: str) -> tuple[str, str, str]:
 
 def _is_plain(layer: Any) -> bool:
     """Whether input axes end the input, and output axes the output, in the kernel's order."""
-    given, kernel, result = _letters(layer.equation)
+    _, kernel, result = _letters(layer.equation)
     inner = "".join(letter for letter in kernel if letter not in result)
     outer = "".join(letter for letter in kernel if letter in result)
-    if not (given.endswith(inner) and result.endswith(outer)):
+    left, _, whole_result = layer.equation.replace(" ", "").partition("->")
+    whole_given = left.partition(",")[0]  # an ellipsis at its end is none of the axes of the kernel
+    if not (whole_given.endswith(inner) and whole_result.endswith(outer)):
         return False
-    return given.removesuffix(inner) == result.removesuffix(outer)
+    return bool(whole_given.removesuffix(inner) == whole_result.removesuffix(outer))

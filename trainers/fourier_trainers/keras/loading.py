@@ -26,11 +26,12 @@ from fourier_trainers import heads, mapping
 from fourier_trainers.captured import config_of
 from fourier_trainers.config import FourierConfig, Path
 from fourier_trainers.keras.attaching import commit, refuse_attached
+from fourier_trainers.keras.coefficients import Witness
 from fourier_trainers.keras.layers import kind_of, variable_of
 from fourier_trainers.keras.naming import NAMES, named_layers, named_variables
 from fourier_trainers.keras.selecting import Site, refuse_unbuilt, sites_of
 from fourier_trainers.keras.spectral.basis import Basis
-from fourier_trainers.keras.state import Witness, to_numpy
+from fourier_trainers.keras.state import to_numpy
 
 M = TypeVar("M")
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fourier_format import transforms
 from fourier_format.adapter import Array
-from fourier_format.errors import UsageError, Violation
+from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
 from fourier_trainers.keras.adapted import become_adapted, become_holding, become_plain
-from fourier_trainers.keras.attaching import exchanged, forget_traces
+from fourier_trainers.keras.attaching import exchanged
 from fourier_trainers.keras.capturing import coefficients_of
 from fourier_trainers.keras.coefficients import Coefficients
 from fourier_trainers.keras.layers import variable_of
-from fourier_trainers.keras.state import State, found_state, to_numpy
+from fourier_trainers.keras.selecting import Site
+from fourier_trainers.keras.state import State, found_state, to_numpy, witness
+from fourier_trainers.keras.tracing import forget_traces
 
 M = TypeVar("M")
 
@@ -31,12 +34,14 @@ def merge(model: M) -> M:
 
     Raises:
         UsageError: No adapter is attached, or it is merged already.
+        InvalidAdapterError: A coefficient is not finite.
     """
-    root, state = found_state(model)
+    _, state = found_state(model)
     if state.kept:
         raise UsageError(Violation("E-USAGE", "model", "delta weights are merged already"))
     stored = {s.name: to_numpy(variable_of(s.layer, s.kind)) for s in state.sites}
     members = {s.name: s.layer.fourier for s in state.sites}
+    _refuse_not_finite(members)
     merged = {
         s.name: _sum(stored[s.name], s.kind.stored(s.layer, _delta(members[s.name])))
         for s in state.sites
@@ -45,7 +50,8 @@ def merge(model: M) -> M:
     for layer in exchanged(state):
         become_plain(layer)
     _assign(state, merged)
-    forget_traces(root)
+    state.merged = {s.name: witness(s.layer, s.kind) for s in state.sites}
+    forget_traces(exchanged(state))
     return model
 
 
@@ -57,18 +63,37 @@ def unmerge(model: M) -> M:
 
     Raises:
         UsageError: Nothing is merged.
+        BaseMismatchError: Weights were changed while they were merged.
     """
-    root, state = found_state(model)
+    _, state = found_state(model)
     if not state.kept:
         raise UsageError(Violation("E-USAGE", "model", "nothing is merged"))
+    changed = [s.name for s in state.sites if not _is_merged(s, state)]
+    if changed:
+        problem = "its weight was changed while the delta weight was merged into it"
+        advice = "load the base again and load_adapter, or go on with the merged model"
+        raise BaseMismatchError(
+            Violation("E-BASE-MISMATCH", n, problem, advice=advice) for n in changed
+        )
     _assign(state, state.kept)
     for site in state.sites:
         become_adapted(site.layer, site.kind, state.members[site.name])
     for layer in state.holders:
         become_holding(layer)
-    state.kept, state.members = {}, {}
-    forget_traces(root)
+    state.kept, state.members, state.merged = {}, {}, {}
+    forget_traces(exchanged(state))
     return model
+
+
+def _refuse_not_finite(members: Mapping[str, Coefficients]) -> None:
+    wrong = [name for name, m in members.items() if not np.isfinite(coefficients_of(m)).all()]
+    if wrong:
+        problem = "coefficients are not finite: the training diverged"
+        raise InvalidAdapterError(Violation("E-NUMBER-NONFINITE", name, problem) for name in wrong)
+
+
+def _is_merged(site: Site, state: State) -> bool:
+    return state.merged[site.name].agrees(witness(site.layer, site.kind))
 
 
 def _delta(member: Coefficients) -> Array:

@@ -22,10 +22,11 @@ from fourier_trainers.captured import config_of
 from fourier_trainers.keras.adapted import plain
 from fourier_trainers.keras.attaching import exchanged
 from fourier_trainers.keras.capturing import capture
+from fourier_trainers.keras.coefficients import Witness
 from fourier_trainers.keras.loading import put_on
 from fourier_trainers.keras.naming import named_layers, named_variables
 from fourier_trainers.keras.selecting import sites_of
-from fourier_trainers.keras.state import ATTRIBUTE, State, Witness, attached_in
+from fourier_trainers.keras.state import ATTRIBUTE, State, attached_in
 
 
 @saving.register_keras_serializable(package="fourier_format")
@@ -59,10 +60,19 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         """Returns what the model computes; `fit` tells only a `call` that asks for `training`."""
         return self.base(inputs, training=training)
 
+    def save(self, *path: Any, **keywords: Any) -> None:
+        """Save as .keras; what refuses to be saved is found before a file is written over."""
+        self.get_config()
+        super().save(*path, **keywords)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the plain model's configuration, and what is attached to it."""
         state = _state(self.base)
-        adapter = replace(capture(self.base), replacements={})
+        if state.kept:
+            problem, advice = "its delta weights are merged", "save the model inside: its .base"
+            raise UsageError(Violation("E-USAGE", self.name, problem, advice=advice))
+        # Its replacements are the base's own values here: those that were trained are weights.
+        adapter = replace(capture(self.base), replacements=dict(state.originals))
         with plain([*exchanged(state)]):
             base = saving.serialize_keras_object(self.base)
             layers, variables = list(named_layers(self.base)), list(named_variables(self.base))
@@ -73,7 +83,7 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             "adapter": base64.b64encode(files.to_bytes(adapter)).decode("ascii"),
             # By number: Keras gives layers that have no name another one when it makes them anew.
             "targets": [layers.index(target.name) for target in adapter.targets],
-            "replacements": [variables.index(name) for name in state.whole],
+            "replacements": {name: variables.index(name) for name in state.whole},
             "gain": state.config.gain,
             "path": state.config.path,
             "reached": state.config.reached,
@@ -95,9 +105,11 @@ class FourierModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         attached = replace(attached, reached=config["reached"])
         sites = sites_of(layers, [target.name for target in adapter.targets], attached)
         variables = list(named_variables(base).items())
-        whole = dict(variables[number] for number in config["replacements"])
+        named = {old: variables[number] for old, number in config["replacements"].items()}
+        whole = dict(named.values())
         put_on(base, adapter, sites, attached, whole, _witnesses(adapter))
-        _state(base).originals = {}  # those of the new model mean nothing
+        originals = adapter.replacements
+        _state(base).originals = {named[old][0]: value for old, value in originals.items()}
         return cls(base, name=config["name"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -13,30 +13,13 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import UsageError, Violation
 from fourier_format.fingerprint import frobenius_norm, samples_of
 from fourier_trainers.config import FourierConfig
+from fourier_trainers.keras.coefficients import Witness
 from fourier_trainers.keras.freezing import Frozen
 from fourier_trainers.keras.layers import LayerKind, variable_of
 from fourier_trainers.keras.naming import named_layers
 from fourier_trainers.keras.selecting import Site
 
 ATTRIBUTE: Final = "_fourier_state"
-_NORM_TOLERANCE: Final = 1e-9
-
-
-class Witness(NamedTuple):
-    """Enough of a weight to see that it has changed.
-
-    Attributes:
-        samples: (32,) float32, at the positions of a fingerprint (spec/registry.md, section 4).
-        norm: The Frobenius norm, in float64.
-    """
-
-    samples: Array
-    norm: float
-
-    def agrees(self, other: Witness) -> bool:
-        """Whether both are of one weight; sums may have been added in another order."""
-        near = abs(self.norm - other.norm) <= _NORM_TOLERANCE * max(self.norm, other.norm)
-        return near and np.array_equal(self.samples, other.samples)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +29,6 @@ class State:
     Attributes:
         config: What was asked for.
         sites: Its targets, in the adapter's order.
-        witnesses: Of each target's weight.
         whole: Weights that are trained whole, by name.
         originals: The base's values of those.
         frozen: What of the base was trained before.
@@ -54,11 +36,11 @@ class State:
         source: The adapter that was loaded, if one was.
         kept: The base's values of merged weights, by target; empty unless merged.
         members: The targets' coefficients while they are merged.
+        merged: Witnesses of the merged weights, by target; empty unless merged.
     """
 
     config: FourierConfig
     sites: tuple[Site, ...]
-    witnesses: Mapping[str, Witness]
     whole: Mapping[str, Any]
     originals: Mapping[str, Array]
     frozen: Frozen
@@ -66,6 +48,7 @@ class State:
     source: Adapter | None = None
     kept: dict[str, Array] = field(default_factory=dict)
     members: dict[str, Any] = field(default_factory=dict)
+    merged: dict[str, Witness] = field(default_factory=dict)
 
 
 def found_state(model: Any) -> tuple[Any, State]:

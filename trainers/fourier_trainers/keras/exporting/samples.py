@@ -77,13 +77,14 @@ def _vocabularies(model: Any, signature: Signature) -> list[int]:
     layers = model._flatten_layers()  # noqa: SLF001 -- `layers` names the outermost alone
     embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
     least = min((layer.input_dim for layer in embeddings), default=_FEW)
-    symbols = getattr(model, "inputs", None) or ()
-    read: dict[str, int] = {}
+    symbols = list(getattr(model, "inputs", None) or ())  # in the order of the signature's
+    read: dict[int, int] = {}
     for layer in embeddings:
         for node in layer._inbound_nodes:  # noqa: SLF001 -- there is no other record of calls
             for symbol in node.input_tensors:
-                known = read.get(symbol.name, layer.input_dim)
-                read[symbol.name] = min(known, layer.input_dim)
-    if not set(read) & {symbol.name for symbol in symbols}:
+                known = read.get(id(symbol), layer.input_dim)
+                read[id(symbol)] = min(known, layer.input_dim)
+    known_inputs = [id(symbol) for symbol in symbols]
+    if len(symbols) != len(signature.inputs) or not set(read) & set(known_inputs):
         return [_FEW if "mask" in each.name else least for each in signature.inputs]
-    return [read.get(each.name, _FEW) for each in signature.inputs]
+    return [read.get(symbol, _FEW) for symbol in known_inputs]

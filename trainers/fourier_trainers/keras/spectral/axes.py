@@ -20,6 +20,9 @@ from fourier_trainers.spectral import axes as spectral
 _SHORT: Final = 2**15
 """Lengths whose squares fit into 31 bits."""
 
+LONGEST: Final = 2**31 // 511
+"""Lengths for which phases can be computed (`_modular_product`)."""
+
 
 class Axis(Protocol):
     """One axis of d positions, with r rows of A."""
@@ -70,6 +73,8 @@ class FourierAxis:
 
     def forward(self, x: Any) -> Any:
         """Returns x A^T, (t, d) -> (t, r)."""
+        if x.shape[0] == 0:
+            return ops.zeros((0, self.rows), dtype=x.dtype)  # torch's FFT takes no empty batch
         if self._order is not None:
             x = ops.take(x, self._order, axis=1)
         return ops.concatenate(ops.rfft(x), axis=1)  # 2 x (t, r / 2) -> (t, r)

@@ -15,7 +15,8 @@ import numpy as np
 from keras import ops
 
 from fourier_format.adapter import Array, read_only
-from fourier_trainers.keras.spectral.axes import Axis, applied, matmul
+from fourier_format.errors import UnsupportedError, Violation
+from fourier_trainers.keras.spectral.axes import LONGEST, Axis, applied, matmul
 from fourier_trainers.spectral.routes import routes
 
 
@@ -41,6 +42,7 @@ class Basis:
         self._out: Final[Axis] = applied(r.out_axis)
         self._in: Final[Axis] = applied(r.in_axis)
         self._weights: Final = r.norm * r.weights  # (s, n)
+        _refuse_large(shape, int(np.unique(r.in_rows).size), self._out.rows)
         by_out = self._weights / self._out.weights[r.out_rows]
         by_in = self._weights / self._in.weights[r.in_rows]
         both = by_out / self._in.weights[r.in_rows]
@@ -129,6 +131,19 @@ class Basis:
         """Returns weighted sums, (n,), of the cells of each entry, (s n,)."""
         weights = self._weights.astype(keras.backend.standardize_dtype(values.dtype))
         return ops.sum(ops.multiply(ops.reshape(values, weights.shape), weights), axis=0)
+
+
+def _refuse_large(shape: tuple[int, int], used: int, rows: int) -> None:
+    """Refuse what does not fit the integers of 32 bits that backends count with.
+
+    Raises:
+        UnsupportedError: The input axis is longer than phases can be computed for, or the table of
+            cells has more than 2^31.
+    """
+    if shape[1] > LONGEST or used * rows >= 2**31:
+        problem, got = "a matrix of this size is not trained in Keras", f"{shape[0]}x{shape[1]}"
+        expected = f"at most {LONGEST} inputs"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", "shape", problem, got, expected))
 
 
 class _Sums:

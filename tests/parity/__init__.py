@@ -1,0 +1,1 @@
+"""One adapter means the same in every implementation: see test_delta_weights."""
