@@ -12,7 +12,7 @@ import argparse
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from measure import Json, child, finish, progress, script, spread
@@ -77,7 +77,7 @@ def keras_cases(arguments: argparse.Namespace, backends: tuple[str, ...]) -> Jso
 
 def _peaks(backend: str, mode: str, case: str, arguments: argparse.Namespace) -> Peaks:
     """What each arm's processes reached."""
-    peaks: dict[str, list[Json]] = {arm: [] for arm in ARMS}
+    peaks: dict[str, list[Mapping[str, float]]] = {arm: [] for arm in ARMS}
     for _, arm in itertools.product(range(arguments.memory_runs), ARMS):
         peaks[arm].append(_run("memory", backend, mode, [case], arguments, "--arm", arm))
     return peaks
@@ -102,7 +102,7 @@ def _run(
 
 def _figures(done: Json, peaks: Peaks) -> Json:
     """The figures of a case; on a busy machine the ratio of processor times is the steadier."""
-    measured = done["case"] | figures(done, peaks)
+    measured: Json = done["case"] | figures(done, peaks)
     ours, lora = (done["arms"][arm]["calls"] for arm in ("ours", "lora"))
     pairs = (own[1] / peer[1] for own, peer in zip(ours, lora, strict=True))
     measured["ratios"]["ours_over_lora_cpu"] = spread(pairs)
