@@ -73,8 +73,6 @@ class FourierAxis:
 
     def forward(self, x: Any) -> Any:
         """Returns x A^T, (t, d) -> (t, r)."""
-        if x.shape[0] == 0:
-            return ops.zeros((0, self.rows), dtype=x.dtype)  # torch's FFT takes no empty batch
         if self._order is not None:
             x = ops.take(x, self._order, axis=1)
         return ops.concatenate(ops.rfft(x), axis=1)  # 2 x (t, r / 2) -> (t, r)

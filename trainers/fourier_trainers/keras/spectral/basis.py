@@ -80,6 +80,8 @@ class Basis:
 
     def product(self, scaled: Any, x: Any) -> Any:
         """Returns x delta^T without the delta weight, (t, in) -> (t, out)."""
+        if x.shape[0] == 0:  # torch's FFT and TensorFlow's scatter take nothing empty
+            return ops.zeros((0, self.shape[0]), dtype=x.dtype)
 
         def compute(scaled: Any, x: Any) -> Any:
             table = ops.transpose(self._in.forward(x))  # (r_in, t)
