@@ -76,8 +76,8 @@ class Shift(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         return inputs + self.shift
 
 
-def measured(arms: Sequence[str], setup: Setup, runs: int) -> Json:
-    """Time steps of all arms in turn, and then take the peak memory of some steps of each."""
+def times(arms: Sequence[str], setup: Setup, runs: int) -> Json:
+    """Time steps of all arms in turn, in this process."""
     steps = {arm: Step(arm, _base(setup.case), setup) for arm in arms}
     jobs: dict[str, Callable[[], Any]] = {
         arm: functools.partial(timed, step) for arm, step in steps.items()
@@ -86,22 +86,23 @@ def measured(arms: Sequence[str], setup: Setup, runs: int) -> Json:
     described = setup.case._asdict() | {"adapted_layers": setup.case.adapted_layers}
     return {
         "case": described | {"backend": keras.backend.backend(), "mode": setup.mode},
-        "arms": {
-            arm: {"calls": calls[arm], "peaks": _peaks(step)} | step.facts()
-            for arm, step in steps.items()
-        },
+        "arms": {arm: {"calls": calls[arm]} | step.facts() for arm, step in steps.items()},
     }
 
 
-def _peaks(step: Step) -> Json:
-    """The peak memory above what was resident before: what steps hold while they run.
+def memory(arm: str, setup: Setup) -> Json:
+    """The peak memory of the first steps of an arm that has this process to itself.
 
-    Tracing and compiling are over; the other arms' models are there all the time.
+    With tracing and compiling: what an allocator keeps of them cannot be told from what steps need.
     """
-    before = settled_mib()
+    base = _base(setup.case)
+    without = settled_mib()
+    step = Step(arm, base, setup)
     for _ in range(MEMORY_STEPS):
         step()
-    return {"above_first_step_mib": peak_mib() - before}
+    peak = peak_mib()
+    step.facts()
+    return {"peak_mib": peak, "above_base_mib": peak - without}
 
 
 class Step:

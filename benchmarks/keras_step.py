@@ -2,15 +2,17 @@
 
     python benchmarks/keras_step.py [--keras tensorflow,jax,torch] [--modes eager,jit] [--runs 7]
 
-One child process for a backend and a mode, since Keras reads its backend once a process; all arms
-of a case in turn. `train_step.py --keras` has the same.
+Times: one child process for a backend and a mode, since Keras reads its backend once a process; all
+arms of a case in turn. Memory: one child process for an arm. `train_step.py --keras` has the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from measure import Json, child, finish, progress, script, spread
@@ -20,6 +22,10 @@ ARMS: Final = ("base", "lora", "ours")
 BACKENDS: Final = ("tensorflow", "jax", "torch")
 CASES: Final = ("minilm", "bert_base", "dense_2048", "dense_4096")
 MODES: Final = ("eager", "jit")
+SKIPPED: Final = {
+    ("torch", "jit"): "torch.compile took over ten minutes for one layer of width 32, Keras's hooks"
+    " being traced anew for each; it trains"
+}
 PACKAGES: Final = ("numpy", "keras", "keras-hub", "tensorflow-cpu", "jax", "torch")
 
 
@@ -30,12 +36,19 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000, help="coefficients a target")
     parser.add_argument("--smoke", action="store_true", help="tiny models, to try the script")
     add_options(parser)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--memory-runs", type=int, default=1, help="children of each arm, 0: none")
+    parser.add_argument("--child", choices=("times", "memory"), help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         _child(arguments)
         return
-    results = {"n": arguments.n, "keras": keras_cases(arguments, arguments.keras)}
+    skipped = {" ".join(key): reason for key, reason in SKIPPED.items()}
+    results = {
+        "n": arguments.n,
+        "skipped": skipped,
+        "keras": keras_cases(arguments, arguments.keras),
+    }
     finish("keras_step", results, PACKAGES)
 
 
@@ -62,26 +75,45 @@ def keras_cases(arguments: argparse.Namespace, backends: tuple[str, ...]) -> Jso
     """Measure all cases: "backend mode case" -> its figures."""
     labels = {"base": "base only", "lora": "LoRA r=8, Keras", "ours": f"ours n={arguments.n}"}
     measured: Json = {}
-    for backend in backends:
-        for mode in arguments.modes:
-            for case, done in _run(backend, mode, arguments).items():
-                measured[f"{backend} {mode} {case}"] = _figures(done)
+    for backend, mode in itertools.product(backends, arguments.modes):
+        if (backend, mode) in SKIPPED:
+            progress(f"without {backend} {mode}: {SKIPPED[backend, mode]}")
+            continue
+        timed = _run("times", backend, mode, arguments.keras_cases, arguments)
+        for case, done in timed.items():
+            peaks = _peaks(backend, mode, case, arguments)
+            measured[f"{backend} {mode} {case}"] = _figures(done, peaks)
     progress(table(measured, labels))
     return measured
 
 
-def _run(backend: str, mode: str, arguments: argparse.Namespace) -> Json:
-    progress(f"{backend}, {mode}")
-    options = ["--runs", str(arguments.runs), "--n", str(arguments.n)]
-    options += ["--keras-cases", ",".join(arguments.keras_cases)]
+def _peaks(backend: str, mode: str, case: str, arguments: argparse.Namespace) -> Peaks:
+    """What each arm's processes reached."""
+    peaks: dict[str, list[Mapping[str, float]]] = {arm: [] for arm in ARMS}
+    for _, arm in itertools.product(range(arguments.memory_runs), ARMS):
+        peaks[arm].append(_run("memory", backend, mode, [case], arguments, "--arm", arm))
+    return peaks
+
+
+def _run(
+    what: str,
+    backend: str,
+    mode: str,
+    cases: Sequence[str],
+    arguments: argparse.Namespace,
+    *more: str,
+) -> Json:
+    options = ["--runs", str(arguments.runs), "--n", str(arguments.n), *more]
+    options += ["--keras-cases", ",".join(cases)]
     options += ["--smoke"] if arguments.smoke else []
-    command = script("keras_step.py", "--child", "--keras", backend, "--modes", mode, *options)
-    return child(command).json()
+    progress(" ".join((what, backend, mode, *options)))
+    command = script("keras_step.py", "--child", what, "--keras", backend, "--modes", mode)
+    done: Json = child([*command, *options]).json()
+    return done
 
 
-def _figures(done: Json) -> Json:
+def _figures(done: Json, peaks: Peaks) -> Json:
     """The figures of a case; on a busy machine the ratio of processor times is the steadier."""
-    peaks: Peaks = {arm: [facts.pop("peaks")] for arm, facts in done["arms"].items()}
     measured: Json = done["case"] | figures(done, peaks)
     ours, lora = (done["arms"][arm]["calls"] for arm in ("ours", "lora"))
     pairs = (own[1] / peer[1] for own, peer in zip(ours, lora, strict=True))
@@ -93,14 +125,17 @@ def _child(arguments: argparse.Namespace) -> None:
     """Measure in this process; only here is Keras loaded, by the backend that is asked for."""
     (backend,), (mode,) = arguments.keras, arguments.modes
     os.environ["KERAS_BACKEND"] = backend
-    from keras_arms import Setup, case_of, measured
+    from keras_arms import Setup, case_of, memory, times
 
     setups = {
         name: Setup(case_of(name, smoke=arguments.smoke), mode, arguments.n)
         for name in arguments.keras_cases
     }
-    done = {name: measured(ARMS, setup, arguments.runs) for name, setup in setups.items()}
-    print(json.dumps(done))
+    if arguments.child == "memory":
+        (setup,) = setups.values()
+        print(json.dumps(memory(arguments.arm, setup)))
+        return
+    print(json.dumps({name: times(ARMS, setup, arguments.runs) for name, setup in setups.items()}))
 
 
 if __name__ == "__main__":

@@ -121,8 +121,7 @@ def table(cases: Json, labels: Mapping[str, str]) -> str:
 def _cells(arm: str, entry: Json, ratios: Json) -> tuple[str, ...]:
     memory: Json = entry.get("memory", {})
     extra: Json = entry.get("seconds_per_adapted_layer", {})
-    name = f"{arm}_over_lora_above_"
-    memory_ratio: Any = ratios.get(f"{name}base", ratios.get(f"{name}first_step", ""))
+    memory_ratio: Any = ratios.get(f"{arm}_over_lora_above_base", "")
     if isinstance(memory_ratio, dict):
         memory_ratio = memory_ratio["reached"]
     return (

@@ -125,6 +125,19 @@ def test_train_step(models: str) -> None:
 
 
 @pytest.mark.slow
+def test_keras_step() -> None:
+    options = ("--keras", "tensorflow", "--modes", "jit", "--keras-cases", "minilm")
+
+    report = _run("keras_step", *options, "--runs", "1", "--n", "50", "--smoke")
+
+    arms = report["keras"]["tensorflow jit minilm"]["arms"]
+    assert list(arms) == ["base", "lora", "ours"]
+    assert arms["ours"]["trained_parameters"] == 2 * 50
+    assert arms["lora"]["trained_parameters"] > 0
+    assert "above_base_mib" in arms["ours"]["memory"]
+
+
+@pytest.mark.slow
 def test_calibrate_paths() -> None:
     sizes = ("--widths", "16", "--tokens", "8", "--n", "20")
 

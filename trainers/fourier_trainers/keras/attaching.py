@@ -49,7 +49,8 @@ def attach(model: M, config: FourierConfig) -> M:
     The model stays the object that it is; its weights keep their values and paths, and each target
     has one weight more, `<target>/fourier/coefficients`. Compile the model after this, not before.
     Layers with state of their own, such as BatchNormalization, are frozen as layers and keep it,
-    unless they are in `modules_to_save`.
+    unless they are in `modules_to_save`; a layer of your own that changes its state in `call`
+    should do so only if `self.trainable`, as Keras's layers do.
 
     Args:
         model: Any Keras model or layer that has been built.
