@@ -1,0 +1,1 @@
+"""The live graph: a base whose rows take the coefficients of their own adapters at each run."""
