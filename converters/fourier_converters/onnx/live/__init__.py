@@ -1,1 +1,4 @@
-"""The live graph: a base whose rows take the coefficients of their own adapters at each run."""
+"""Live graphs: a base and, beside its adapted layers, a branch that computes with fed coefficients.
+
+adapters -> banks; base + adapters -> sites -> groups -> terms -> grafted graph (spec/live-graph).
+"""

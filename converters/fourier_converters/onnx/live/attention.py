@@ -215,7 +215,7 @@ def _refused_attribute(node: Any, width: int) -> tuple[str, str] | None:
 
 
 def _refused_input(node: Any, shapes: Shapes) -> tuple[str, str] | None:
-    """Returns an input in a form that MultiHeadAttention does not take, and what is wrong with it."""
+    """Returns an input that MultiHeadAttention does not take so, and what is wrong with it."""
     if _given(node, _PAST_LENGTH):
         return "past_sequence_length", "past and present are one buffer"
     if any(node.input[_PAST_LENGTH + 1 :]) or any(node.output[2:]):
