@@ -88,4 +88,4 @@ KERAS_STEPS_F32 = 1e-4
 """Coefficients after a few steps of SGD in Keras, in another loop or compiled; seen 5e-6."""
 
 LIVE_FILE_F32 = 1e-6
-"""A live graph with a .onnx_adapter in ONNX Runtime, against the formula in float64; seen 7.5e-8."""
+"""A live graph with a .onnx_adapter in ONNX Runtime, against float64; worst seen 7.5e-8."""

@@ -1,1 +1,4 @@
-"""Live graphs: a base that computes itself with any adapter that is fed, and what is fed."""
+"""Live graphs: a base and, beside its adapted layers, a branch that computes with fed coefficients.
+
+adapters -> banks; base + adapters -> sites -> groups -> terms -> grafted graph (spec/live-graph).
+"""
