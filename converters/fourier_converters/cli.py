@@ -22,10 +22,11 @@ examples:
   fourier-convert adapter.fft --to safetensors --base my_checkpoint -o merged_checkpoint
   fourier-convert adapter.fft --to keras --base model.keras
   fourier-convert adapter.fft --to lora --rank 64
+  fourier-convert adapter.fft --to onnx-adapter --base live.onnx
 
 exit codes: 0 good, 1 invalid or refused, 2 usage or I/O, 130 Ctrl-C
 """
-TARGETS: Final = ("fft", "h5", "peft", "onnx", "safetensors", "keras", "lora")
+TARGETS: Final = ("fft", "h5", "peft", "onnx", "safetensors", "keras", "lora", "onnx-adapter")
 _QUANTIZED: Final = ("live", "requantize", "refuse")  # as in onnx.applying, which is not loaded yet
 _EXTERNAL: Final = ("copy", "reference")
 
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--base",
         type=Path,
         help="the base model: .onnx for --to onnx; a checkpoint directory for --to safetensors; "
-        ".keras or .weights.h5 for --to keras; "
+        ".keras or .weights.h5 for --to keras; the live graph for --to onnx-adapter; "
         "for a PEFT source .safetensors, a checkpoint directory or .onnx",
     )
     parser.add_argument("-o", "--output", type=Path, help="the result; default: beside the source")

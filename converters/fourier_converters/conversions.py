@@ -26,6 +26,7 @@ _SUFFIXES: Final = {
     "peft": ".peft",
     "lora": ".lora",
     "safetensors": ".merged",
+    "onnx-adapter": ".onnx_adapter",
 }
 
 
@@ -247,7 +248,20 @@ def _to_keras(
     )
 
 
-_MERGERS: Final = {"onnx": _to_onnx, "safetensors": _to_safetensors, "keras": _to_keras}
+def _to_onnx_adapter(
+    arguments: argparse.Namespace, adapter: Adapter, output: Path, _: Map
+) -> Report:
+    from fourier_converters.onnx.live.adapter_file import to_onnx_adapter
+
+    return to_onnx_adapter(adapter, arguments.base, output, overwrite=arguments.force)
+
+
+_MERGERS: Final = {
+    "onnx": _to_onnx,
+    "safetensors": _to_safetensors,
+    "keras": _to_keras,
+    "onnx-adapter": _to_onnx_adapter,
+}
 
 
 def _progress(arguments: argparse.Namespace, what: str, total: int) -> Callable[[str], None]:

@@ -33,6 +33,10 @@ def check_usage(arguments: argparse.Namespace) -> None:
         problem = "--to onnx needs the ONNX base" + (f", got {base}" if base else "")
         advice = "add --base model.onnx, or a directory with genai_config.json"
         raise usage_error("--base", problem, advice)
+    if to == "onnx-adapter" and not (base is not None and is_onnx_base(base)):
+        problem = "--to onnx-adapter needs the live graph" + (f", got {base}" if base else "")
+        advice = "add --base live.onnx, or its directory with genai_config.json"
+        raise usage_error("--base", problem, advice)
     if to == "onnx" and base.is_dir() and arguments.external_data == "reference":
         problem = "a directory of onnxruntime-genai is always copied whole"
         raise usage_error("--external-data", problem, "give its .onnx file as --base")
@@ -79,6 +83,10 @@ def _check_checkpoint_usage(arguments: argparse.Namespace) -> None:
         problem = "a PEFT checkpoint knows neither Keras's names nor the weights themselves"
         advice = "make a .fft from it and its own base first: that has fingerprints"
         raise usage_error("--to", problem, advice)
+    if arguments.to == "onnx-adapter":
+        problem = "a PEFT checkpoint does not know its base, which the live graph must hold"
+        advice = "make a .fft from it and its own base first: that has fingerprints"
+        raise usage_error("--to", problem, advice)
     if arguments.verify is not None:
         problem = "a PEFT checkpoint says nothing of its base that could be verified"
         raise usage_error("--verify", problem, "make a .fft from it and its own base first")
@@ -88,7 +96,8 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
     if arguments.adapter is not None:
         raise usage_error("--adapter", "only a PEFT directory has named adapters", "leave it out")
     if arguments.to not in _MERGED:
-        for option in ("base", "map", "verify"):
+        live = arguments.to == "onnx-adapter"
+        for option in ("map", "verify") if live else ("base", "map", "verify"):
             if getattr(arguments, option) is not None:
                 problem = f"--to {arguments.to} of a .fft has no use for it"
                 raise usage_error(f"--{option}", problem, "leave it out")
