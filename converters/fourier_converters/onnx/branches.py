@@ -30,7 +30,7 @@ from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.transforms import Factors, delta_weight, named
 
 _SUMMED: Final = frozenset(
-    {"MatMul", "Gemm", "Einsum", "Conv", "Gather", "MatMulNBits", "MatMulInteger"}
+    {"MatMul", "Gemm", "FusedMatMul", "Einsum", "Conv", "Gather", "MatMulNBits", "MatMulInteger"}
     | {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
 """Operators whose output is linear in the weight, so that a term can be added to it."""
@@ -56,8 +56,8 @@ class Branch:
     y: Value
 
 
-def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
-    """Returns the branches of edits of quantised weights.
+def plan_branches(edits: Sequence[Edit], model: Model, name: str = "") -> list[Branch]:
+    """Returns the branches of edits; `name` says whose they are where no edit does.
 
     Raises:
         UnsupportedError: E-CONVERSION-UNSUPPORTED: a node whose output is no sum, named.
@@ -65,7 +65,7 @@ def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
     by_read: dict[Read, list[Edit]] = defaultdict(list)
     for edit in edits:
         by_read[edit.candidate.use.read].append(edit)
-    planned = [_plan(model, read, tuple(members)) for read, members in by_read.items()]
+    planned = [_plan(model, read, tuple(members), name) for read, members in by_read.items()]
     sums = {branch.y for branch in planned}
     return [replace(branch, x=_summed_input(model, branch, sums)) for branch in planned]
 
@@ -84,7 +84,7 @@ def _operand(model: Model, read: Read, node: Any) -> Value:
     return model.resolve(read.scope, node.input[1 - read.slot if read.slot < 2 else 0])
 
 
-def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
+def _plan(model: Model, read: Read, edits: tuple[Edit, ...], name: str) -> Branch:
     node = model.node(read)
     x = _float_input(model, read, node)
     rows = any(edit.candidate.rows for edit in edits) and node.op_type in _CLONED
@@ -96,7 +96,7 @@ def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
         raise UnsupportedError(
             Violation(
                 "E-CONVERSION-UNSUPPORTED",
-                target.name if target else "",
+                target.name if target else name,
                 problem,
                 advice=advice,
             )

@@ -8,9 +8,10 @@ ONNX Runtime takes the old value, without a word.)
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import dependency_missing
 
-_FOLDER = "session.model_external_initializers_file_folder_path"
+FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,21 +86,23 @@ def merge_at_load(
     names = list(store.handed)
     values = tuple(_value(onnxruntime, *pair) for pair in store.handed.values())
     options = onnxruntime.SessionOptions() if options is None else options
-    folder = _point_to_real_files(model, store)
+    folder = point_to_real_files(model, [tensor for tensor, _ in store.handed.values()])
     if folder is not None:
-        options.add_session_config_entry(_FOLDER, str(folder))
+        options.add_session_config_entry(FOLDER, str(folder))
     options.add_external_initializers(names, list(values))
     report = found.report(str(base), outcome)
     return MergedAtLoad(serialized(model.proto, str(base)), options, report, values)
 
 
-def _point_to_real_files(model: Model, store: _Handed) -> Path | None:
-    """Returns the folder that unchanged external data is now relative to, None without any.
+def point_to_real_files(model: Model, handed: Sequence[Any]) -> Path | None:
+    """Returns the folder that external data is now relative to, None without any.
+
+    But for the tensors that are `handed` over.
 
     In a hub cache the data is a link, and ONNX Runtime refuses links that leave the folder.
     """
-    files, handed = model.reader.files, {id(tensor) for tensor, _ in store.handed.values()}
-    tensors = [t for t in all_tensors(model.proto) if is_external(t) and id(t) not in handed]
+    files, elsewhere = model.reader.files, {id(tensor) for tensor in handed}
+    tensors = [t for t in all_tensors(model.proto) if is_external(t) and id(t) not in elsewhere]
     if not tensors:
         return None
     places = [files.place(tensor) for tensor in tensors]
