@@ -15,9 +15,9 @@ from fourier_converters.onnx.checking import found_weights
 from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.grafting import graft
 from fourier_converters.onnx.live.planning import LivePlan, make_live_plan
-from fourier_converters.onnx.loading import FOLDER, point_to_real_files
 from fourier_converters.onnx.matching import Match, match_targets
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.preparing import FOLDER, point_to_real_files
 from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.replacing import Replaced, match_replacements
 from fourier_converters.onnx.stores import Discarding, Inside, Store
