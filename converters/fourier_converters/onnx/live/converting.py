@@ -12,6 +12,7 @@ from fourier_converters.naming import Renaming, module_names
 from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.checking import found_in_words as _found
 from fourier_converters.onnx.checking import found_weights
+from fourier_converters.onnx.generative import converted_directory
 from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.grafting import graft
 from fourier_converters.onnx.live.planning import LivePlan, make_live_plan
@@ -167,6 +168,37 @@ def to_live(
     else:
         write_merged(model, changed, output, reference=reference, overwrite=overwrite)
     return found.report(str(output))
+
+
+def to_live_directory(
+    adapters: Sequence[Adapter],
+    base: Path,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    **options: Any,
+) -> Report:
+    """Write the onnxruntime-genai directory at `base` with its graph made live.
+
+    Args:
+        adapters: As in `to_live`.
+        base: A directory with genai_config.json; only read.
+        output: The directory to write.
+        overwrite: Whether `output` may exist, with no other files than such a result's.
+        dry_run: Do everything but write.
+        **options: As for `to_live`; the external data is always copied.
+
+    Raises:
+        FourierFormatError: As `to_live` and `to_onnx_directory`.
+    """
+    return converted_directory(
+        base,
+        output,
+        lambda graph, result: to_live(adapters, graph, result, dry_run=dry_run, **options),
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
 
 
 def live_at_load(
