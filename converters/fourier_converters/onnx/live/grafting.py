@@ -17,6 +17,7 @@ from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.batches import Batch, Batches
 from fourier_converters.onnx.live.fused import open_attention, refuse_unopenable
 from fourier_converters.onnx.live.nodes import Constants, Nodes
+from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added, LivePlan
 from fourier_converters.onnx.live.sites import Site
 from fourier_converters.onnx.live.spectrum import StoredBasis, begun, ended, stored
@@ -34,7 +35,7 @@ def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], 
         UnsupportedError: E-CONVERSION-UNSUPPORTED: nothing shows which row of the batch a site's
             tokens belong to, or a fused Attention cannot be opened.
     """
-    fused = [one.site for one in plan.added if one.site.y is None]
+    fused = [one.site for one in plan.added if one.site.place is None]
     refuse_unopenable(model, [site.read for site in fused], [site.width for site in fused])
     rows = _rows_of(plan, model)
     grafter = _Grafter(plan, model, store, rows)
@@ -51,7 +52,7 @@ def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
     failures = []
     for one in plan.added:
         site = one.site
-        value = site.y if one.bias and site.y is not None else site.x
+        value = site.place.y if one.bias and site.place is not None else site.x
         batch = batches.of(value)
         if batch is None:
             why = batches.why(value)
@@ -200,54 +201,56 @@ class _Grafter:
 
     def sums(self) -> None:
         """Add the terms to what the base computes."""
-        by_place: dict[tuple[Value, str], list[Added]] = defaultdict(list)
+        by_place: dict[tuple[Place, str], list[Added]] = defaultdict(list)
         fused: dict[Any, list[Added]] = defaultdict(list)
         for one in self._plan.added:
-            if one.site.y is None:
+            if one.site.place is None:
                 fused[one.site.read.scope, one.site.read.node].append(one)
             else:
-                by_place[one.site.y, one.input].append(one)
-        for (y, name), members in by_place.items():
-            self._add_sum(y, name, members)
+                by_place[one.site.place, one.input].append(one)
+        for (place, name), members in by_place.items():
+            self._add_sum(place, name, members)
         for members in fused.values():
             self._open(members)
 
-    def _add_sum(self, y: Value, name: str, members: Sequence[Added]) -> None:
-        dtype = members[0].site.dtype
-
-        def make(before: str) -> list[Any]:
-            nodes = Nodes(self._constants, f"{y.name}.sum")
+    def _add_sum(self, place: Place, name: str, members: Sequence[Added]) -> None:
+        def made(before: str, after: str) -> list[Any]:
+            nodes = Nodes(self._constants, f"{place.y.name}.sum")
+            shape_of = place.y.name if place.beside else before
             if self._plan.interface.static:
-                _name_output(nodes.made, self._summed(nodes, before, members), y.name)
+                _name_output(nodes.made, self._summed(nodes, before, shape_of, members), after)
             else:
                 nodes.either(
                     self._conditions[name],
-                    lambda inner: [self._summed(inner, before, members)],
+                    lambda inner: [self._summed(inner, before, shape_of, members)],
                     lambda inner: [inner.add("Identity", before)],
-                    [y.name],
-                    [dtype],
+                    [after],
+                    [members[0].site.dtype],
                 )
             return nodes.made
 
-        surgery.recompute(self._model, y, make)
+        if place.beside is None:
+            surgery.recompute(self._model, place.y, lambda before: made(before, place.y.name))
+        else:
+            surgery.read_instead(self._model, place.beside, made)
 
-    def _summed(self, nodes: Nodes, before: str, members: Sequence[Added]) -> str:
+    def _summed(self, nodes: Nodes, before: str, shape_of: str, members: Sequence[Added]) -> str:
         """Returns `before` and the terms of `members`, in their rows of it."""
         whole = members[0].site.width
         if members[0].site.rows is None:
             for one in members:
-                before = self._plus(nodes, before, one, whole)
+                before = self._plus(nodes, before, shape_of, one, whole)
             return before
         parts = sorted(members, key=lambda one: one.site.rows or (0, 0))
         sizes, owners = _divided([one.site.rows or (0, whole) for one in parts], whole)
         pieces = nodes.split(before, sizes)
-        for place, owner in owners.items():
-            pieces[place] = self._plus(nodes, pieces[place], parts[owner], sizes[place])
+        for at, owner in owners.items():
+            pieces[at] = self._plus(nodes, pieces[at], pieces[at], parts[owner], sizes[at])
         return nodes.add("Concat", *pieces, axis=-1)
 
-    def _plus(self, nodes: Nodes, before: str, one: Added, width: int) -> str:
-        """Returns `before` plus one term or bias, in its own shape and dtype."""
-        shape = nodes.add("Shape", before)
+    def _plus(self, nodes: Nodes, before: str, shape_of: str, one: Added, width: int) -> str:
+        """Returns `before` plus one term or bias, which has the shape of `shape_of`."""
+        shape = nodes.add("Shape", shape_of)
         batch, dtype = self._batches[id(one.site)], one.site.dtype
         if one.bias:
             return self._plus_bias(nodes, before, one, width, shape)
