@@ -15,7 +15,7 @@ import numpy as np
 from fourier_converters.onnx import surgery
 from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.batches import Batch, Batches
-from fourier_converters.onnx.live.fused import open_attention, refuse_unopenable
+from fourier_converters.onnx.live.opening import open_attention, refuse_unopenable
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added, LivePlan
