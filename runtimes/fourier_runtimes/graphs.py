@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import IO, Any, Final
 
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import os_errors
+from fourier_format.errors import UsageError, Violation
 from fourier_format.live import Interface, from_text
 from fourier_format.live.interface import KEY, entries_digest
 
@@ -55,8 +56,12 @@ def made_live(adapters: Sequence[Adapter], base: bytes | str, options: Any) -> G
         BaseMismatchError: The base is not the one that an adapter was trained on.
         UnsupportedError: An adapter cannot be served live, or the base is not supported.
     """
+    if isinstance(base, bytes):
+        advice = "give its path, or a live graph's bytes"
+        problem = "a live graph is made of a file only"
+        raise UsageError(Violation("E-USAGE", "base", problem, advice=advice))
     live = importlib.import_module("fourier_converters.onnx.live")
-    made = live.live_at_load(list(adapters), Path(os.fsdecode(base)), options)
+    made = live.live_at_load(list(adapters), Path(base), options)
     return Graph(made.model, made.options, made.interface)
 
 
@@ -82,8 +87,6 @@ def live_text(base: bytes | str) -> str | None:
         FileAccessError: The file cannot be read.
     """
     if isinstance(base, bytes):
-        import io
-
         return _searched(io.BytesIO(base), len(base))
     path = Path(base)
     with os_errors(path, "read"), path.open("rb") as file:
@@ -106,8 +109,6 @@ def _searched(file: IO[bytes], size: int) -> str | None:
 
 
 def _pair(data: bytes) -> dict[int, bytes]:
-    import io
-
     found, file = {}, io.BytesIO(data)
     while file.tell() < len(data):
         field, value = _field(file, len(data))
