@@ -87,6 +87,9 @@ def opened(
     Raises:
         ServingError: ONNX Runtime refused, or (`strict`) a provider does not work here.
     """
+    if options is None:
+        options = onnxruntime().SessionOptions()
+        options.log_severity_level = 3  # it warns of every default that can be fed
     with serving_errors(where):
         session = onnxruntime().InferenceSession(
             model, options, providers=_plain(providers), enable_fallback=0

@@ -10,12 +10,14 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from fourier_format.adapter import Array
+from fourier_format.dtypes import BFLOAT16
 from fourier_format.live import Interface
 from fourier_runtimes.devices import DeviceTables
 from fourier_runtimes.feeding import Inputs
 from fourier_runtimes.providers import Device, onnxruntime
 from fourier_runtimes.rows import Rows
 from fourier_runtimes.store import Store
+from fourier_runtimes.values import array_of, numpy_lacks, ort_value, run_arrays
 
 _MAX_FIXED: Final = 32
 """Shapes that keep buffers and a CUDA graph of their own; further ones run without a graph."""
@@ -35,6 +37,7 @@ class FedRunner:
 
     def __init__(self, session: Any, store: Store, interface: Interface) -> None:
         self._session, self._store, self._interface = session, store, interface
+        self._wide = numpy_lacks(session)
 
     def run(
         self, inputs: Inputs, rows: Rows, outputs: Sequence[str] | None, options: Any
@@ -42,7 +45,7 @@ class FedRunner:
         """Returns the outputs; see `Runner`."""
         with self._store.serving(self._interface):
             gathered = self._store.gather(rows)
-        return list(self._session.run(outputs, {**inputs, **gathered}, options))
+        return run_arrays(self._session, outputs, {**inputs, **gathered}, options, self._wide)
 
 
 class BoundRunner:
@@ -64,15 +67,16 @@ class BoundRunner:
         gathered = {}
         if touched:
             gathered = self._tables.gather(rows.blends, rows.indices, touched)
+        kept = {name: ort_value(value) for name, value in inputs.items()}
         binding = self._session.io_binding()
-        for name, value in inputs.items():
-            _bind(binding, name, value)
+        for name, value in kept.items():
+            binding.bind_ortvalue_input(name, value)
         for name, value in gathered.items():
             binding.bind_ortvalue_input(name, value)
         for name in outputs or self._outputs:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding, options)
-        return [value.numpy() for value in binding.get_outputs()]
+        return [array_of(value) for value in binding.get_outputs()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +115,7 @@ class FixedRunner:
         self, inputs: Inputs, rows: Rows, outputs: Sequence[str] | None, options: Any
     ) -> list[Any]:
         """Returns the outputs; see `Runner`. `options` hold where no graph is captured."""
-        arrays = {name: np.ascontiguousarray(_host(value)) for name, value in inputs.items()}
+        arrays = {name: np.ascontiguousarray(array_of(value)) for name, value in inputs.items()}
         length = 1 if rows.listed is None else rows.listed
         shapes = tuple(sorted((n, a.shape, a.dtype.str) for n, a in arrays.items()))
         names = list(outputs or self._names)
@@ -126,11 +130,12 @@ class FixedRunner:
                 self._fixed[key] = self._made(arrays, length, names)
             fixed = self._fixed[key]
             for name, array in arrays.items():
-                fixed.inputs[name].update_inplace(array)
+                raw = array.view(np.uint16) if array.dtype == BFLOAT16 else array
+                fixed.inputs[name].update_inplace(raw)
             indices = np.broadcast_to(rows.indices, (length,))
             self._tables.gather(rows.blends, indices, list(fixed.gathered), fixed.gathered)
             self._session.run_with_iobinding(fixed.binding, fixed.options)
-            return [np.array(value.numpy()) for value in fixed.outputs]
+            return [np.array(array_of(value)) for value in fixed.outputs]
 
     def _made(self, arrays: dict[str, Array], length: int, names: list[str]) -> _Fixed:
         """Returns buffers for these shapes; the outputs' shapes are learnt by running once."""
@@ -157,15 +162,3 @@ class FixedRunner:
         if self._device.graphs:
             options.add_run_config_entry("gpu_graph_id", str(graph))
         return options
-
-
-def _bind(binding: Any, name: str, value: Any) -> None:
-    if isinstance(value, onnxruntime().OrtValue):
-        binding.bind_ortvalue_input(name, value)
-    else:
-        binding.bind_cpu_input(name, np.ascontiguousarray(value))
-
-
-def _host(value: Any) -> Array:
-    array: Array = value.numpy() if callable(getattr(value, "numpy", None)) else np.asarray(value)
-    return array

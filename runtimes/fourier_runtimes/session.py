@@ -31,6 +31,7 @@ from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown, 
 from fourier_runtimes.providers import Provider, chosen
 from fourier_runtimes.store import Store, unknown
 from fourier_runtimes.tables import Precision
+from fourier_runtimes.values import numpy_lacks, run_arrays
 
 DEVICE_BYTES: Final = 2**28
 _TRIES: Final = 100
@@ -228,7 +229,8 @@ class AdapterSession:
                 with serving_errors("run"):
                     if merged is not None:
                         fed.pop(ROW_ADAPTER, None)
-                        return list(merged.run(output_names, fed, run_options))
+                        wide = numpy_lacks(merged)
+                        return run_arrays(merged, output_names, fed, run_options, wide)
                     return live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
