@@ -138,7 +138,8 @@ class Prepared:
 
         def work(start: int, _: int) -> Array:
             kept = self._kept(made[start], adapter)
-            return made[start].make(adapter) if kept is None else kept
+            with np.errstate(over="ignore", invalid="ignore"):  # refused where it is made
+                return made[start].make(adapter) if kept is None else kept
 
         values = by_blocks(work, len(made), 1)
         self.found.candidates.model.reader.files.release()
