@@ -73,5 +73,12 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-REPLACEMENT-CONFLICT": CodeInfo("-", "adapters to combine replace a tensor differently"),
     "E-TARGET-UNREACHED": CodeInfo("-", "a forward of the model does not reach a target"),
     "E-MAP": CodeInfo("-", "the map file is not valid"),
+    "E-LIVE-INTERFACE": CodeInfo("-", "a graph does not say what a live graph must say of itself"),
+    "E-LIVE-LAYOUT": CodeInfo("-", "an adapter is not laid out as the live graph is"),
+    "E-ADAPTER-UNKNOWN": CodeInfo("-", "no adapter of this name is loaded or can be found"),
+    "E-ADAPTER-ROWS": CodeInfo("-", "the list of adapters does not fit the batch"),
+    "E-PROVIDER-MISSING": CodeInfo("-", "an execution provider that this installation lacks"),
+    "E-DEVICE-MEMORY": CodeInfo("-", "a device has no memory left"),
+    "E-RUN-FAILED": CodeInfo("-", "ONNX Runtime refused to open a model or to run it"),
 }
 """Every stable code. The clause is that of spec/fourier-format-1.0.md, "-" where none applies."""

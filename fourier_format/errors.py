@@ -8,6 +8,8 @@
     ├── UsageError (ValueError)                 a command or argument that makes no sense
     ├── DependencyMissingError (ImportError)    an optional package is not installed
     ├── OutputExistsError (FileExistsError)     refuse to overwrite
+    ├── UnknownAdapterError (KeyError)          a runtime has no adapter of this name
+    ├── ServingError (RuntimeError)             a provider, a device or a run failed
     └── FileAccessError (OSError)               reading or writing failed
 
 Every error carries one or more `Violation`s, and speaks by them alone.
@@ -141,6 +143,18 @@ class FileAccessError(FourierFormatError, OSError):
 
 class OutputExistsError(FileAccessError, FileExistsError):
     """The output exists already and was not to be overwritten."""
+
+
+class UnknownAdapterError(FourierFormatError, KeyError):
+    """A runtime has no adapter of this name, and finds none."""
+
+    def __str__(self) -> str:
+        """The violations; KeyError would quote them."""
+        return "\n".join(str(v) for v in self.violations)
+
+
+class ServingError(FourierFormatError, RuntimeError):
+    """ONNX Runtime, one of its providers or a device failed; the session goes on."""
 
 
 def raise_all(failures: Sequence[FourierFormatError]) -> None:

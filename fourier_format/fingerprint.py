@@ -21,6 +21,9 @@ SAMPLES: Final = 32
 NORM_TOLERANCE: Final = 1e-9
 """Relative: norms of one matrix differ by the order in which they were summed (spec, clause 9)."""
 
+ROUNDED_NORM: Final = {"F64": 1e-6, "F32": 1e-6, "F16": 2.0**-11, "BF16": 2.0**-8}
+"""What rounding to a dtype can change in a norm: half a unit in the last place of every value."""
+
 _CHUNK_CELLS: Final = 2**15
 """Cells hashed or squared at a time: few enough for the cache."""
 

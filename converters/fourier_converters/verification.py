@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from fourier_format.adapter import Array, Fingerprints, Target
 from fourier_format.errors import BaseMismatchError, Violation
-from fourier_format.fingerprint import NORM_TOLERANCE, frobenius_norm, sha256_of
-
-_ROUNDED: Final = {"F64": 1e-6, "F32": 1e-6, "F16": 2.0**-11, "BF16": 2.0**-8}
-"""What rounding to a dtype can change in a norm: half a unit in the last place of every value."""
+from fourier_format.fingerprint import NORM_TOLERANCE, ROUNDED_NORM, frobenius_norm, sha256_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +45,7 @@ def check_norms(weights: Iterable[FoundWeight]) -> None:
             norm = float(weight.prints.norm[weight.target.row])
             got = frobenius_norm(weight.read())
             same = weight.prints.dtype == weight.dtype
-            tolerance = NORM_TOLERANCE if same else _ROUNDED[weight.dtype]
+            tolerance = NORM_TOLERANCE if same else ROUNDED_NORM[weight.dtype]
             if not math.isclose(got, norm, rel_tol=tolerance):
                 found.append(_mismatch(weight, "norm", f"{got:.9g}", f"{norm:.9g}"))
     if found:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fourier_format.adapter import Array
+from fourier_format.spectral import axes
+from fourier_format.spectral.axes import cosine_order
 from fourier_trainers.keras.spectral.axes import Axis, applied
-from fourier_trainers.spectral import axes
-from fourier_trainers.spectral.axes import cosine_order
 from tests.fourier_trainers.keras.differentiating import BACKEND, value
 from tests.fourier_trainers.reference import error, filters
 from tests.tolerances import SPECTRAL_F32, SPECTRAL_F64

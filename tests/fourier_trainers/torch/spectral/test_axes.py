@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fourier_format.adapter import Array
-from fourier_trainers.spectral import axes
-from fourier_trainers.spectral.axes import cosine_order
+from fourier_format.spectral import axes
+from fourier_format.spectral.axes import cosine_order
 from fourier_trainers.torch.spectral.axes import FourierAxis
 from tests.fourier_trainers.torch.reference import error, tensor
 from tests.tolerances import SPECTRAL_F32, SPECTRAL_F64

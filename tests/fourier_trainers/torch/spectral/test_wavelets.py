@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from fourier_format.adapter import TRANSFORMS, Array
+from fourier_format.spectral import axes
 from fourier_format.wavelets import LOW_PASS
-from fourier_trainers.spectral import axes
 from fourier_trainers.torch.spectral import arithmetic
 from fourier_trainers.torch.spectral.axes import WaveletAxis
 from fourier_trainers.torch.spectral.basis import Basis

@@ -1,4 +1,4 @@
-"""One axis of a delta weight, applied by keras.ops (`fourier_trainers.spectral.axes`).
+"""One axis of a delta weight, applied by keras.ops (`fourier_format.spectral.axes`).
 
 delta = A_out^T M A_in. `forward` is x A^T; `inverse` is z E A, where the diagonal E, `weights`, is
 what the backend's inverse FFT multiplies each row by, and M makes up for it. Rows of A stand here
@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from fourier_format.adapter import Array
-from fourier_trainers.spectral import axes as spectral
+from fourier_format.spectral import axes as spectral
 
 _SHORT: Final = 2**15
 """Lengths whose squares fit into 31 bits."""

@@ -16,8 +16,8 @@ from keras import ops
 
 from fourier_format.adapter import Array, read_only
 from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.spectral.routes import routes
 from fourier_trainers.keras.spectral.axes import LONGEST, Axis, applied, matmul
-from fourier_trainers.spectral.routes import routes
 
 
 class Basis:

@@ -1,6 +1,6 @@
 """One axis of a delta weight, applied: a linear map A from an axis of d positions to r rows.
 
-delta = A_out^T M A_in (`fourier_trainers.spectral.axes`). So x delta^T = ((x A_in^T) M^T) A_out
+delta = A_out^T M A_in (`fourier_format.spectral.axes`). So x delta^T = ((x A_in^T) M^T) A_out
 needs no delta weight, and both directions of the gradient are of the same form. `forward` is x A^T;
 `inverse` is z D A.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fourier_format.adapter import Array
-from fourier_trainers.spectral import axes as spectral
+from fourier_format.spectral import axes as spectral
 
 
 class Axis(Protocol):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fourier_format.adapter import Array, read_only
-from fourier_trainers.spectral.routes import Routes, routes
+from fourier_format.spectral.routes import Routes, routes
 from fourier_trainers.torch.spectral.axes import applied
 
 

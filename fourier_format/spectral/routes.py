@@ -13,8 +13,8 @@ import numpy as np
 
 from fourier_format.adapter import TRANSFORMS, Array
 from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.spectral.axes import Axis, FourierAxis, WaveletAxis, cosine_order
 from fourier_format.transforms import dwt2
-from fourier_trainers.spectral.axes import Axis, FourierAxis, WaveletAxis, cosine_order
 
 
 class Part(NamedTuple):

@@ -7,8 +7,8 @@ import pytest
 
 from fourier_format.adapter import Array
 from fourier_format.errors import UnsupportedError
-from fourier_trainers.spectral.axes import Axis
-from fourier_trainers.spectral.routes import Routes, routes
+from fourier_format.spectral.axes import Axis
+from fourier_format.spectral.routes import Routes, routes
 from fourier_trainers.torch.spectral.axes import applied
 from tests.fourier_trainers.torch import reference
 from tests.fourier_trainers.torch.reference import TRANSFORMS, error, tensor

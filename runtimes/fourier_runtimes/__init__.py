@@ -1,0 +1,1 @@
+"""Runtimes: one ONNX Runtime session of a base that answers each row with its own adapter."""
