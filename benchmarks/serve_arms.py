@@ -5,9 +5,8 @@ It runs in that script's children. An arm is opened, then called; a call answers
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,12 +19,12 @@ from numpy.typing import NDArray
 from serve_cases import SEED, Case, Files, Model
 
 import fourier_format
-from fourier_format.adapter import Adapter
+from fourier_format.live import fit, from_text
+from fourier_format.live.interface import KEY
 
 Array = NDArray[Any]
 Feeds = dict[str, Array]
 _QUIET: Final = 3
-_PREFIX, _SUFFIX = "fourier.", ".coefficients"
 
 
 class Setup(NamedTuple):
@@ -83,7 +82,9 @@ class Prepared:
         self, session: Any, feeds: Feeds, setup: Setup, adapter: tuple[Any, Feeds] | None = None
     ) -> None:
         self._session, self._feeds = session, feeds
-        self._binding, self._options = None, onnxruntime.RunOptions()
+        self._adapter = adapter  # the options do not keep it alive
+        self._binding: Any = None
+        self._options = onnxruntime.RunOptions()
         if setup.binding:  # with which ONNX Runtime ignores adapters: they are bound as inputs
             self._binding = _bound(session, feeds | (adapter[1] if adapter else {}), setup.device)
         elif adapter is not None:
@@ -97,9 +98,11 @@ class Prepared:
 
     def answers(self) -> list[Array]:
         """The outputs of one more Run."""
-        given = self()
-        answers: list[Array] = given or self._binding.copy_outputs_to_cpu()
-        return answers
+        given: list[Array] | None = self()
+        if self._binding is None:
+            return given or []
+        copied: list[Array] = self._binding.copy_outputs_to_cpu()
+        return copied
 
 
 def _bound(session: Any, feeds: Feeds, device: str) -> Any:
@@ -129,31 +132,28 @@ def open_arm(name: str, setup: Setup) -> Arm:
 
 
 def _whole(
-    path: Path, setup: Setup, more: Mapping[str, Array] | None = None, lora: int | None = None
+    path: Path, setup: Setup, lora: int | None = None, live: tuple[int, int] | None = None
 ) -> Arm:
-    """One Run of all rows."""
+    """One Run of all rows; `live` is n and how many rows of coefficients are fed."""
     session = session_of(path, setup)
-    feeds = feeds_of(setup, session) | dict(more or {})
+    feeds = feeds_of(setup, session)
+    if live is not None:
+        feeds |= coefficients(setup, session, *live)
     adapter = None if lora is None else loras(setup, lora)[-1]
     run = Prepared(session, feeds, setup, adapter)
     return Arm(run, lambda: run.answers()[0], setup.case.rows)
 
 
-def coefficients(setup: Setup, n: int, rows: int) -> Feeds:
+def coefficients(setup: Setup, session: Any, n: int, rows: int) -> Feeds:
     """What a live graph is fed: the adapter's own values first, then random ones of their size."""
+    interface = from_text(session.get_modelmeta().custom_metadata_map[KEY], "live graph")
     adapter = fourier_format.load(setup.files.adapter(n))
     random = np.random.default_rng(SEED + 1)
     fed: Feeds = {}
-    for entries in adapter.entry_sets:
-        own = entries.coefficients[None].astype(np.float32)
-        others = random.standard_normal((rows - 1, *own.shape[1:]), np.float32)
-        values = np.concatenate([own, others]) * np.float32(adapter.alpha)
-        fed[f"{_PREFIX}{entries.id}{_SUFFIX}"] = values
+    for name, own in fit(adapter, interface, "adapter").items():
+        others = random.standard_normal((rows - 1, *own.shape), np.float32) * own.std()
+        fed[name] = np.concatenate([own[None], others.astype(np.float32)])
     return fed
-
-
-def _live(setup: Setup, n: int, rows: int) -> Arm:
-    return _whole(setup.files.live(n), setup, coefficients(setup, n, rows) if rows else None)
 
 
 def loras(setup: Setup, count: int) -> list[tuple[Any, Feeds]]:
@@ -170,9 +170,7 @@ def _lora_rows(setup: Setup, sessions: int) -> Arm:
     threads = None if sessions == 1 else 1
     opened = [session_of(setup.files.lora, setup, threads) for _ in range(sessions)]
     feeds, adapters = feeds_of(setup, opened[0]), loras(setup, rows)
-    runs = [
-        Prepared(opened[k % sessions], row(feeds, k), setup, adapters[k]) for k in range(rows)
-    ]
+    runs = [Prepared(opened[k % sessions], row(feeds, k), setup, adapters[k]) for k in range(rows)]
     shares = [runs[k::sessions] for k in range(sessions)]
     pool = ThreadPoolExecutor(sessions)
 
@@ -205,24 +203,29 @@ def _opening(path: Path, setup: Setup) -> Arm:
 _Opener = Callable[[Setup], Arm]
 
 
-def _most(setup: Setup) -> int:
-    return max(setup.sizes)
+def _merged(setup: Setup) -> Path:
+    return setup.files.merged(max(setup.sizes))
 
 
-def _arms() -> Iterator[tuple[str, _Opener]]:
-    yield "base", lambda s: _whole(s.files.base, s)
-    yield "merged", lambda s: _whole(s.files.merged(_most(s)), s)
-    yield "merged_requantized", lambda s: _whole(s.files.requantized(_most(s)), s)
-    yield "live_nothing", lambda s: _live(s, _most(s), 0)
-    for place, n in ((0, 200), (-1, 1000)):
-        yield f"live_one_{n}", lambda s, place=place: _live(s, s.sizes[place], 1)
-    for place, n in ((0, 200), (-1, 1000)):
-        yield f"live_rows_{n}", lambda s, place=place: _live(s, s.sizes[place], s.case.rows)
-    yield "lora_one", lambda s: _whole(s.files.lora, s, lora=1)
-    yield "lora_rows", partial(_lora_rows, sessions=1)
-    yield "lora_two_sessions", partial(_lora_rows, sessions=2)
-    yield "open_merged", lambda s: _opening(s.files.merged(_most(s)), s)
-    yield "open_optimised", lambda s: _opening(s.files.optimised(s.files.merged(_most(s))), s)
+def _live(setup: Setup, *, most: bool, rows: bool) -> Arm:
+    """A live graph fed one adapter for all rows, or one for each."""
+    n = max(setup.sizes) if most else min(setup.sizes)
+    return _whole(setup.files.live(n), setup, live=(n, setup.case.rows if rows else 1))
 
 
-ARMS: Final[Mapping[str, _Opener]] = dict(_arms())
+ARMS: Final[Mapping[str, _Opener]] = {
+    "base": lambda s: _whole(s.files.base, s),
+    "merged": lambda s: _whole(_merged(s), s),
+    "merged_requantized": lambda s: _whole(s.files.requantized(max(s.sizes)), s),
+    "live_nothing": lambda s: _whole(s.files.live(max(s.sizes)), s),
+    "live_one_200": partial(_live, most=False, rows=False),
+    "live_one_1000": partial(_live, most=True, rows=False),
+    "live_rows_200": partial(_live, most=False, rows=True),
+    "live_rows_1000": partial(_live, most=True, rows=True),
+    "lora_one": lambda s: _whole(s.files.lora, s, lora=1),
+    "lora_rows": partial(_lora_rows, sessions=1),
+    "lora_two_sessions": partial(_lora_rows, sessions=2),
+    "open_merged": lambda s: _opening(_merged(s), s),
+    "open_optimised": lambda s: _opening(s.files.optimised(_merged(s)), s),
+}
+"""By the names of `serve_cases.LABELS`, which says what they are."""

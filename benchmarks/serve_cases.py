@@ -1,8 +1,8 @@
-"""What `serve.py` serves: models, rows and tokens, the files of each model. Imports nothing heavy."""
+"""What `serve.py` serves: models, batches, the files of each model. Imports nothing heavy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -66,9 +66,7 @@ def model_of(name: str, *, smoke: bool = False) -> Model:
     model = MODELS[name]
     if not smoke:
         return model
-    return model._replace(
-        width=32, feedforward=64, layers=2, heads=4, vocabulary=97, real=False
-    )
+    return model._replace(width=32, feedforward=64, layers=2, heads=2, vocabulary=97, real=False)
 
 
 def case_of(name: str, *, smoke: bool = False) -> Case:
@@ -117,3 +115,31 @@ class Files(NamedTuple):
 def files_of(work: Path, model: str, *, smoke: bool = False) -> Files:
     """The model's place in the folder of all."""
     return Files(work / (f"{model}-smoke" if smoke else model))
+
+
+LABELS: Final[Mapping[str, str]] = {
+    "base": "base",
+    "merged": "merged, n = 1000",
+    "merged_requantized": "merged and requantised, n = 1000",
+    "live_nothing": "live, nothing fed",
+    "live_one_200": "live, one adapter for all rows, n = 200",
+    "live_one_1000": "live, one adapter for all rows, n = 1000",
+    "live_rows_200": "live, an adapter for each row, n = 200",
+    "live_rows_1000": "live, an adapter for each row, n = 1000",
+    "lora_one": "LoRA r = 8, one adapter for all rows",
+    "lora_rows": "LoRA r = 8, an adapter for each row, one Run a row",
+    "lora_two_sessions": "the same, two sessions of one thread",
+    "open_merged": "a session opened for each row",
+    "open_optimised": "the same, optimised beforehand",
+}
+"""The arms; a session for each row is one row's time, times the rows."""
+
+_OF_SEVERAL_ROWS: Final = {"live_rows_200", "live_rows_1000", "lora_rows", "lora_two_sessions"}
+
+
+def arms_of(case: Case, model: Model, chosen: Sequence[str]) -> list[str]:
+    """The chosen arms that say something new of a case; the base is always the first."""
+    left = set(_OF_SEVERAL_ROWS) if case.rows == 1 else set()
+    if model.precision != "int4":
+        left.add("merged_requantized")
+    return ["base", *(arm for arm in LABELS if arm in chosen and arm not in left | {"base"})]

@@ -1,6 +1,6 @@
 """Make what the arms of `serve.py` open, of a base and its adapters; untimed, anew in each go.
 
-    python serve_graphs.py FOLDER MODEL [--smoke]
+python serve_graphs.py FOLDER MODEL [--smoke]
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("model")
     parser.add_argument("--smoke", action="store_true", help="a tiny model of its kind")
+    parser.add_argument("--no-live", action="store_true", help="without live graphs")
     arguments = parser.parse_args()
     smoke: bool = arguments.smoke
     files, model = Files(arguments.folder), model_of(arguments.model, smoke=smoke)
-    make(files, model, sizes_of(smoke=smoke))
+    sizes = sizes_of(smoke=smoke)
+    make(files, model, max(sizes))
+    for n in () if arguments.no_live else sizes:
+        make_live(files, n)
 
 
-def make(files: Files, model: Model, sizes: tuple[int, ...]) -> None:
-    """Write all graphs of a model; those that change little refer to the base's data."""
-    most = max(sizes)
+def make(files: Files, model: Model, most: int) -> None:
+    """Write the graphs that are not live; those that change little refer to the base's data."""
     adapter = fourier_format.load(files.adapter(most))
-    to_onnx(
-        adapter, files.base, files.merged(most), external_data="reference", overwrite=True
-    )
+    to_onnx(adapter, files.base, files.merged(most), external_data="reference", overwrite=True)
     if model.precision == "int4":
         output = files.requantized(most)
         to_onnx(
@@ -47,8 +48,6 @@ def make(files: Files, model: Model, sizes: tuple[int, ...]) -> None:
             overwrite=True,
         )
     add_lora(files.base, adapter, files.lora)
-    for n in sizes:
-        make_live(files, n)
     for path in (files.base, files.merged(most)):
         optimise(path, files.optimised(path))
 

@@ -1,7 +1,7 @@
 """The peer of `serve.py`: a LoRA beside each target of an ONNX base, as Olive makes it.
 
-A and B are inputs of the graph that are initializers, too, of rank 0: nothing given is the base. ONNX
-Runtime's LoraAdapter gives them, one pair a target for all rows of a Run.
+A and B are inputs of the graph that are initializers, too, of rank 0: nothing given is the base.
+ONNX Runtime's LoraAdapter gives them, one pair a target for all rows of a Run.
 """
 
 from __future__ import annotations

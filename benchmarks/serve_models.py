@@ -57,8 +57,6 @@ def torch_model(model: Model) -> torch.nn.Module:
     from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(SEED)
-    if model.real:
-        return base_model(tiny=False).eval()
     shape = {
         "vocab_size": model.vocabulary,
         "hidden_size": model.width,
@@ -67,7 +65,9 @@ def torch_model(model: Model) -> torch.nn.Module:
         "num_attention_heads": model.heads,
     }
     made: torch.nn.Module
-    if model.family == "bert":
+    if model.real:
+        made = base_model(tiny=False)
+    elif model.family == "bert":
         made = BertModel(BertConfig(**shape), add_pooling_layer=False)
     else:
         made = LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=model.heads))
