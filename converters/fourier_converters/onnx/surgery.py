@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fourier_converters.onnx.model import Model, Value
+from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import all_graphs
 from fourier_converters.onnx.tensors import element_type
@@ -50,6 +50,25 @@ def recompute(model: Model, value: Value, make: Callable[[str], Sequence[Any]]) 
     for node in reversed(list(make(bare))):
         scope.graph.node.insert(index, node)
         scope.producers.update(dict.fromkeys(node.output, scope.graph.node[index]))
+
+
+def insert_behind(model: Model, value: Value, nodes: Sequence[Any]) -> None:
+    """Put nodes that read `value` behind what computes it, at the head where nothing does."""
+    scope = model.scopes[value.scope]
+    index = _position(scope.graph, model.producer(value)) + 1
+    for node in reversed(nodes):
+        scope.graph.node.insert(index, node)
+        scope.producers.update(dict.fromkeys(node.output, scope.graph.node[index]))
+
+
+def replace_node(model: Model, read: Read, nodes: Sequence[Any]) -> None:
+    """Put nodes in the place of the one that reads; they compute its outputs."""
+    scope, node = model.scopes[read.scope], model.node(read)
+    index = _position(scope.graph, node)
+    del scope.graph.node[index]
+    for new in reversed(nodes):
+        scope.graph.node.insert(index, new)
+        scope.producers.update(dict.fromkeys(new.output, scope.graph.node[index]))
 
 
 def summed(model: Model, bare: str, term: str, result: str) -> Any:
