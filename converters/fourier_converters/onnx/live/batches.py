@@ -34,12 +34,14 @@ class Batch:
             with the rows inside: i belongs to row i % batch.
         source: The graph input that the batch is an axis of.
         source_axis: That axis; 0 but where no input has the batch in front.
+        rank: How many axes the value has; None where that is not known.
     """
 
     axis: int
     order: Order
     source: str
     source_axis: int = 0
+    rank: int | None = None
 
 
 class Batches:
@@ -67,7 +69,9 @@ class Batches:
         source = next(i for i in self._given.inputs if i.name == self._given.source)
         inside = rows.inner == 1
         order: Order = "fastest" if rows.outer != 1 else "only" if inside else "slowest"
-        return Batch(rows.axis, order, source.name, source.axis or 0)
+        shape = self._sizes.shape(value)
+        rank = None if shape is None else len(shape)
+        return Batch(rows.axis, order, source.name, source.axis or 0, rank)
 
     def why(self, value: Value) -> str:
         """Returns in words why `of` has no answer, "" where it has one."""

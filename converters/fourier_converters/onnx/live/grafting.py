@@ -13,10 +13,17 @@ from typing import Any
 import numpy as np
 
 from fourier_converters.onnx import surgery
+from fourier_converters.onnx.live.arranging import (
+    arrangement,
+    batch_size,
+    plus_bias,
+    put_back,
+    rows_outside,
+)
 from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.batches import Batch, Batches
-from fourier_converters.onnx.live.opening import open_attention, refuse_unopenable
 from fourier_converters.onnx.live.nodes import Constants, Nodes
+from fourier_converters.onnx.live.opening import open_attention, refuse_unopenable
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added, LivePlan
 from fourier_converters.onnx.live.sites import Site
@@ -54,8 +61,8 @@ def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
         site = one.site
         value = site.place.y if one.bias and site.place is not None else site.x
         batch = batches.of(value)
-        if batch is None:
-            why = batches.why(value)
+        if batch is None or arrangement(batch) is None:
+            why = batches.why(value) or f"they lie on axis {batch.axis if batch else 0}"
             problem = f"nothing shows which row of the batch its tokens belong to: {why}"
             advice = "merge this adapter (without --live), or serve it merged (`activate`)"
             violation = Violation("E-CONVERSION-UNSUPPORTED", site.name, problem, advice=advice)
@@ -155,7 +162,8 @@ class _Grafter:
         def compute(nodes: Nodes) -> list[str]:
             site = members[0].site
             fed, rows = self._checked(nodes, name, self._batches[id(site)])
-            wide = self._rows_first(nodes, x, site)
+            width = self._bases[name].of.split_in.length
+            wide = self._rows_first(nodes, x, site, width)
             begin = begun(nodes, self._bases[name], wide, rows)
             rows_of = [one.row or 0 for one in members]
             return [ended(nodes, self._bases[name], begin, fed, row) for row in rows_of]
@@ -173,7 +181,7 @@ class _Grafter:
             matrix = fed if one.turned else nodes.add("Transpose", fed, perm=[0, 2, 1])
             features = self._constants.integers(in_)
             shape = nodes.add("Concat", rows, self._constants.integers(-1), features, axis=0)
-            tokens = nodes.add("Reshape", self._rows_first(nodes, site.x, site), shape)
+            tokens = nodes.add("Reshape", self._rows_first(nodes, site.x, site, in_), shape)
             return [nodes.reshape(nodes.add("MatMul", tokens, matrix), -1, out)]
 
         return compute
@@ -184,20 +192,16 @@ class _Grafter:
         The Reshape fails for any other count, before a row could get the wrong adapter.
         """
         one = self._constants.integers(1)
-        count, size = self._count(nodes, name), self._batch_size(nodes, batch)
+        count, size = self._count(nodes, name), batch_size(nodes, batch)
         rows = nodes.add("Where", nodes.add("Equal", count, one), one, size)
         layout = self._constants.integers(*self._plan.interface.layouts[name])
         shape = nodes.add("Concat", rows, layout, axis=0, name="rows_are_1_or_batch")
         return nodes.add("Reshape", name, shape, name="rows_are_1_or_batch"), rows
 
-    def _batch_size(self, nodes: Nodes, batch: Batch) -> str:
-        return self._count(nodes, batch.source)
-
-    def _rows_first(self, nodes: Nodes, x: Value, site: Site) -> str:
+    def _rows_first(self, nodes: Nodes, x: Value, site: Site, width: int) -> str:
         """Returns x as float32 with the rows of the batch slowest."""
         wide = x.name if site.dtype == "F32" else nodes.cast(x.name, "F32")
-        axis = self._batches[id(site)].axis
-        return wide if axis == 0 else nodes.add("Transpose", wide, perm=[axis, 0, 2])
+        return rows_outside(nodes, wide, self._batches[id(site)], width)
 
     def sums(self) -> None:
         """Add the terms to what the base computes."""
@@ -253,33 +257,19 @@ class _Grafter:
         shape = nodes.add("Shape", shape_of)
         batch, dtype = self._batches[id(one.site)], one.site.dtype
         if one.bias:
-            return self._plus_bias(nodes, before, one, width, shape)
+            fed, rows = self._checked(nodes, one.input, batch)
+            fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
+            return plus_bias(nodes, before, fed, rows, batch, shape)
         term = self._terms[id(one)]
-        if batch.axis:
-            size = self._batch_size(nodes, batch)
-            rest = self._constants.integers(-1, width)
-            rows = nodes.add("Reshape", term, nodes.add("Concat", size, rest, axis=0))
-            term = nodes.add("Transpose", rows, perm=[1, 0, 2])
         term = term if dtype == "F32" else nodes.cast(term, dtype)
-        return nodes.add("Add", before, nodes.add("Reshape", term, shape))
-
-    def _plus_bias(self, nodes: Nodes, before: str, one: Added, width: int, shape: str) -> str:
-        batch, dtype = self._batches[id(one.site)], one.site.dtype
-        fed, rows = self._checked(nodes, one.input, batch)
-        fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
-        if batch.axis:
-            return nodes.add("Add", before, nodes.reshape(fed, 1, -1, width))
-        rest = self._constants.integers(-1, width)
-        tokens = nodes.add("Reshape", before, nodes.add("Concat", rows, rest, axis=0))
-        total = nodes.add("Add", tokens, nodes.reshape(fed, -1, 1, width))
-        return nodes.add("Reshape", total, shape)
+        return nodes.add("Add", before, put_back(nodes, term, batch, width, shape))
 
     def _open(self, members: Sequence[Added]) -> None:
         """Open a fused Attention to which terms are added."""
         site = members[0].site
         terms = [(one.site.rows or (0, site.width), one.input, self._fill(one)) for one in members]
         conditions = None if self._plan.interface.static else self._conditions
-        open_attention(self._constants, site.read, site.width, terms, conditions)
+        open_attention(self._constants, site.read, site.width, site.dtype, terms, conditions)
 
     def _fill(self, one: Added) -> Callable[[Nodes], str]:
         """Returns what computes a term of a fused Attention: (rows, tokens, features)."""

@@ -12,6 +12,7 @@ from fourier_converters.onnx.live.attention import opened, refusal
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_converters.onnx.model import Model, Read
 from fourier_converters.onnx.shapes import known_shapes
+from fourier_format.dtypes import DTYPES
 from fourier_format.errors import UnsupportedError, raise_all
 
 Fill = Callable[[Nodes], str]
@@ -35,6 +36,7 @@ def open_attention(
     constants: Constants,
     read: Read,
     width: int,
+    dtype: str,
     terms: Sequence[tuple[tuple[int, int], str, Fill]],
     conditions: Mapping[str, str] | None,
 ) -> None:
@@ -44,6 +46,7 @@ def open_attention(
         constants: Of the model.
         read: The node's input that reads the packed weight.
         width: Columns of its packed product.
+        dtype: The dtype of x and of the outputs.
         terms: Columns, the input that feeds it, and what computes it.
         conditions: Whether an input is fed; None in the static form, which has no If.
     """
@@ -61,7 +64,12 @@ def open_attention(
 
     def then(inner: Nodes) -> list[str]:
         ready = [
-            (rows, fill(inner) if len(inputs) == 1 else _or_zero(inner, conditions[name], fill))
+            (
+                rows,
+                fill(inner)
+                if len(inputs) == 1
+                else _or_zero(inner, conditions[name], fill, rows[1] - rows[0], dtype),
+            )
             for rows, name, fill in terms
         ]
         copy = _renamed(node, model)
@@ -74,7 +82,7 @@ def open_attention(
         return [name for name in copy.output if name]
 
     outputs = [name for name in node.output if name]
-    dtypes = [_dtype(model, node)] * len(outputs)
+    dtypes = [dtype] * len(outputs)
     nodes.either(condition, then, otherwise, outputs, dtypes)
     surgery.replace_node(model, read, nodes.made)
 
@@ -86,16 +94,17 @@ def _opened(
     return opened(node, terms, model.fresh_name, width=width, opset=surgery.opset(model))
 
 
-def _or_zero(nodes: Nodes, condition: str, fill: Fill) -> str:
-    """Returns a term, or a zero that any shape takes where its input is not fed."""
-    zero = nodes.constants.of(np.zeros((1, 1, 1), np.float32), "fourier.zero")
+def _or_zero(nodes: Nodes, condition: str, fill: Fill, width: int, dtype: str) -> str:
+    """Returns a term, or zeros that rows and tokens take where its input is not fed."""
+    values = np.zeros((1, 1, width), DTYPES[dtype])
+    zero = nodes.constants.of(values, "fourier.zero")
     output = nodes.constants.model.fresh_name("fourier.term")
     nodes.either(
         condition,
         lambda inner: [fill(inner)],
         lambda inner: [inner.add("Identity", zero)],
         [output],
-        ["F32"],
+        [dtype],
     )
     return output
 
@@ -107,10 +116,3 @@ def _renamed(node: Any, model: Model) -> Any:
     for slot, name in enumerate(node.output):
         copy.output[slot] = model.fresh_name(f"{name}.kept") if name else ""
     return copy
-
-
-def _dtype(model: Model, node: Any) -> str:
-    tensor = model.tensor(model.resolve(0, node.input[1]))
-    from fourier_converters.onnx.tensors import dtype_of
-
-    return (dtype_of(tensor) if tensor is not None else None) or "F32"

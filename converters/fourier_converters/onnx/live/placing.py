@@ -1,4 +1,4 @@
-"""Where a term is added so that the base, to which nothing is fed, stays what ONNX Runtime makes of it.
+"""Where a term is added so that the base stays what ONNX Runtime makes of it, to the bit.
 
 Optimisers fuse a product, its bias, and what follows; an If between them would undo that, and with
 it the base's speed and its last bits.
