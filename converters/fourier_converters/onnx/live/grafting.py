@@ -27,7 +27,7 @@ from fourier_converters.onnx.live.opening import open_attention, refuse_unopenab
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added, LivePlan
 from fourier_converters.onnx.live.sites import Site
-from fourier_converters.onnx.live.spectrum import StoredBasis, begun, ended, stored
+from fourier_converters.onnx.live.spectrum import Fed, StoredBasis, stored, terms
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.tensors import element_type
@@ -162,11 +162,11 @@ class _Grafter:
         def compute(nodes: Nodes) -> list[str]:
             site = members[0].site
             fed, rows = self._checked(nodes, name, self._batches[id(site)])
-            width = self._bases[name].of.split_in.length
-            wide = self._rows_first(nodes, x, site, width)
-            begin = begun(nodes, self._bases[name], wide, rows)
-            rows_of = [one.row or 0 for one in members]
-            return [ended(nodes, self._bases[name], begin, fed, row) for row in rows_of]
+            stored = self._bases[name]
+            wide = self._rows_first(nodes, x, site, stored.of.split_in.length)
+            targets = tuple(one.row or 0 for one in members)
+            static = self._plan.interface.static
+            return terms(nodes, stored, Fed(wide, fed, rows, targets), static=static)
 
         return compute
 
@@ -189,7 +189,8 @@ class _Grafter:
     def _checked(self, nodes: Nodes, name: str, batch: Batch) -> tuple[str, str]:
         """Returns the fed tensor and its count of rows (1,), which is 1 or the batch.
 
-        The Reshape fails for any other count, before a row could get the wrong adapter.
+        The Reshape fails for any other count, before a row could get the wrong adapter. Where
+        ONNX Runtime makes -1 of its first size, the products with x do not fit.
         """
         one = self._constants.integers(1)
         count, size = self._count(nodes, name), batch_size(nodes, batch)
