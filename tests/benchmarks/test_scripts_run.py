@@ -93,7 +93,7 @@ def test_many_adapters() -> None:
     report = _run("many_adapters", "--tiny", *options)
 
     assert report["adapters"] == 200
-    assert report["request"]["cold_ms"]["runs"] == 5
+    assert report["request"]["cold"]["ms"]["runs"] == 5
 
 
 @pytest.mark.slow
