@@ -94,3 +94,6 @@ LIVE_ATTENTION_F32 = 2e-6
 """The same with terms in queries, keys and values, against float64; worst seen 6.5e-7."""
 LIVE_FILE_F32 = 1e-6
 """A live graph with a .onnx_adapter in ONNX Runtime, against float64; worst seen 7.5e-8."""
+
+MERGED_AT_LOAD_F32 = 2e-6
+"""Outputs of a layer or two merged at load, against float64; worst seen 0."""

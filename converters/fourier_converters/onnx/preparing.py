@@ -24,8 +24,9 @@ import numpy as np
 
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.applying import Outcome, QuantizedMode
+from fourier_converters.onnx.candidates import Candidate
 from fourier_converters.onnx.convert import Found, find
-from fourier_converters.onnx.external import External, is_external, set_external
+from fourier_converters.onnx.external import External, byte_size, is_external, set_external
 from fourier_converters.onnx.merging import Made
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors, serialized
@@ -91,6 +92,11 @@ class Prepared:
         }
         self._folder, self._model = self._serialized(self._first)
 
+    @property
+    def base_bytes(self) -> int:
+        """How many bytes the base's tensors have."""
+        return sum(byte_size(t) or 0 for t in all_tensors(self.found.candidates.model.proto))
+
     def merged(self, adapter: Adapter, options: Any = None) -> Merged:
         """Returns the model and session options of the base with `adapter` merged.
 
@@ -132,7 +138,8 @@ class Prepared:
 
         def work(start: int, _: int) -> Array:
             kept = self._kept(made[start], adapter)
-            return made[start].make(adapter) if kept is None else kept
+            with np.errstate(over="ignore", invalid="ignore"):  # refused where it is made
+                return made[start].make(adapter) if kept is None else kept
 
         values = by_blocks(work, len(made), 1)
         self.found.candidates.model.reader.files.release()
@@ -180,6 +187,27 @@ def prepare(
     """
     found = find(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
     return Prepared(base, found)
+
+
+def same_places(one: Found, other: Found) -> bool:
+    """Whether what an adapter changes in two forms of one base is the same, by the base's values.
+
+    Where a tool folded something into a bias, its new values would lose that; a use that it fused
+    into something unknown would be left out.
+    """
+    mine, others = _changed(one), _changed(other)
+    return mine.keys() == others.keys() and all(
+        len(uses) == len(others[key])
+        and np.array_equal(one.candidates.values(uses[0]), other.candidates.values(others[key][0]))
+        for key, uses in mine.items()
+    )
+
+
+def _changed(found: Found) -> dict[tuple[str, str], tuple[Candidate, ...]]:
+    """Returns the uses of what changes; of a bias that is added, the layer's."""
+    uses = {("target", match.target.name): match.uses for match in found.matches}
+    kinds = {r.name: "added" if r.added else "replaced" for r in found.replaced}
+    return uses | {(kinds[r.name], r.name): r.uses for r in found.replaced}
 
 
 def layout_of(adapter: Adapter) -> str:
