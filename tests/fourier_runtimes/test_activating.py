@@ -24,7 +24,7 @@ from fourier_format.errors import (
 )
 from fourier_runtimes import activating
 from fourier_runtimes.activating import MergedSessions, default_cache
-from fourier_runtimes.optimised import DATA, MODEL
+from fourier_runtimes.optimised import DATA, MODEL, optimised
 from tests.fourier_converters.adapters import adapter, delta
 from tests.fourier_converters.graphs import digests, model, save_external, weight
 from tests.fourier_converters.graphs import save as save_model
@@ -345,6 +345,9 @@ def test_a_convolution_gets_the_layout_of_its_processor_when_it_is_opened(tmp_pa
     merged = kernel + delta(whole, "q").reshape(kernel.shape)
     assert_near(y, convolved(x, merged, 1, (1, 1)))
     assert notes == []
+    assert optimised(
+        base, ["CPUExecutionProvider"], onnxruntime.SessionOptions, tmp_path / "cache"
+    ).reoptimised
 
 
 def test_a_weight_that_is_folded_away_is_merged_into_the_base_as_it_is(tmp_path: Path) -> None:
@@ -393,21 +396,51 @@ def test_a_constant_that_is_folded_into_a_bias_is_not_lost_with_it(tmp_path: Pat
     assert_near(y, states + new_bias.reshape(1, -1, 1, 1) + more)
 
 
-def test_two_layers_that_begin_equal_stay_two(tmp_path: Path) -> None:
+TWINS = {
+    "one tensor": ("[n] y = MatMul (x, w) i = Identity (x) [m] z = MatMul (i, w)", {"w": Q.T}),
+    "one name": (
+        "[n] a = MatMul (x, w) y = Relu (a) [m] b = MatMul (x, w) z = Relu (b)",
+        {"w": Q.T},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", TWINS)
+def test_two_layers_that_begin_equal_stay_two(form: str, tmp_path: Path) -> None:
     """ONNX Runtime makes one node of two that compute the same from one tensor."""
-    text = (
-        "g (float[N, 32] x) => (float[N, 48] y, float[N, 48] z)"
-        " { i = Identity (x) [n] y = MatMul (x, w) [m] z = MatMul (i, w) }"
-    )
-    base = save_model(model(text, {"w": Q.T}, {"n": "one", "m": "two"}), tmp_path / "base.onnx")
+    body, arrays = TWINS[form]
+    text = f"g (float[N, 32] x) => (float[N, 48] y, float[N, 48] z) {{ {body} }}"
+    base = save_model(model(text, arrays, {"n": "one", "m": "two"}), tmp_path / "base.onnx")
     whole = adapter({"one": Q})
     sessions = new(base, tmp_path)
 
     y, z = activated(sessions, {"a": whole})["a"].run(None, {"x": X})
 
     sessions.close()
-    assert_near(y, X.astype(np.float64) @ (Q + delta(whole, "one")).T)
-    assert_near(z, X.astype(np.float64) @ Q.T)
+    least = 0 if form == "one name" else -np.inf
+    assert_near(y, np.maximum(X.astype(np.float64) @ (Q + delta(whole, "one")).T, least))
+    assert_near(z, np.maximum(X.astype(np.float64) @ Q.T, least))
+    assert "merged into the base as it is" in sessions.notes[0]
+
+
+def test_two_small_biases_that_begin_equal_stay_two(tmp_path: Path) -> None:
+    """ONNX Runtime takes constants of up to eight equal values for one."""
+    w, bias = weight(6, 32, seed=2), weight(1, 6, seed=3)[0]
+    text = (
+        "g (float[N, 32] x) => (float[N, 6] y, float[N, 6] z) {"
+        " [n] m = MatMul (x, w) r = Relu (m) [a] y = Add (r, b) [c] z = Add (r, d) }"
+    )
+    made = model(text, {"w": w.T, "b": bias, "d": bias}, {"n": "q", "a": "one", "c": "two"})
+    base = save_model(made, tmp_path / "base.onnx")
+    whole = adapter({"q": w}, replacements={"one.bias": bias + 1})
+    sessions = new(base, tmp_path)
+
+    y, z = activated(sessions, {"a": whole})["a"].run(None, {"x": X})
+
+    sessions.close()
+    states = np.maximum(X.astype(np.float64) @ (w + delta(whole, "q")).T, 0)
+    assert_near(y, states + bias + 1)
+    assert_near(z, states + bias)
 
 
 def test_what_onnx_runtime_cannot_save_is_opened_as_it_is(
