@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fourier_converters.onnx.live.sizes import Kind, Shape
@@ -62,6 +62,8 @@ class Step:
         outputs: The kinds of its outputs.
         batch: The batch's size in numbers.
         version: The opset of ONNX's own operators.
+        trusted: Whether the inputs call the batch by its name.
+        named: The node in words.
     """
 
     node: Any
@@ -71,7 +73,8 @@ class Step:
     outputs: Sequence[Kind]
     batch: int
     version: int
-    named: str = field(default="")
+    trusted: bool
+    named: str
 
     def state(self, slot: int) -> State:
         """Returns an input's state; an absent input is shared."""
@@ -131,7 +134,8 @@ def aligned(step: Step, slots: Sequence[int], result: Shape) -> State:
         if found is None:
             return step.lost("has operands with the batch on different axes")
     for state, shape in zip(states, shapes, strict=True):
-        if isinstance(state, Lost) and (found is None or not _beside(found, shape, result)):
+        beside = step.trusted and found is not None and _beside(found, shape, result)
+        if isinstance(state, Lost) and not beside:
             return state
     return found if found is not None else SHARED
 
@@ -144,7 +148,8 @@ def _beside(found: Rows, shape: Shape, result: Shape) -> bool:
     """Whether an operand of which nothing is known can only have its rows where others have them.
 
     Its size on that axis is theirs: a model that treats its rows alone, and so gives each the same
-    answer in any batch, must have put equal rows beside each other.
+    answer in any batch, must have put equal rows beside each other. Where it is only supposed that
+    the first axis is the batch, this proves nothing: tokens do not stay alone.
     """
     if shape is None or result is None or len(shape) != len(result):
         return False
@@ -156,7 +161,10 @@ def fits(shape: Shape, axis: int, result: Shape) -> bool:
     """Whether an operand's axis is whole in the result, and not repeated there."""
     if shape is None or result is None:
         return False
-    size, whole = shape[axis], result[axis + len(result) - len(shape)]
+    at = axis + len(result) - len(shape)
+    if at < 0:
+        return False
+    size, whole = shape[axis], result[at]
     return size is None or whole is None or size == whole
 
 

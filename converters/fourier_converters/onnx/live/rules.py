@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from fourier_converters.onnx.live.rows import (
     SHARED,
     Lost,
@@ -210,7 +212,7 @@ def sliced(step: Step) -> State:
 
 
 def gathered(step: Step) -> State:
-    """Rows of a table, or parts along an axis; `aligned` with neither."""
+    """Rows of a table, or parts along an axis."""
     axis = attribute(step.node, "gather_axis", 0) or attribute(step.node, "axis", 0)
     table, ids = step.state(0), step.state(1)
     rank, added = step.rank(0), step.rank(1)
@@ -221,6 +223,8 @@ def gathered(step: Step) -> State:
     axis %= rank
     if isinstance(table, Shared):
         return replace(ids, axis=axis + ids.axis) if isinstance(ids, Rows) else SHARED
+    if axis == 0 and isinstance(ids, Shared) and _own(step, table, nested=False):
+        return Rows(0)
     if isinstance(ids, Rows) or table.axis == axis:
         return step.lost("picks rows of the batch")
     moved = table.axis if table.axis < axis else table.axis + added - 1
@@ -232,25 +236,31 @@ def gathered_nd(step: Step) -> State:
     table, ids, rank = step.state(0), step.state(1), step.rank(1)
     if isinstance(table, Shared) and isinstance(ids, Rows) and rank and ids.axis < rank - 1:
         return ids
-    if isinstance(table, Rows) and isinstance(ids, Shared) and table == Rows(0) and _counts(step):
-        return table
+    if isinstance(table, Rows) and isinstance(ids, Shared) and _own(step, table, nested=True):
+        return Rows(0)
     inside = attribute(step.node, "batch_dims", 0) > 0
     if inside and isinstance(table, Rows) and isinstance(ids, Rows) and table.axis == 0:
         return table if table == ids else step.lost("picks rows of the batch")
     return step.lost("picks rows of the batch")
 
 
-def _counts(step: Step) -> bool:
-    """Whether stored indices take row r of the batch to row r, as dynamo writes masks."""
+def _own(step: Step, rows: Rows, *, nested: bool) -> bool:
+    """Whether the indices, which are known, give row r what is row r's, as exporters write masks.
+
+    Args:
+        step: The node.
+        rows: Where the batch is in the table.
+        nested: Whether the last axis of the indices has one for each of the table's first axes.
+    """
     ids = step.numbers[1]
-    if (
-        ids is None
-        or ids.ndim < 2
-        or len(ids) != step.batch
-        or attribute(step.node, "batch_dims", 0)
-    ):
+    if rows.axis or rows.outer != 1 or not rows.inner or ids is None or ids.ndim < 1 + nested:
         return False
-    return all(bool((row[..., 0] == number).all()) for number, row in enumerate(ids))
+    if len(ids) != step.batch or attribute(step.node, "batch_dims", 0):
+        return False
+    firsts = ids[..., 0] if nested else ids
+    count = step.batch * rows.inner
+    row = np.where(firsts < 0, firsts + count, firsts) // rows.inner
+    return bool((np.moveaxis(row, 0, -1) == np.arange(step.batch)).all())
 
 
 def padded(step: Step) -> State:
