@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fourier_converters.onnx.live.leading import OPEN_BATCH, leading
-from fourier_converters.onnx.live.products import rule_of
 from fourier_converters.onnx.live.rows import SHARED, Lost, Rows, Shared, State, Step
 from fourier_converters.onnx.live.sizes import UNKNOWN, Kind, Sizes
+from fourier_converters.onnx.live.table import rule_of
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import subgraphs
@@ -221,7 +221,7 @@ class Batches:
                 inner.add(index)
         for known in (self._states, self._sizes.kinds, self._sizes.numbers):
             for value in [v for v in known if v.scope in inner and v not in keep]:
-                del known[value]  # type: ignore[attr-defined]
+                del known[value]
 
 
 _BODIES: Final = frozenset({"If", "Loop", "Scan"})

@@ -1,7 +1,7 @@
 """Inputs: which axis of each graph input the batch is, and numbers for sizes that are left open.
 
-Open sizes become primes, so that the shape of every value is known in numbers. The batch's is larger
-than most sizes; the others are small, since tables of positions end.
+Open sizes become primes, so that the shape of every value is known in numbers. The batch's is
+larger than most sizes; the others are small, since tables of positions end.
 """
 
 from __future__ import annotations

@@ -111,37 +111,38 @@ class Step:
 
 def aligned(step: Step, slots: Sequence[int], result: Shape) -> State:
     """Returns where the batch is in what is computed element by element of some inputs."""
-    states = [step.state(slot) for slot in slots]
-    for state in states:
-        if isinstance(state, Lost) and state.mixed:
-            return state
-    if all(isinstance(state, Shared) for state in states):
-        return SHARED
-    shapes = [step.shape(slot) for slot in slots]
+    operands = [(step.state(slot), step.shape(slot)) for slot in slots]
+    lost = [state for state, _ in operands if isinstance(state, Lost)]
+    mixed = next((state for state in lost if state.mixed), None)
+    if mixed is not None or not any(isinstance(state, Rows) for state, _ in operands):
+        return mixed or next(iter(lost), SHARED)
     if result is None:
-        ranks = {None if shape is None else len(shape) for shape in shapes}
-        if len(ranks) != 1 or None in ranks:
-            return _first_lost(states) or step.lost("has operands of unknown shapes")
-        result = (None,) * len(shapes[0] or ())
+        ranks = {None if shape is None else len(shape) for _, shape in operands}
+        known = len(ranks) == 1 and None not in ranks
+        result = (None,) * len(operands[0][1] or ()) if known else None
+    found = _together(step, operands, result)
+    for state, shape in operands:
+        trusted = step.trusted and isinstance(found, Rows) and _beside(found, shape, result)
+        if isinstance(state, Lost) and not trusted:
+            return state
+    return found
+
+
+def _together(
+    step: Step, operands: Sequence[tuple[State, Shape]], result: Shape
+) -> Rows | Shared | Lost:
+    """Returns where the operands that have the batch have it in the result."""
     found: Rows | None = None
-    for state, shape in zip(states, shapes, strict=True):
+    for state, shape in operands:
         if not isinstance(state, Rows):
             continue
-        if shape is None or not fits(shape, state.axis, result):
+        if shape is None or result is None or not fits(shape, state.axis, result):
             return step.lost("has operands of unknown shapes")
         moved = replace(state, axis=state.axis + len(result) - len(shape))
         found = moved if found is None else agreed(found, moved)
         if found is None:
             return step.lost("has operands with the batch on different axes")
-    for state, shape in zip(states, shapes, strict=True):
-        beside = step.trusted and found is not None and _beside(found, shape, result)
-        if isinstance(state, Lost) and not beside:
-            return state
-    return found if found is not None else SHARED
-
-
-def _first_lost(states: Sequence[State]) -> Lost | None:
-    return next((state for state in states if isinstance(state, Lost)), None)
+    return found or SHARED
 
 
 def _beside(found: Rows, shape: Shape, result: Shape) -> bool:
