@@ -329,3 +329,9 @@ def test_static_sizes_are_followed_by_place_and_not_by_number(tmp_path: Path) ->
     arrays = {"split": shape(3, 3, 3, 2), "joined": shape(9, 3, 2), "apart": shape(3, 3, 3, 2)}
 
     assert answer(body, tmp_path, "float[3, 3, 6] x", **arrays) == (2, "only")
+
+
+def test_a_batch_of_one_stays_where_it_stood(tmp_path: Path) -> None:
+    body = "h = Reshape (x, split) y = Transpose <perm = [0, 2, 1, 3]> (h)"
+
+    assert answer(body, tmp_path, "float[1, 3, 6] x", split=shape(1, 3, 3, 2)) == (0, "only")
