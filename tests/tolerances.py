@@ -86,3 +86,22 @@ KERAS_SERVED_EFFECT_F32 = 5e-6
 
 KERAS_STEPS_F32 = 1e-4
 """Coefficients after a few steps of SGD in Keras, in another loop or compiled; seen 5e-6."""
+
+ATTENTION_OPENED_F32 = 5e-7
+"""An Attention opened into MultiHeadAttention, against the node itself; worst seen 1.1e-7."""
+
+LIVE_ATTENTION_F32 = 2e-6
+"""The same with terms in queries, keys and values, against float64; worst seen 6.5e-7."""
+LIVE_FILE_F32 = 1e-6
+"""A live graph with a .onnx_adapter in ONNX Runtime, against float64; worst seen 7.5e-8."""
+
+MERGED_AT_LOAD_F32 = 2e-6
+"""Outputs of a layer or two merged at load, against float64; worst seen 0."""
+SERVED_F32 = 2e-5
+"""Rows of a session against float64, by the largest output; worst seen 3e-7."""
+
+SERVED_F16 = 5e-3
+"""The same in float16, three layers and their terms rounded each; worst seen 1.1e-3."""
+
+STORED_F16 = 2.0**-11
+"""A coefficient of a float16 store, relative to itself; below 2**-28 of its row's largest coarser."""

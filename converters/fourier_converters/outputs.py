@@ -34,3 +34,17 @@ def refuse_within(output: Path, directory: Path) -> None:
         problem = f"the output lies in {directory}, which is only read"
         advice = "choose another place with -o"
         raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))
+
+
+def refuse_unwritable_name(output: Path) -> None:
+    """A model names its data file, and protobuf's text is UTF-8.
+
+    Raises:
+        UsageError: E-USAGE.
+    """
+    try:
+        output.name.encode()
+    except UnicodeEncodeError:
+        problem = "the output's name is not UTF-8"
+        advice = "choose another name with -o"
+        raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice)) from None

@@ -13,6 +13,10 @@ _ONLY_FOR: Final = {
     "external_data": ("onnx",),
     "dry_run": ("onnx", "keras"),
     "explain": ("onnx",),
+    "live": ("onnx",),
+    "static": ("onnx",),
+    "adapters": ("onnx",),
+    "packed": ("onnx",),
     "rank": ("lora",),
     "min_energy": ("lora",),
 }
@@ -26,12 +30,18 @@ def check_usage(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: E-USAGE.
     """
-    for source in arguments.sources:
+    if not arguments.sources and not arguments.adapters:
+        raise usage_error("source", "no adapter is given", "give a .fft or a PEFT directory")
+    for source in (*arguments.sources, *arguments.adapters):
         _check_source(source)
     base, to = arguments.base, arguments.to
     if to == "onnx" and not (base is not None and is_onnx_base(base)):
         problem = "--to onnx needs the ONNX base" + (f", got {base}" if base else "")
         advice = "add --base model.onnx, or a directory with genai_config.json"
+        raise usage_error("--base", problem, advice)
+    if to == "onnx-adapter" and not (base is not None and is_onnx_base(base)):
+        problem = "--to onnx-adapter needs the live graph" + (f", got {base}" if base else "")
+        advice = "add --base live.onnx, or its directory with genai_config.json"
         raise usage_error("--base", problem, advice)
     if to == "onnx" and base.is_dir() and arguments.external_data == "reference":
         problem = "a directory of onnxruntime-genai is always copied whole"
@@ -79,6 +89,10 @@ def _check_checkpoint_usage(arguments: argparse.Namespace) -> None:
         problem = "a PEFT checkpoint knows neither Keras's names nor the weights themselves"
         advice = "make a .fft from it and its own base first: that has fingerprints"
         raise usage_error("--to", problem, advice)
+    if arguments.to == "onnx-adapter":
+        problem = "a PEFT checkpoint does not know its base, which the live graph must hold"
+        advice = "make a .fft from it and its own base first: that has fingerprints"
+        raise usage_error("--to", problem, advice)
     if arguments.verify is not None:
         problem = "a PEFT checkpoint says nothing of its base that could be verified"
         raise usage_error("--verify", problem, "make a .fft from it and its own base first")
@@ -88,7 +102,8 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
     if arguments.adapter is not None:
         raise usage_error("--adapter", "only a PEFT directory has named adapters", "leave it out")
     if arguments.to not in _MERGED:
-        for option in ("base", "map", "verify"):
+        live = arguments.to == "onnx-adapter"
+        for option in ("map", "verify") if live else ("base", "map", "verify"):
             if getattr(arguments, option) is not None:
                 problem = f"--to {arguments.to} of a .fft has no use for it"
                 raise usage_error(f"--{option}", problem, "leave it out")
@@ -97,9 +112,10 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace) -> None:
     for option, uses in _ONLY_FOR.items():
         given = getattr(arguments, option)
-        if given is not None and given is not False and arguments.to not in uses:
+        if given not in (None, False, []) and arguments.to not in uses:
             name, problem = option.replace("_", "-"), f"it is for --to {' and '.join(uses)} only"
             raise usage_error(f"--{name}", problem, "leave it out")
+    _check_live(arguments)
     if arguments.to == "lora" and arguments.rank is None:
         problem = "a LoRA approximates, and nothing says how closely"
         raise usage_error("--rank", problem, "add --rank R, such as --rank 64")
@@ -107,3 +123,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if scales is not None and len(scales) != count:
         problem = f"{len(scales)} scales for {count} sources"
         raise usage_error("--scales", problem, "give one number for each source")
+
+
+def _check_live(arguments: argparse.Namespace) -> None:
+    """A live graph holds no adapter, so that nothing of one can be scaled, rounded or explained."""
+    if not arguments.live:
+        for option in ("adapters", "static", "packed"):
+            if getattr(arguments, option):
+                raise usage_error(f"--{option}", "it belongs to --live", "add --live")
+        return
+    for option in ("scales", "quantized", "explain"):
+        if getattr(arguments, option) is not None:
+            problem = "a live graph holds no adapter, and this is about one"
+            raise usage_error(f"--{option}", problem, "leave it out")

@@ -220,7 +220,8 @@ class TestUsage:
     ) -> None:
         checkpoint = write_base(tmp_path / "checkpoint", {"enc.q.weight": W})
         keras = write_weights(tmp_path / "m.weights.h5")
-        bases = {"onnx": base, "safetensors": checkpoint.parent, "keras": keras}
+        bases = {"onnx": base, "onnx-adapter": base, "keras": keras}
+        bases["safetensors"] = checkpoint.parent
         more: list[str | Path] = ["--base", bases[asked]] if asked in bases else []
         more += ["--rank", "4"] if asked == "lora" else []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from functools import partial
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -19,7 +20,15 @@ from fourier_converters.onnx.branches import (
 )
 from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.matching import Match
-from fourier_converters.onnx.merging import Change, Edit, compute, plan_changes, plan_edits
+from fourier_converters.onnx.merging import (
+    Change,
+    Edit,
+    Made,
+    compute,
+    plan_changes,
+    plan_edits,
+    values_for,
+)
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.replacing import Replaced
 from fourier_converters.onnx.requantizing import refuse_shared, requantize
@@ -59,10 +68,13 @@ class Outcome:
     Attributes:
         sizes: Frobenius norm of the delta weight over the weight's.
         survives: The share of the change that requantised codes carry.
+        made: How the values that were stored are made for another adapter of the same layout;
+            requantised codes are not among them.
     """
 
     sizes: dict[str, float] = field(default_factory=dict)
     survives: dict[str, float] = field(default_factory=dict)
+    made: list[Made] = field(default_factory=list)
 
 
 def make_plan(
@@ -108,7 +120,8 @@ def apply(
         progress(change.use.initializer)
         merged = compute(change, adapter, candidates)
         outcome.sizes.update(merged.sizes)
-        _write(change, merged.values, model, store)
+        tensor = _write(change, merged.values, model, store)
+        outcome.made.append(Made(tensor, partial(values_for, change, candidates)))
         del merged
         model.reader.files.release()
     for group in plan.requantized:
@@ -123,25 +136,27 @@ def apply(
         with np.errstate(over="ignore", invalid="ignore"):
             writer.add(branch)
         model.reader.files.release()
-    for bias in plan.added:
-        _add_bias(model, bias, store)
+    outcome.made += writer.made
+    outcome.made += [_add_bias(model, bias, store) for bias in plan.added]
     surgery.drop_unread(model)
     return outcome
 
 
-def _write(change: Change, values: Array, model: Model, store: Store) -> None:
+def _write(change: Change, values: Array, model: Model, store: Store) -> Any:
+    """Store the values of a change; returns the tensor that holds them."""
     value = change.use.value
     tensor = model.tensor(value)
     if change.in_place:
         store.replace(tensor, values)
-        return
+        return tensor
     new = surgery.new_initializer(model, f"{value.name}.merged", change.dtype, values.shape)
     store.add(new, values)
     for read in change.reads:
         model.node(read).input[read.slot] = new.name
+    return new
 
 
-def _add_bias(model: Model, bias: Replaced, store: Store) -> None:
+def _add_bias(model: Model, bias: Replaced, store: Store) -> Made:
     """Give the linear nodes of `bias` the bias that they lack: Gemm's third input, or an Add.
 
     An Add, too, beside a quantised weight, where it can stand behind the output's own rounding.
@@ -149,6 +164,7 @@ def _add_bias(model: Model, bias: Replaced, store: Store) -> None:
     first = bias.uses[0].use
     dtype = first.origin.operand_dtype
     tensor = surgery.new_initializer(model, bias.name, dtype, bias.values.shape)
+    make = partial(_bias_of, bias.name, dtype)
     store.add(tensor, bias.values.astype(DTYPES[dtype]))
     for candidate in bias.uses:
         read = candidate.use.read
@@ -161,6 +177,12 @@ def _add_bias(model: Model, bias: Replaced, store: Store) -> None:
         else:
             value = product_of(model, read) if quantized else Value(read.scope, node.output[0])
             surgery.add_to(model, value, tensor.name)
+    return Made(tensor, make)
+
+
+def _bias_of(name: str, dtype: str, adapter: Adapter) -> Array:
+    """Returns the values of an added bias."""
+    return adapter.replacements[name].astype(DTYPES[dtype])
 
 
 def _distinct(edits: Sequence[Edit]) -> tuple[Edit, ...]:

@@ -11,15 +11,16 @@ with those instead, for dft2:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from fourier_converters.onnx import surgery
 from fourier_converters.onnx.candidates import Candidates
-from fourier_converters.onnx.merging import Edit, refuse_nonfinite
+from fourier_converters.onnx.merging import Edit, Made, rebound, refuse_nonfinite
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.replacing import placed
@@ -30,7 +31,7 @@ from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.transforms import Factors, delta_weight, named
 
 _SUMMED: Final = frozenset(
-    {"MatMul", "Gemm", "Einsum", "Conv", "Gather", "MatMulNBits", "MatMulInteger"}
+    {"MatMul", "Gemm", "FusedMatMul", "Einsum", "Conv", "Gather", "MatMulNBits", "MatMulInteger"}
     | {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
 """Operators whose output is linear in the weight, so that a term can be added to it."""
@@ -56,8 +57,8 @@ class Branch:
     y: Value
 
 
-def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
-    """Returns the branches of edits of quantised weights.
+def plan_branches(edits: Sequence[Edit], model: Model, name: str = "") -> list[Branch]:
+    """Returns the branches of edits; `name` says whose they are where no edit does.
 
     Raises:
         UnsupportedError: E-CONVERSION-UNSUPPORTED: a node whose output is no sum, named.
@@ -65,7 +66,7 @@ def plan_branches(edits: Sequence[Edit], model: Model) -> list[Branch]:
     by_read: dict[Read, list[Edit]] = defaultdict(list)
     for edit in edits:
         by_read[edit.candidate.use.read].append(edit)
-    planned = [_plan(model, read, tuple(members)) for read, members in by_read.items()]
+    planned = [_plan(model, read, tuple(members), name) for read, members in by_read.items()]
     sums = {branch.y for branch in planned}
     return [replace(branch, x=_summed_input(model, branch, sums)) for branch in planned]
 
@@ -84,7 +85,7 @@ def _operand(model: Model, read: Read, node: Any) -> Value:
     return model.resolve(read.scope, node.input[1 - read.slot if read.slot < 2 else 0])
 
 
-def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
+def _plan(model: Model, read: Read, edits: tuple[Edit, ...], name: str) -> Branch:
     node = model.node(read)
     x = _float_input(model, read, node)
     rows = any(edit.candidate.rows for edit in edits) and node.op_type in _CLONED
@@ -96,7 +97,7 @@ def _plan(model: Model, read: Read, edits: tuple[Edit, ...]) -> Branch:
         raise UnsupportedError(
             Violation(
                 "E-CONVERSION-UNSUPPORTED",
-                target.name if target else "",
+                target.name if target else name,
                 problem,
                 advice=advice,
             )
@@ -173,6 +174,7 @@ class BranchWriter:
         candidates: Reads what replaced weights differ from.
         store: Takes the new values.
         factored: The ids of the entry sets whose branches compute with factors.
+        made: How the values that were stored are made.
     """
 
     model: Model
@@ -180,6 +182,7 @@ class BranchWriter:
     candidates: Candidates
     store: Store
     factored: frozenset[str]
+    made: list[Made] = field(default_factory=list)
     _bases: dict[str, _Basis] = field(default_factory=dict)
 
     def add(self, branch: Branch) -> None:
@@ -212,13 +215,9 @@ class BranchWriter:
         target = edit.target
         if target is not None and edit.replaced is None and target.entries in self.factored:
             return self._factored(target, x, nodes, stem)
-        values = self._delta(edit)  # (out, in)
         use = edit.candidate.use
-        linear = use.kind == "linear" and use.operator != "Einsum"
-        if not linear and use.operand is not None:
-            values = use.operand.invert(values)
-        name = self._store(values.T if linear else values, f"{stem}.delta")
-        if linear:
+        name = self._store(partial(_operand_of, edit, self.candidates), f"{stem}.delta")
+        if _is_matrix(edit):
             return self._append(nodes, "MatMul", [x, name], stem)
         clone = type(node)()
         clone.CopyFrom(node)
@@ -232,11 +231,8 @@ class BranchWriter:
         return str(clone.output[0])
 
     def _factored(self, target: Target, x: str, nodes: list[Any], stem: str) -> str:
-        entries = self.adapter.entry_set(target)
-        inside, outside, signs, cells = self._basis(entries)
-        scale = self.adapter.alpha_of(target) / cells
-        scaled = self.adapter.coefficients(target).astype(np.float64) * scale  # (n,)
-        signed = np.concatenate([s * scaled for s in signs]).astype(np.float32)  # (r n,)
+        inside, outside, signs, cells = self._basis(self.adapter.entry_set(target))
+        signed = partial(_signed, target.name, signs, cells)
         spectrum = self._append(nodes, "MatMul", [x, inside], f"{stem}.spectrum")
         coefficients = self._store(signed, f"{stem}.coefficients")
         changed = self._append(nodes, "Mul", [spectrum, coefficients], f"{stem}.scaled")
@@ -246,22 +242,12 @@ class BranchWriter:
         """Returns what all targets of the set share; it is stored once."""
         if entries.id not in self._bases:
             made: Factors = named(self.adapter.transform).factors(entries.entries, entries.shape)
-            inside = self._store(made.in_, f"fourier.{entries.id}.in")
-            outside = self._store(made.out.T, f"fourier.{entries.id}.out")
+            for side, values in (("in", made.in_), ("out", made.out.T)):
+                make = partial(_factor, entries.id, side)
+                self._store(make, f"fourier.{entries.id}.{side}", values, entries)
+            inside, outside = (made.tensor.name for made in self.made[-2:])
             self._bases[entries.id] = _Basis(inside, outside, made.signs, made.cells)
         return self._bases[entries.id]
-
-    def _delta(self, edit: Edit) -> Array:
-        """Returns (out, in) float32: what the exact weight has more than the quantised one."""
-        if edit.target is not None and edit.replaced is None:
-            return delta_weight(self.adapter, edit.target)
-        values = placed(edit.replaced, edit.candidate) if edit.replaced is not None else None
-        difference = -self.candidates.values(edit.candidate).astype(np.float64)
-        if values is not None:
-            difference += values.astype(np.float64)
-        if edit.target is not None:
-            difference += delta_weight(self.adapter, edit.target, np.float64)
-        return difference.astype(np.float32)
 
     def _parts(self, branch: Branch, terms: Sequence[str], old: str) -> list[Any]:
         """Returns the nodes that add terms to their rows of a packed product."""
@@ -282,7 +268,7 @@ class BranchWriter:
         names = [self.model.fresh_name(f"{old}.part") for _ in sizes]
         split = np.array([size for size, _ in sizes], np.int64)
         old_opset = surgery.opset(self.model) < 13
-        inputs = [old] if old_opset else [old, self._store(split, f"{old}.sizes")]
+        inputs = [old] if old_opset else [old, self._constant(split, f"{old}.sizes")]
         given = {"split": split.tolist()} if old_opset else {}
         nodes = [
             helper.make_node("Split", inputs, names, name=f"{names[0]}.split", axis=-1, **given)
@@ -304,12 +290,76 @@ class BranchWriter:
         nodes.append(node)
         return str(node.output[0])
 
-    def _store(self, values: Array, stem: str) -> str:
-        refuse_nonfinite(values, stem)
-        dtype = "I64" if values.dtype == np.int64 else "F32"
-        tensor = surgery.new_initializer(self.model, stem, dtype, values.shape)
-        self.store.add(tensor, np.ascontiguousarray(values))
+    def _store(
+        self,
+        make: Callable[[Adapter], Array],
+        stem: str,
+        values: Array | None = None,
+        entries: EntrySet | None = None,
+    ) -> str:
+        """Store what `make` gives for the adapter, or `values` where those are known to be it."""
+        make = partial(_finite, make, stem)
+        values = make(self.adapter) if values is None else np.ascontiguousarray(values)
+        tensor = surgery.new_initializer(self.model, stem, "F32", values.shape)
+        self.store.add(tensor, values)
+        self.made.append(Made(tensor, make, entries))
         return str(tensor.name)
+
+    def _constant(self, values: Array, stem: str) -> str:
+        tensor = surgery.new_initializer(self.model, stem, "I64", values.shape)
+        self.store.add(tensor, values)
+        return str(tensor.name)
+
+
+def _finite(make: Callable[[Adapter], Array], stem: str, adapter: Adapter) -> Array:
+    """Returns what `make` gives, which must be finite."""
+    values = make(adapter)
+    refuse_nonfinite(values, stem)
+    return values
+
+
+def _is_matrix(edit: Edit) -> bool:
+    """Whether the branch multiplies by the delta's transpose; else it is the operator again."""
+    use = edit.candidate.use
+    return use.kind == "linear" and use.operator != "Einsum"
+
+
+def _operand_of(edit: Edit, candidates: Candidates, adapter: Adapter) -> Array:
+    """Returns a dense branch's second operand for an adapter, float32."""
+    values = _delta(rebound(edit, adapter), adapter, candidates)  # (out, in)
+    use = edit.candidate.use
+    if _is_matrix(edit):
+        values = values.T
+    elif use.operand is not None:
+        values = use.operand.invert(values)
+    return np.ascontiguousarray(values)
+
+
+def _delta(edit: Edit, adapter: Adapter, candidates: Candidates) -> Array:
+    """Returns (out, in) float32: what the exact weight has more than the quantised one."""
+    if edit.target is not None and edit.replaced is None:
+        return delta_weight(adapter, edit.target)
+    values = placed(edit.replaced, edit.candidate) if edit.replaced is not None else None
+    difference = -candidates.values(edit.candidate).astype(np.float64)
+    if values is not None:
+        difference += values.astype(np.float64)
+    if edit.target is not None:
+        difference += delta_weight(adapter, edit.target, np.float64)
+    return difference.astype(np.float32)
+
+
+def _signed(name: str, signs: Sequence[int], cells: int, adapter: Adapter) -> Array:
+    """Returns a target's coefficients, scaled and repeated with each term's sign, (r n,)."""
+    target = adapter.target(name)
+    scaled = adapter.coefficients(target).astype(np.float64) * (adapter.alpha_of(target) / cells)
+    return np.concatenate([sign * scaled for sign in signs]).astype(np.float32)
+
+
+def _factor(id_: str, side: str, adapter: Adapter) -> Array:
+    """Returns one of the factors of an entry set, as `_Basis` has them."""
+    entries = next(entries for entries in adapter.entry_sets if entries.id == id_)
+    factors: Factors = named(adapter.transform).factors(entries.entries, entries.shape)
+    return np.ascontiguousarray(factors.in_ if side == "in" else factors.out.T)
 
 
 def choose_factored(branches: Sequence[Branch], adapter: Adapter) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.matching import Match
 from fourier_converters.verification import FoundWeight
 from fourier_format.adapter import Adapter
@@ -29,3 +29,10 @@ def found_weights(
                 scheme=None if quantized is None else quantized.scheme,
             )
             candidates.model.reader.files.release()
+
+
+def found_in_words(candidates: Sequence[Candidate]) -> str:
+    """Returns where candidates lie, for reports."""
+    names = list(dict.fromkeys(candidate.place for candidate in candidates))
+    uses = f" ({len(candidates)} uses)" if len(candidates) > 1 else ""
+    return ", ".join(names) + uses

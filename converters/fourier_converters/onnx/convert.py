@@ -17,8 +17,8 @@ from fourier_converters.onnx.applying import (
     apply,
     make_plan,
 )
-from fourier_converters.onnx.candidates import Candidate, Candidates
-from fourier_converters.onnx.checking import found_weights
+from fourier_converters.onnx.candidates import Candidates
+from fourier_converters.onnx.checking import found_in_words, found_weights
 from fourier_converters.onnx.data_files import check_added, check_copied
 from fourier_converters.onnx.matching import Match, match_targets
 from fourier_converters.onnx.model import Model
@@ -27,12 +27,11 @@ from fourier_converters.onnx.replacing import Replaced, match_replacements
 from fourier_converters.onnx.sharing import refuse_unclear_readers
 from fourier_converters.onnx.stores import Discarding, Store
 from fourier_converters.onnx.writing import write_merged
-from fourier_converters.outputs import refuse_input
+from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, replacement_row, target_row
 from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
-from fourier_format.errors import UsageError, Violation
 
 _WHICH_WEIGHT: Final = (
     "on a quantised base the fingerprint proves which weight it is, not which checkpoint"
@@ -73,7 +72,7 @@ class Found:
             target_row(
                 self.adapter,
                 match.target,
-                _found(match.uses),
+                found_in_words(match.uses),
                 match.evidence,
                 outcome.sizes.get(match.target.name),
                 outcome.survives.get(match.target.name),
@@ -81,7 +80,8 @@ class Found:
             for match in self.matches
         ]
         rows += [
-            replacement_row(r.name, _found(r.uses), r.evidence, r.values) for r in self.replaced
+            replacement_row(r.name, found_in_words(r.uses), r.evidence, r.values)
+            for r in self.replaced
         ]
         return Report(output, tuple(rows), self.skipped, self.notes)
 
@@ -162,7 +162,7 @@ def to_onnx(
     refuse_input(output, base)
     if not dry_run:
         refuse_existing(output, overwrite)
-        _refuse_unwritable_name(output)
+        refuse_unwritable_name(output)
     found = find(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
     outcome = _carried_out(found, output, external_data, overwrite, dry_run, progress)
     return found.report(str(output), outcome)
@@ -208,23 +208,3 @@ def _notes(adapter: Adapter, matches: Sequence[Match], plan: Plan, model: Model)
         if any(adapter.entry_set(m.target).fingerprints is not None for m in quantised):
             notes.append(_WHICH_WEIGHT)
     return notes
-
-
-def _refuse_unwritable_name(output: Path) -> None:
-    """A model names its data file, and protobuf's text is UTF-8.
-
-    Raises:
-        UsageError: E-USAGE.
-    """
-    try:
-        output.name.encode()
-    except UnicodeEncodeError:
-        problem = "the output's name is not UTF-8"
-        advice = "choose another name with -o"
-        raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice)) from None
-
-
-def _found(candidates: Sequence[Candidate]) -> str:
-    names = list(dict.fromkeys(candidate.place for candidate in candidates))
-    uses = f" ({len(candidates)} uses)" if len(candidates) > 1 else ""
-    return ", ".join(names) + uses

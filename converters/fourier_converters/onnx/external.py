@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from fourier_format.errors import UnsupportedError, Violation
 
 EXTERNAL: Final = 1  # TensorProto.DataLocation.EXTERNAL
 _FIELDS: Final = frozenset({"location", "offset", "length", "checksum", "basepath"})
+_PREPACKED: Final = re.compile(r"prepacked_[0-9]{1,4}")
+"""Where ONNX Runtime saved a weight as its kernels want it, which they compare with their own."""
 _BITS: Final[dict[int, int]] = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
     **dict.fromkeys((4, 5, 10, 16), 16),
@@ -179,7 +182,8 @@ class ExternalFiles:
 
     def _fields(self, tensor: Any) -> tuple[str, int, int]:
         names = [entry.key for entry in tensor.external_data]
-        if len(set(names)) != len(names) or not _FIELDS.issuperset(names):
+        known = _FIELDS.union(filter(_PREPACKED.fullmatch, names))
+        if len(set(names)) != len(names) or not known.issuperset(names):
             listed = ", ".join(repr(name[:60]) for name in names[:6])
             self._fail(tensor.name, f"its external data has unknown or repeated fields: {listed}")
         fields = {entry.key: entry.value for entry in tensor.external_data}

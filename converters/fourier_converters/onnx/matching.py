@@ -128,7 +128,8 @@ def _twins(
     )
 
 
-def _tolerance(candidate: Candidate, candidates: Candidates) -> float:
+def tolerance(candidate: Candidate, candidates: Candidates) -> float:
+    """Returns the relative error of samples that quantising explains; 0 for plain weights."""
     quantized = candidate.use.quantized
     if quantized is None:
         return 0.0
@@ -174,7 +175,7 @@ def has_fingerprint(
     if candidate.use.quantized is None:
         return agrees(expected, found, candidate.use.origin.dtype)
     size = float(np.linalg.norm(expected))
-    return float(np.linalg.norm(expected - found)) <= _tolerance(candidate, candidates) * size
+    return float(np.linalg.norm(expected - found)) <= tolerance(candidate, candidates) * size
 
 
 def _mapped(target: Target, chosen: list[Candidate], marked: list[Candidate] | None) -> Match:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from fourier_converters.onnx.model import Model, Read
 from fourier_converters.onnx.replacing import Replaced, placed
 from fourier_converters.onnx.uses import Use, readers
 from fourier_converters.onnx.views import View
-from fourier_format.adapter import Adapter, Array, Target
+from fourier_format.adapter import Adapter, Array, EntrySet, Target
 from fourier_format.dtypes import DTYPES, all_finite, dtype_name, round_once
 from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violation
 from fourier_format.fingerprint import sum_of_squares
@@ -91,6 +91,30 @@ class Change:
     def shape(self) -> tuple[int, ...]:
         """The shape of the new values."""
         return self.view.shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """How the values of a stored tensor are made for an adapter.
+
+    Attributes:
+        tensor: The TensorProto.
+        make: Returns its values for an adapter of the layout that was planned for.
+        entries: The entry set on which alone the values depend; None where on coefficients, too.
+    """
+
+    tensor: Any
+    make: Callable[[Adapter], Array]
+    entries: EntrySet | None = None
+
+
+def rebound(edit: Edit, adapter: Adapter) -> Edit:
+    """Returns the edit with the target and the replacement of an adapter of the same layout."""
+    target = None if edit.target is None else adapter.target(edit.target.name)
+    replaced = edit.replaced
+    if replaced is not None:
+        replaced = replace(replaced, values=adapter.replacements[replaced.name])
+    return replace(edit, target=target, replaced=replaced)
 
 
 def plan_edits(matches: Sequence[Match], replaced: Sequence[Replaced]) -> list[Edit]:
@@ -178,6 +202,12 @@ def compute(change: Change, adapter: Adapter, candidates: Candidates) -> Merged:
         if size is not None and edit.target is not None:
             sizes[edit.target.name] = size
     return Merged(np.ascontiguousarray(change.view.invert(values)), sizes)
+
+
+def values_for(change: Change, candidates: Candidates, adapter: Adapter) -> Array:
+    """Returns the new values of `change` for an adapter of the same layout; raises as `compute`."""
+    own = replace(change, edits=tuple(rebound(edit, adapter) for edit in change.edits))
+    return compute(own, adapter, candidates).values
 
 
 def _edit(

@@ -19,6 +19,18 @@ class Store(Protocol):
         """Give a tensor its values that was made by `surgery.new_initializer`."""
 
 
+class Inside:
+    """Keeps all new values in the ModelProto, for graphs whose new values are few."""
+
+    def replace(self, tensor: Any, values: Array) -> None:
+        """Put the values inside."""
+        set_values(tensor, values)
+
+    def add(self, tensor: Any, values: Array) -> None:
+        """Put the values inside."""
+        set_values(tensor, values)
+
+
 class Discarding:
     """Keeps nothing: for a dry run."""
 

@@ -34,12 +34,14 @@ class Batch:
             with the rows inside: i belongs to row i % batch.
         source: The graph input that the batch is an axis of.
         source_axis: That axis; 0 but where no input has the batch in front.
+        rank: How many axes the value has; None where that is not known.
     """
 
     axis: int
     order: Order
     source: str
     source_axis: int = 0
+    rank: int | None = None
 
 
 class Batches:
@@ -66,7 +68,9 @@ class Batches:
             return None
         inside = rows.inner == 1
         order: Order = "fastest" if rows.outer != 1 else "only" if inside else "slowest"
-        return Batch(rows.axis, order, self._given.source, self._axis())
+        shape = self._sizes.shape(value)
+        rank = None if shape is None else len(shape)
+        return Batch(rows.axis, order, self._given.source, self._axis(), rank)
 
     def why(self, value: Value) -> str:
         """Returns in words why `of` has no answer, "" where it has one."""

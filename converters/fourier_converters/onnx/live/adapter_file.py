@@ -1,0 +1,112 @@
+"""An adapter as a .onnx_adapter: what it feeds a live graph, for ONNX Runtime and its genai.
+
+ONNX Runtime's LoraAdapter is a list of named tensors that are added to the inputs of a Run. It
+knows nothing of LoRA, nor of bases: which graph a file is for is only checked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fourier_converters.onnx.generative import graph_of
+from fourier_converters.onnx.model import Model
+from fourier_converters.outputs import refuse_input
+from fourier_converters.report import Report, replacement_row, target_row
+from fourier_format.adapter import Adapter, Array
+from fourier_format.atomic import staged
+from fourier_format.errors import FileAccessError, UnsupportedError, Violation, dependency_missing
+from fourier_format.live import Interface, fit, from_text
+from fourier_format.live.interface import KEY
+
+_VERSION: Final = 1
+"""Of adapter and model in the file's head, which ONNX Runtime compares with nothing."""
+
+
+def to_onnx_adapter(
+    adapter: Adapter,
+    live: Path,
+    output: Path,
+    *,
+    unverified: bool = False,
+    overwrite: bool = False,
+) -> Report:
+    """Write `output`, a .onnx_adapter that feeds `adapter` to the live graph `live`.
+
+    Its parameters are the graph's inputs, float32: (1, L, n) of a bank, (1, *shape) of a head or
+    bias. `onnxruntime.LoraAdapter` and onnxruntime-genai's `Adapters` read it.
+
+    Args:
+        adapter: The adapter.
+        live: The .onnx file of the live graph, or its directory with genai_config.json; only read.
+        output: The file to write.
+        unverified: Whether an adapter without fingerprints is taken all the same.
+        overwrite: Whether `output` may exist.
+
+    Returns:
+        Which input each target and replacement feeds.
+
+    Raises:
+        DependencyMissingError: E-DEPENDENCY-MISSING: onnx or onnxruntime is not installed.
+        InvalidAdapterError: E-LIVE-INTERFACE: the graph's description of itself is broken.
+        UnsupportedError: E-LIVE-INTERFACE: it is no live graph; E-LIVE-LAYOUT: it has no place for
+            a target or replacement.
+        BaseMismatchError: E-BASE-MISMATCH: its base is not the one that was trained on.
+        FileAccessError: A file cannot be read or written.
+    """
+    runtime = _onnxruntime()
+    graph = graph_of(live) if live.is_dir() else live
+    refuse_input(output, live, graph)
+    interface = interface_of(graph)
+    values = fit(adapter, interface, str(live), unverified=unverified)
+    with staged(output, overwrite) as file:
+        _export(runtime, values, Path(file.name))
+    return _report(adapter, interface, output)
+
+
+def interface_of(path: Path) -> Interface:
+    """Returns what the live graph at `path` says of itself.
+
+    Raises:
+        InvalidAdapterError: E-LIVE-INTERFACE or E-JSON-*: what it says is broken.
+        UnsupportedError: E-LIVE-INTERFACE: it says nothing; E-VERSION; or it is no ONNX model.
+        DependencyMissingError: onnx is not installed.
+        FileAccessError: The file cannot be read.
+    """
+    said = [entry.value for entry in Model(path).proto.metadata_props if entry.key == KEY]
+    if len(said) == 1:
+        return from_text(said[0], str(path))
+    problem = "it is not a live graph" if not said else "it describes its live graph twice"
+    advice = "convert the base with --to onnx --live"
+    raise UnsupportedError(Violation("E-LIVE-INTERFACE", str(path), problem, advice=advice))
+
+
+def _export(runtime: Any, values: Mapping[str, Array], path: Path) -> None:
+    of_numpy = runtime.OrtValue.ortvalue_from_numpy
+    exported = runtime.AdapterFormat()
+    exported.set_adapter_version(_VERSION)
+    exported.set_model_version(_VERSION)
+    exported.set_parameters({name: of_numpy(value[None]) for name, value in values.items()})
+    try:
+        exported.export_adapter(str(path.absolute()))
+    except (RuntimeError, UnicodeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        problem = f"ONNX Runtime cannot write the adapter: {reason}"
+        raise FileAccessError(Violation("E-IO", str(path), problem)) from None
+
+
+def _report(adapter: Adapter, interface: Interface, output: Path) -> Report:
+    inputs = {seat.name: bank.input for bank in interface.banks for seat in bank.seats}
+    inputs |= {parameter.name: parameter.input for parameter in interface.parameters}
+    targets = [target_row(adapter, t, inputs[t.name]) for t in adapter.targets]
+    others = [replacement_row(n, inputs[n], "", v) for n, v in adapter.replacements.items()]
+    return Report(str(output), (*targets, *others))
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise dependency_missing("onnxruntime", "ort", "writing a .onnx_adapter") from None
+    return onnxruntime

@@ -1,0 +1,215 @@
+"""Which inputs a live graph gets, and what each adds where: adapters + matches -> a plan."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fourier_converters.onnx.branches import plan_branches
+from fourier_converters.onnx.candidates import Candidate, Candidates
+from fourier_converters.onnx.live.sites import Site, site_of
+from fourier_converters.onnx.matching import Match, tolerance
+from fourier_converters.onnx.merging import Edit
+from fourier_converters.onnx.model import Value
+from fourier_converters.onnx.replacing import Replaced
+from fourier_format.adapter import Adapter, Array, EntrySet
+from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.fingerprint import frobenius_norm
+from fourier_format.live.interface import Bank, Interface, Parameter, Seat, entries_digest
+
+LARGEST_PARAMETER: Final = 2**20
+"""Bytes of one replacement: a batch feeds one for each row, and a runtime holds one for each
+adapter."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Added:
+    """One thing that an input adds to one site.
+
+    Attributes:
+        site: Where.
+        input: The input's name.
+        row: The target's row of a bank; None for a parameter.
+        bias: Whether a parameter is a bias.
+        turned: Whether a parameter is stored (in, out).
+    """
+
+    site: Site
+    input: str
+    row: int | None = None
+    bias: bool = False
+    turned: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LivePlan:
+    """Everything that is going to be done to a model.
+
+    Attributes:
+        interface: What the graph will say of itself.
+        entries: The entries of each bank, by input.
+        added: What is added where.
+    """
+
+    interface: Interface
+    entries: Mapping[str, Array]
+    added: tuple[Added, ...]
+
+    def groups(self) -> dict[tuple[str, Value], list[Added]]:
+        """Returns what shares a transform of x: by bank and x."""
+        found: dict[tuple[str, Value], list[Added]] = defaultdict(list)
+        for one in self.added:
+            if one.row is not None:
+                found[one.input, one.site.x].append(one)
+        return dict(found)
+
+
+def make_live_plan(
+    adapters: Sequence[Adapter],
+    matches: Sequence[Sequence[Match]],
+    replaced: Sequence[Sequence[Replaced]],
+    candidates: Candidates,
+    *,
+    static: bool,
+    packed: bool = False,
+) -> LivePlan:
+    """Returns the plan for adapters whose targets were all found.
+
+    Raises:
+        UnsupportedError: E-CONVERSION-UNSUPPORTED: a target or replacement that no live graph
+            serves, or adapters whose heads differ in shape.
+    """
+    seats: dict[tuple[str, tuple[int, int], str], dict[str, Match]] = defaultdict(dict)
+    sets: dict[tuple[str, tuple[int, int], str], EntrySet] = {}
+    for adapter, found in zip(adapters, matches, strict=True):
+        digests = {s.id: entries_digest(s.entries) for s in adapter.entry_sets}
+        for match in found:
+            entries = adapter.entry_set(match.target)
+            key = (adapter.transform, entries.shape, digests[entries.id])
+            sets.setdefault(key, entries)
+            seats[key].setdefault(match.target.name, match)
+    inputs = _named([sets[key].id for key in seats])
+    banks = [
+        Bank(
+            name,
+            key[0],
+            key[1],
+            sets[key].count,
+            key[2],
+            tuple(_seat(match, candidates) for match in members.values()),
+        )
+        for name, (key, members) in zip(inputs, seats.items(), strict=True)
+    ]
+    added = [
+        Added(site, bank.input, row)
+        for bank, members in zip(banks, seats.values(), strict=True)
+        for row, match in enumerate(members.values())
+        for site in _sites(match, candidates)
+    ]
+    parameters = list(_parameters(replaced, candidates))
+    added += [one for _, places in parameters for one in places]
+    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static, packed)
+    entries_of = {b.input: sets[key].entries for b, key in zip(banks, seats, strict=True)}
+    return LivePlan(interface, entries_of, tuple(added))
+
+
+def _named(ids: Sequence[str]) -> list[str]:
+    """Returns the inputs' names: the entry set's id, numbered where several have it."""
+    names: list[str] = []
+    for id_ in ids:
+        name, number = f"fourier.{id_}.coefficients", 2
+        while name in names:
+            name, number = f"fourier.{id_}.{number}.coefficients", number + 1
+        names.append(name)
+    return names
+
+
+def _seat(match: Match, candidates: Candidates) -> Seat:
+    first = match.uses[0]
+    exact = first.use.quantized is None
+    return Seat(
+        match.target.name,
+        match.target.kind,
+        first.use.origin.dtype if exact else None,
+        tolerance(first, candidates),
+        candidates.samples(first),
+        frobenius_norm(candidates.values(first)) if exact else None,
+    )
+
+
+def _sites(match: Match, candidates: Candidates) -> Iterator[Site]:
+    target = match.target
+    if target.kind in {"conv2d", "embedding"}:
+        raise _unsupported(target.name, f"a live graph adapts linear layers, and no {target.kind}")
+    for candidate in match.uses:
+        yield _site(candidate, target.name, candidates)
+
+
+def _site(candidate: Candidate, name: str, candidates: Candidates) -> Site:
+    model = candidates.model
+    if candidate.use.operator == "Attention":
+        return site_of(model, candidate, name, None)
+    edit = Edit(candidate, None, None)
+    (branch,) = plan_branches([edit], model, name)
+    return site_of(model, candidate, name, branch)
+
+
+def _parameters(
+    replaced: Sequence[Sequence[Replaced]],
+    candidates: Candidates,
+) -> Iterator[tuple[Parameter, list[Added]]]:
+    """Yields the input of each replacement, and where it goes."""
+    firsts: dict[str, Replaced] = {}
+    for found in replaced:
+        for one in found:
+            first = firsts.setdefault(one.name, one)
+            if first.values.shape != one.values.shape:
+                shapes = f"{first.values.shape} and {one.values.shape}"
+                raise _unsupported(one.name, f"adapters replace it in different shapes: {shapes}")
+    for name, one in firsts.items():
+        if 4 * one.values.size > LARGEST_PARAMETER:
+            raise _unsupported(name, f"a replacement of {4 * one.values.size} bytes is too large")
+        yield _parameter(name, one, candidates)
+
+
+def _parameter(
+    name: str, replaced: Replaced, candidates: Candidates
+) -> tuple[Parameter, list[Added]]:
+    first = replaced.uses[0]
+    bias = replaced.added or first.use.role == "bias"
+    linear = first.use.kind == "linear" and replaced.values.ndim == 2
+    if not (bias and replaced.values.ndim == 1) and not (linear and not replaced.added):
+        raise _unsupported(name, f"it is no weight or bias of a linear layer ({first})")
+    if replaced.added:
+        base = np.zeros(replaced.values.shape, np.float32)
+    else:
+        base = candidates.values(first).astype(np.float32)
+    turned = not bias and _is_turned(replaced, first)
+    base = base.T if turned else base
+    input_ = f"fourier.{name}.difference"
+    places = []
+    for candidate in replaced.uses:
+        site = (
+            site_of(candidates.model, candidate, name, None)
+            if candidate.use.operator == "Attention" or (bias and not replaced.added)
+            else _site(candidate, name, candidates)
+        )
+        places.append(Added(site, input_, None, bias, turned))
+    return Parameter(name, input_, np.ascontiguousarray(base)), places
+
+
+def _is_turned(replaced: Replaced, candidate: Candidate) -> bool:
+    """Whether the adapter stores a weight (in, out)."""
+    out, in_ = candidate.shape or (0, 0)
+    if replaced.layout is None:
+        return bool(replaced.values.shape != (out, in_))
+    return replaced.layout == "in_out"
+
+
+def _unsupported(name: str, problem: str) -> UnsupportedError:
+    advice = "merge this adapter (without --live), or serve it merged (`activate`)"
+    return UnsupportedError(Violation("E-CONVERSION-UNSUPPORTED", name, problem, advice=advice))
