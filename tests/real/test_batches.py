@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fourier_converters.onnx.live.batches import Batch, Batches
+from fourier_converters.onnx.batches import Batch, Batches
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.uses import Use, find_uses
 from tests.real.cases import example_inputs

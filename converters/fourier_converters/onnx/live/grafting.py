@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fourier_converters.onnx import surgery
+from fourier_converters.onnx.batches import Batch, Batches
 from fourier_converters.onnx.live.arranging import arrangement
 from fourier_converters.onnx.live.basis import basis
-from fourier_converters.onnx.live.batches import Batch, Batches
 from fourier_converters.onnx.live.counting import count_of
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_converters.onnx.live.opening import Fused, Source, open_attention, refuse_unopenable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fourier_converters.onnx.batches import Batch
 from fourier_converters.onnx.live.arranging import plus_bias, put_back, rows_outside
-from fourier_converters.onnx.live.batches import Batch
 from fourier_converters.onnx.live.counting import Checked, by_batch, by_token
 from fourier_converters.onnx.live.nodes import Nodes
 from fourier_converters.onnx.live.placing import Place

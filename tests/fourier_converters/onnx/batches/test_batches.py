@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from fourier_converters.onnx.live.batches import Batches
+from fourier_converters.onnx.batches import Batches
 from fourier_converters.onnx.model import Model, Value
 from fourier_format.adapter import Array
 from tests.fourier_converters.graphs import model, save
