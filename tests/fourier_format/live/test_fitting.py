@@ -228,3 +228,14 @@ def test_a_trained_tensor_without_a_place_of_its_shape_is_named() -> None:
     given = adapter(replacements={"head": np.zeros(4), "tail": np.zeros(3)})
 
     assert refused(UnsupportedError, given, to) == ["x, head", "x, tail"]
+
+
+def test_targets_that_exchanged_their_names_are_not_of_this_base() -> None:
+    found = targets()
+    names = ("a.v", "a.q", "b.q", "b.v")
+    turned = tuple(replace(t, name=name) for t, name in zip(found, names, strict=True))
+
+    assert refused(BaseMismatchError, replace(adapter(), targets=turned), interface()) == [
+        "x, a.v",
+        "x, a.q",
+    ]
