@@ -49,10 +49,9 @@ def fft_of(workspace: Workspace, name: str = "default") -> Path:
     """Return the adapter's .fft, which knows its base."""
 
     def make(folder: Path) -> None:
-        output = folder / "adapter.fft"
+        base = workspace.safetensors()
         convert(
-            *(workspace.adapter(name), "--to", "fft"),
-            *("--base", workspace.safetensors(), "-o", output),
+            workspace.adapter(name), "--to", "fft", "--base", base, "-o", folder / "adapter.fft"
         )
 
     return once(workspace.folder / f"fft-{name}", make) / "adapter.fft"
@@ -65,10 +64,8 @@ def live(workspace: Workspace, form: str, *options: str) -> Path:
     def make(folder: Path) -> None:
         sources = [fft_of(workspace, name) for name in names]
         graph = folder / "graph"
-        convert(
-            *(sources[0], "--to", "onnx", "--live", *options),
-            *("--base", built(workspace, form), "-o", graph),
-        )
+        made = ("--to", "onnx", "--live", *options, "--base", built(workspace, form))
+        convert(sources[0], *made, "-o", graph)
         for name, source in zip(names, sources, strict=True):
             output = folder / f"{name}.onnx_adapter"
             convert(source, "--to", "onnx-adapter", "--base", graph, "-o", output)
