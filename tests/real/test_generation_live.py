@@ -64,8 +64,8 @@ def live(workspace: Workspace, form: str, *options: str) -> Path:
     def make(folder: Path) -> None:
         sources = [fft_of(workspace, name) for name in names]
         graph = folder / "graph"
-        made = ("--to", "onnx", "--live", *options, "--base", built(workspace, form))
-        convert(sources[0], *made, "-o", graph)
+        of = built(workspace, form)
+        convert(sources[0], "--to", "onnx", "--live", *options, "--base", of, "-o", graph)
         for name, source in zip(names, sources, strict=True):
             output = folder / f"{name}.onnx_adapter"
             convert(source, "--to", "onnx-adapter", "--base", graph, "-o", output)
