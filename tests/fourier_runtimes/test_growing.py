@@ -155,4 +155,4 @@ def test_files_of_one_sort_are_looked_at_once_for_the_graph(plain: Path, tmp_pat
     session = AdapterSession(plain, adapters=sorted(tmp_path.glob("*.fft")))
 
     assert session.names == [f"n{seed}" for seed in range(5)]
-    assert len(session._sorts) == 1
+    assert len(session._growing._sorts) == 1
