@@ -115,6 +115,20 @@ def test_a_fitter_fits_one_adapter_after_another() -> None:
     np.testing.assert_array_equal(first["c"] * 2, second["c"])
 
 
+def test_a_fitter_sees_that_entries_are_other_ones_than_last_time() -> None:
+    other = ENTRIES[::-1]
+    bank = replace(interface().banks[0], input="d", entries_sha256=entries_digest(other))
+    fitter = Fitter(Interface((*interface().banks, bank)))
+    turned = replace(adapter(), entry_sets=(replace(entry_set(), entries=other),))
+    strange = replace(adapter(), entry_sets=(replace(entry_set(), entries=ENTRIES + 1),))
+
+    found = [list(fitter.fit(given, "x")) for given in (adapter(), turned, turned, adapter())]
+
+    assert found == [["c"], ["d"], ["d"], ["c"]]
+    with pytest.raises(UnsupportedError):
+        fitter.fit(strange, "x")
+
+
 @pytest.mark.parametrize("row", range(4))
 @pytest.mark.parametrize("position", [0, 31])
 def test_a_target_whose_samples_are_another_weights_is_named(row: int, position: int) -> None:
