@@ -18,6 +18,7 @@ examples:
   fourier-convert my_peft_checkpoint --to fft --base model.safetensors -o adapter.fft
   fourier-convert adapter.fft --to onnx --base model.onnx
   fourier-convert adapter.fft --to onnx --base model.onnx --dry-run --explain map.json
+  fourier-convert adapter.fft --to onnx --live --base model.onnx -o live.onnx
   fourier-convert legal.fft formal.fft --scales 0.7,0.3 --to onnx --base model.onnx
   fourier-convert adapter.fft --to safetensors --base my_checkpoint -o merged_checkpoint
   fourier-convert adapter.fft --to keras --base model.keras
@@ -47,9 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "sources",
         type=Path,
-        nargs="+",
+        nargs="*",
         metavar="source",
-        help="a .fft, a .fft.h5 or a PEFT directory; several are summed",
+        help="a .fft, a .fft.h5 or a PEFT directory; several are summed, but for --live",
     )
     parser.add_argument("--to", required=True, choices=TARGETS, help="what to make")
     parser.add_argument(
@@ -93,6 +94,31 @@ def _add_onnx_options(parser: argparse.ArgumentParser) -> None:
         "--external-data",
         choices=_EXTERNAL,
         help="copy the base's data (default), or reference it: a small file beside the base",
+    )
+    group.add_argument(
+        "--live",
+        action="store_true",
+        help="make a graph that takes coefficients as inputs, one adapter for each row of a batch, "
+        "and is the base where nothing is fed; for the entries and targets of the adapters given",
+    )
+    group.add_argument(
+        "--adapters",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --live: further adapters; those that share entries share the graph's constants",
+    )
+    group.add_argument(
+        "--static",
+        action="store_true",
+        help="with --live: without If, for CUDA graphs; nothing fed, zeros are added",
+    )
+    group.add_argument(
+        "--packed",
+        action="store_true",
+        help="with --live: the base takes tokens of several sequences in one axis; the graph gets "
+        "the input fourier.row_adapter",
     )
     group.add_argument(
         "--dry-run",

@@ -33,13 +33,16 @@ _SUFFIXES: Final = {
 def convert(arguments: argparse.Namespace) -> Report:
     """Returns the report of what the arguments ask for, done."""
     output = arguments.output or default_output(arguments)
-    inputs = [*arguments.sources, *([arguments.base] if arguments.base else [])]
+    sources = [*arguments.sources, *arguments.adapters]
+    inputs = [*sources, *([arguments.base] if arguments.base else [])]
     refuse_input(output, *inputs)
     if not arguments.dry_run:
         refuse_existing(output, arguments.force)
     mapping = Map() if arguments.map is None else read_map(arguments.map)
     if arguments.base is not None:
         mapping.check_fields(is_onnx_base(arguments.base), str(arguments.map))
+    if arguments.live:
+        return replace(_to_live(arguments, sources, output, mapping), skipped=mapping.skipped)
     adapter, places = _read_sources(arguments, mapping)
     if arguments.explain is not None:
         refuse_input(arguments.explain, *inputs)
@@ -50,9 +53,10 @@ def convert(arguments: argparse.Namespace) -> Report:
 
 def default_output(arguments: argparse.Namespace) -> Path:
     """Returns a name beside the first source that says what the result is."""
-    first: Path = arguments.sources[0]
+    first: Path = [*arguments.sources, *arguments.adapters][0]
     first = first.resolve() if first.name in {"", ".", ".."} else first
     name = "+".join(_stem(source) for source in arguments.sources)
+    name = "live" if arguments.live else name
     if arguments.adapter is not None:
         name = f"{name}-{arguments.adapter.replace('/', '-')}"
     if arguments.to == "onnx" and arguments.base.is_dir():
@@ -90,11 +94,7 @@ class _Source(NamedTuple):
 
 def _read_sources(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter, dict[str, str]]:
     """Returns the sum of the sources, and where the targets of PEFT ones lie in the base."""
-    read = [_read_source(source, arguments, mapping) for source in arguments.sources]
-    if arguments.map is not None:
-        targets = frozenset().union(*(source.targets for source in read))
-        replacements = frozenset().union(*(source.replacements for source in read))
-        mapping.check_names(targets, replacements, str(arguments.map))
+    read = _read_each(arguments.sources, arguments, mapping)
     places = {name: place for source in read for name, place in source.places.items()}
     adapters = [source.adapter for source in read]
     if len(adapters) == 1 and arguments.scales is None:
@@ -102,6 +102,17 @@ def _read_sources(arguments: argparse.Namespace, mapping: Map) -> tuple[Adapter,
     from fourier_format.combination import combine
 
     return combine(adapters, arguments.scales or [1.0] * len(adapters)), places
+
+
+def _read_each(
+    sources: Sequence[Path], arguments: argparse.Namespace, mapping: Map
+) -> list[_Source]:
+    read = [_read_source(source, arguments, mapping) for source in sources]
+    if arguments.map is not None:
+        targets = frozenset().union(*(source.targets for source in read))
+        replacements = frozenset().union(*(source.replacements for source in read))
+        mapping.check_names(targets, replacements, str(arguments.map))
+    return read
 
 
 def _read_source(source: Path, arguments: argparse.Namespace, mapping: Map) -> _Source:
@@ -213,6 +224,27 @@ def _to_onnx(arguments: argparse.Namespace, adapter: Adapter, output: Path, mapp
         return to_onnx_directory(adapter, arguments.base, output, **settings)
     settings["external_data"] = arguments.external_data or "copy"
     return to_onnx(adapter, arguments.base, output, **settings)
+
+
+def _to_live(
+    arguments: argparse.Namespace, sources: Sequence[Path], output: Path, mapping: Map
+) -> Report:
+    from fourier_converters.onnx.live import to_live, to_live_directory
+
+    adapters = [source.adapter for source in _read_each(sources, arguments, mapping)]
+    settings: dict[str, Any] = {
+        "mapping": mapping,
+        "static": arguments.static,
+        "packed": arguments.packed,
+        "verify_full": arguments.verify == "full",
+        "overwrite": arguments.force,
+        "dry_run": arguments.dry_run,
+        "progress": _progress(arguments, "grafting", len(adapters[0].targets)),
+    }
+    if arguments.base.is_dir():
+        return to_live_directory(adapters, arguments.base, output, **settings)
+    settings["reference"] = arguments.external_data == "reference"
+    return to_live(adapters, arguments.base, output, **settings)
 
 
 def _to_safetensors(

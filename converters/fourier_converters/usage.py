@@ -13,6 +13,10 @@ _ONLY_FOR: Final = {
     "external_data": ("onnx",),
     "dry_run": ("onnx", "keras"),
     "explain": ("onnx",),
+    "live": ("onnx",),
+    "static": ("onnx",),
+    "adapters": ("onnx",),
+    "packed": ("onnx",),
     "rank": ("lora",),
     "min_energy": ("lora",),
 }
@@ -26,7 +30,9 @@ def check_usage(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: E-USAGE.
     """
-    for source in arguments.sources:
+    if not arguments.sources and not arguments.adapters:
+        raise usage_error("source", "no adapter is given", "give a .fft or a PEFT directory")
+    for source in (*arguments.sources, *arguments.adapters):
         _check_source(source)
     base, to = arguments.base, arguments.to
     if to == "onnx" and not (base is not None and is_onnx_base(base)):
@@ -106,9 +112,10 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace) -> None:
     for option, uses in _ONLY_FOR.items():
         given = getattr(arguments, option)
-        if given is not None and given is not False and arguments.to not in uses:
+        if given not in (None, False, []) and arguments.to not in uses:
             name, problem = option.replace("_", "-"), f"it is for --to {' and '.join(uses)} only"
             raise usage_error(f"--{name}", problem, "leave it out")
+    _check_live(arguments)
     if arguments.to == "lora" and arguments.rank is None:
         problem = "a LoRA approximates, and nothing says how closely"
         raise usage_error("--rank", problem, "add --rank R, such as --rank 64")
@@ -116,3 +123,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if scales is not None and len(scales) != count:
         problem = f"{len(scales)} scales for {count} sources"
         raise usage_error("--scales", problem, "give one number for each source")
+
+
+def _check_live(arguments: argparse.Namespace) -> None:
+    """A live graph holds no adapter, so that nothing of one can be scaled, rounded or explained."""
+    if not arguments.live:
+        for option in ("adapters", "static", "packed"):
+            if getattr(arguments, option):
+                raise usage_error(f"--{option}", "it belongs to --live", "add --live")
+        return
+    for option in ("scales", "quantized", "explain"):
+        if getattr(arguments, option) is not None:
+            problem = "a live graph holds no adapter, and this is about one"
+            raise usage_error(f"--{option}", problem, "leave it out")

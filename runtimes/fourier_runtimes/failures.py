@@ -23,12 +23,16 @@ _PROVIDER: Final = re.compile(
 _LONGEST: Final = 600
 
 
+class StaleError(Exception):
+    """The graph was made anew between the look at it and the gathering; look again."""
+
+
 @contextlib.contextmanager
 def serving_errors(where: str) -> Iterator[None]:
     """Turns what ONNX Runtime raises inside the block into a ServingError that names `where`."""
     try:
         yield
-    except FourierFormatError:
+    except (FourierFormatError, StaleError):
         raise
     except Exception as error:
         raise serving_error(where, error) from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, Any, Final
 
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import os_errors
+from fourier_format.errors import UsageError, Violation
 from fourier_format.live import Interface, from_text
 from fourier_format.live.interface import KEY, entries_digest
 
@@ -47,16 +47,29 @@ def read(base: bytes | str, options: Any) -> Graph:
     return Graph(base, options, PLAIN if text is None else from_text(text, name_of(base)))
 
 
-def made_live(adapters: Sequence[Adapter], base: bytes | str, options: Any) -> Graph:
+def made_live(
+    adapters: Sequence[Adapter], base: bytes | str, options: Any, *, static: bool = False
+) -> Graph:
     """Returns the graph of a plain `base` with a place for each of `adapters`, made in memory.
+
+    Args:
+        adapters: One of each sort.
+        base: The path of the base.
+        options: ONNX Runtime's session options, which are added to.
+        static: Whether it is to have no control flow, as CUDA graphs need.
 
     Raises:
         TargetNotFoundError: A target was not found in the base, or not uniquely.
         BaseMismatchError: The base is not the one that an adapter was trained on.
         UnsupportedError: An adapter cannot be served live, or the base is not supported.
     """
-    live = importlib.import_module("fourier_converters.onnx.live")
-    made = live.live_at_load(list(adapters), Path(os.fsdecode(base)), options)
+    if isinstance(base, bytes):
+        advice = "give its path, or a live graph's bytes"
+        problem = "a live graph is made of a file only"
+        raise UsageError(Violation("E-USAGE", "base", problem, advice=advice))
+    from fourier_converters.onnx.live import live_at_load
+
+    made = live_at_load(list(adapters), Path(base), options, static=static)
     return Graph(made.model, made.options, made.interface)
 
 
@@ -82,8 +95,6 @@ def live_text(base: bytes | str) -> str | None:
         FileAccessError: The file cannot be read.
     """
     if isinstance(base, bytes):
-        import io
-
         return _searched(io.BytesIO(base), len(base))
     path = Path(base)
     with os_errors(path, "read"), path.open("rb") as file:
@@ -106,8 +117,6 @@ def _searched(file: IO[bytes], size: int) -> str | None:
 
 
 def _pair(data: bytes) -> dict[int, bytes]:
-    import io
-
     found, file = {}, io.BytesIO(data)
     while file.tell() < len(data):
         field, value = _field(file, len(data))

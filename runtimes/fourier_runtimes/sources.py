@@ -1,4 +1,4 @@
-"""Where adapters lie: a directory, or any URL that fsspec opens. `<name>.fft` is the file of one."""
+"""Where adapters lie: a directory, or any URL that fsspec opens; one file, `<name>.fft`, each."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Source:
             found: Iterable[str] = self._remote.listed(self.where)
         else:
             with os_errors(Path(self.where), "list"):
-                found = os.listdir(self.where)
+                found = [path.name for path in Path(self.where).iterdir()]
         return sorted(name.removesuffix(SUFFIX) for name in found if name.endswith(SUFFIX))
 
     def _is_http(self) -> bool:

@@ -6,9 +6,10 @@ for what was loaded last under it; whoever gathered from an adapter before it we
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,7 @@ from fourier_format.errors import (
 )
 from fourier_format.live import Interface
 from fourier_runtimes import index
+from fourier_runtimes.failures import StaleError
 from fourier_runtimes.layouts import Layout, Move, layouts_of, moves
 from fourier_runtimes.rows import Blend, Rows
 from fourier_runtimes.tables import Precision, Table
@@ -53,6 +55,7 @@ class Store:
     """Adapters by name; thread-safe.
 
     Attributes:
+        interface: The graph that the adapters are held for.
         lock: Held briefly by every method; who holds it sees no change between two calls.
     """
 
@@ -67,7 +70,7 @@ class Store:
             FileAccessError: It cannot be read or written, or another process has it open.
         """
         self.lock = threading.RLock()
-        self._interface = interface
+        self.interface = interface
         self._precision: Precision = precision
         self._folder = folder
         self._held: dict[str, _Held] = {}
@@ -189,6 +192,18 @@ class Store:
             return gathered
         return {input_: values[rows.indices] for input_, values in gathered.items()}
 
+    @contextlib.contextmanager
+    def serving(self, interface: Interface) -> Iterator[None]:
+        """Holds the lock in the block.
+
+        Raises:
+            StaleError: By now the adapters are held for another graph than `interface`'s.
+        """
+        with self.lock:
+            if self.interface is not interface:
+                raise StaleError
+            yield
+
     def adopt(self, interface: Interface) -> None:
         """Go on with a graph that was made anew and has every input of the old one.
 
@@ -196,7 +211,7 @@ class Store:
             UnsupportedError: E-LIVE-LAYOUT: it lacks the input of an adapter that is here.
         """
         with self.lock:
-            goes = moves(self._interface, interface)
+            goes = moves(self.interface, interface)
             lost = {i for held in self._held.values() for i in held.slots if i not in goes}
             if lost:
                 problem = f"the graph that was made anew has no place for {min(lost)}"
@@ -206,7 +221,7 @@ class Store:
             tables = {i: kept.get(i) or self._table(layout) for i, layout in layouts.items()}
             held = {n: self._moved(h, tables, goes) for n, h in self._held.items()}
             old, self._tables, self._held = self._tables, tables, held
-            self._interface, self._layouts, self._dirty = interface, layouts, True
+            self.interface, self._layouts, self._dirty = interface, layouts, True
             self.flush()
             for table in old.values():
                 if table not in kept.values():
@@ -218,7 +233,8 @@ class Store:
             move = goes[input_]
             if move.rows is None:
                 moved.slots[move.input] = slot
-                moved.digests |= {move.input: d for d in [held.digests.get(input_)] if d}
+                if input_ in held.digests:
+                    moved.digests[move.input] = held.digests[input_]
                 continue
             table = tables[move.input]
             values = move.moved(self._tables[input_].read(slot), table.shape)

@@ -7,6 +7,7 @@ beside it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -55,18 +56,47 @@ def to_onnx_directory(
             it, or what is no regular file.
         FourierFormatError: As `to_onnx`.
     """
+    return converted_directory(
+        base,
+        output,
+        lambda graph, result: to_onnx(adapter, graph, result, dry_run=dry_run, **options),
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+
+
+def converted_directory(
+    base: Path,
+    output: Path,
+    convert: Callable[[Path, Path], Report],
+    *,
+    overwrite: bool,
+    dry_run: bool,
+) -> Report:
+    """Write the directory at `base` with its graph converted, everything else copied.
+
+    Args:
+        base: A directory with genai_config.json; only read.
+        output: The directory to write.
+        convert: From the graph's file to the new one's; in a dry run it writes nothing.
+        overwrite: Whether `output` may exist, with no other files than such a result's.
+        dry_run: Do everything but write.
+
+    Raises:
+        FourierFormatError: As `to_onnx_directory`.
+    """
     graph = graph_of(base)
     refuse_input(output, base)
     refuse_within(output, base)
     name = graph.name
     others = files_to_copy(base, _others(graph, base), [graph])
     if dry_run:
-        return to_onnx(adapter, graph, output / name, dry_run=True, **options)
+        return convert(graph, output / name)
     refuse_existing(output, overwrite)
     allowed = {name, *others, *_own_data(output, name)}
     with staged_directory(output, allowed, overwrite) as folder:
         copy_files(others, folder)
-        report = to_onnx(adapter, graph, folder / name, **options)
+        report = convert(graph, folder / name)
     return replace(report, output=str(output))
 
 

@@ -52,6 +52,25 @@ def recompute(model: Model, value: Value, make: Callable[[str], Sequence[Any]]) 
         scope.producers.update(dict.fromkeys(node.output, scope.graph.node[index]))
 
 
+def read_instead(model: Model, read: Read, make: Callable[[str, str], Sequence[Any]]) -> None:
+    """Let one input of a node read a new value; nothing else reads that.
+
+    `make` returns the nodes, given the name that was read and that of the new value.
+    """
+    scope, node = model.scopes[read.scope], model.node(read)
+    before = str(node.input[read.slot])
+    after = model.fresh_name(f"{before}.beside")
+    index = _position(scope.graph, node)
+    for new in reversed(list(make(before, after))):
+        scope.graph.node.insert(index, new)
+        scope.producers.update(dict.fromkeys(new.output, scope.graph.node[index]))
+    model.node(read).input[read.slot] = after
+    for info in [v for v in scope.graph.value_info if v.name == before]:
+        copy = scope.graph.value_info.add()
+        copy.CopyFrom(info)
+        copy.name = after
+
+
 def insert_behind(model: Model, value: Value, nodes: Sequence[Any]) -> None:
     """Put nodes that read `value` behind what computes it, at the head where nothing does."""
     scope = model.scopes[value.scope]

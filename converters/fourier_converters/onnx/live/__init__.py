@@ -3,6 +3,12 @@
 adapters -> banks; base + adapters -> sites -> groups -> terms -> grafted graph (spec/live-graph).
 """
 
-from fourier_converters.onnx.live.converting import Live, live_at_load, read_interface, to_live
+from fourier_converters.onnx.live.converting import (
+    Live,
+    live_at_load,
+    read_interface,
+    to_live,
+    to_live_directory,
+)
 
-__all__ = ["Live", "live_at_load", "read_interface", "to_live"]
+__all__ = ["Live", "live_at_load", "read_interface", "to_live", "to_live_directory"]

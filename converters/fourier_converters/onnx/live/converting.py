@@ -12,6 +12,7 @@ from fourier_converters.naming import Renaming, module_names
 from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.checking import found_in_words as _found
 from fourier_converters.onnx.checking import found_weights
+from fourier_converters.onnx.generative import converted_directory
 from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.grafting import graft
 from fourier_converters.onnx.live.planning import LivePlan, make_live_plan
@@ -77,6 +78,7 @@ def find_live(
     *,
     mapping: Map | None = None,
     static: bool = False,
+    packed: bool = False,
     verify_full: bool = False,
 ) -> FoundLive:
     """Returns where the adapters go in the ONNX model at `base`, all of it checked.
@@ -104,7 +106,7 @@ def find_live(
         check_norms(weights)
         if verify_full:
             notes += check_digests(found_weights(adapter, matches[-1], candidates))
-    plan = make_live_plan(adapters, matches, replaced, candidates, static=static)
+    plan = make_live_plan(adapters, matches, replaced, candidates, static=static, packed=packed)
     notes += [str(r) for r in candidates.renamings if r != Renaming()]
     notes += _costs(plan)
     return FoundLive(candidates, plan, tuple(_rows(matches, replaced, plan)), tuple(notes))
@@ -117,6 +119,7 @@ def to_live(
     *,
     mapping: Map | None = None,
     static: bool = False,
+    packed: bool = False,
     reference: bool = False,
     verify_full: bool = False,
     overwrite: bool = False,
@@ -135,6 +138,8 @@ def to_live(
         output: The .onnx file to write; its data, if the base has external data, beside it.
         mapping: What the user says of where weights lie.
         static: Whether to write a graph without If, for CUDA graphs.
+        packed: Whether the base takes tokens of several sequences in one axis; the graph then has
+            the input `fourier.row_adapter`.
         reference: Whether to refer to the base's external data rather than to copy it.
         verify_full: Compare the SHA-256 of every adapted weight, not only samples and norms.
         overwrite: Whether `output` may exist.
@@ -156,7 +161,9 @@ def to_live(
     if not dry_run:
         refuse_existing(output, overwrite)
         refuse_unwritable_name(output)
-    found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
+    found = find_live(
+        adapters, base, mapping=mapping, static=static, packed=packed, verify_full=verify_full
+    )
     model = found.candidates.model
 
     def changed(store: Store) -> None:
@@ -169,6 +176,37 @@ def to_live(
     return found.report(str(output))
 
 
+def to_live_directory(
+    adapters: Sequence[Adapter],
+    base: Path,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    **options: Any,
+) -> Report:
+    """Write the onnxruntime-genai directory at `base` with its graph made live.
+
+    Args:
+        adapters: As in `to_live`.
+        base: A directory with genai_config.json; only read.
+        output: The directory to write.
+        overwrite: Whether `output` may exist, with no other files than such a result's.
+        dry_run: Do everything but write.
+        **options: As for `to_live`; the external data is always copied.
+
+    Raises:
+        FourierFormatError: As `to_live` and `to_onnx_directory`.
+    """
+    return converted_directory(
+        base,
+        output,
+        lambda graph, result: to_live(adapters, graph, result, dry_run=dry_run, **options),
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+
+
 def live_at_load(
     adapters: Sequence[Adapter],
     base: Path,
@@ -176,6 +214,7 @@ def live_at_load(
     *,
     mapping: Map | None = None,
     static: bool = False,
+    packed: bool = False,
     verify_full: bool = False,
 ) -> Live:
     """Returns the live graph of `base` in memory; nothing is written.
@@ -186,6 +225,7 @@ def live_at_load(
         options: ONNX Runtime session options to add to; new ones by default.
         mapping: As in `to_live`.
         static: As in `to_live`.
+        packed: As in `to_live`.
         verify_full: As in `to_live`.
 
     Raises:
@@ -196,7 +236,9 @@ def live_at_load(
         import onnxruntime
     except ImportError:
         raise dependency_missing("onnxruntime", "ort", "a live session") from None
-    found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
+    found = find_live(
+        adapters, base, mapping=mapping, static=static, packed=packed, verify_full=verify_full
+    )
     model = found.candidates.model
     model.reader.files.refuse_overlaps(all_tensors(model.proto))
     graft(found.plan, model, Inside(), lambda _: None)

@@ -1,0 +1,389 @@
+"""AdapterSession: one ONNX Runtime session of a base that answers each row with its own adapter."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fourier_format.adapter import Adapter
+from fourier_format.errors import (
+    FourierFormatError,
+    UnknownAdapterError,
+    UnsupportedError,
+    UsageError,
+    Violation,
+    raise_all,
+)
+from fourier_format.live import Interface
+from fourier_format.live.interface import ROW_ADAPTER
+from fourier_runtimes import graphs, rows, sources
+from fourier_runtimes.activators import Activator
+from fourier_runtimes.failures import StaleError, serving_errors
+from fourier_runtimes.feeding import Inputs, fitting
+from fourier_runtimes.living import Base, Binding, Live
+from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown, sorts
+from fourier_runtimes.providers import Provider, chosen
+from fourier_runtimes.store import Store, unknown
+from fourier_runtimes.tables import Precision
+from fourier_runtimes.values import numpy_lacks, run_arrays
+
+DEVICE_BYTES: Final = 2**28
+_TRIES: Final = 100
+"""How often a graph may be made anew, or a name go, under one call's hands."""
+
+
+class AdapterSession:
+    """A base with any number of adapters, each row of a batch with its own; thread-safe.
+
+    `base` is a live graph (`fourier-convert --live`) or a plain one, of which the live graph is
+    made in memory for the adapters that are loaded; later adapters with entries of their own make
+    it anew with one more bank, while running requests finish on the old one.
+    """
+
+    def __init__(
+        self,
+        base: str | os.PathLike[str] | bytes,
+        *,
+        providers: Sequence[Provider] | None = None,
+        session_options: Any = None,
+        dtype: Precision = "float32",
+        folder: str | os.PathLike[str] | None = None,
+        source: str | os.PathLike[str] | None = None,
+        adapters: Loadables = (),
+        unverified: bool = False,
+        strict: bool = False,
+        binding: Binding = "auto",
+        device_bytes: int = DEVICE_BYTES,
+        activator: Activator | None = None,
+    ) -> None:
+        """Opens the base and loads `adapters`.
+
+        Args:
+            base: The path or bytes of a live graph, or the path of a plain ONNX model.
+            providers: ONNX Runtime's execution providers; the CPU's by default.
+            session_options: ONNX Runtime's SessionOptions, or a function that makes them.
+            dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
+            folder: Where the store keeps its files, mapped into memory; adapters that it holds
+                from before are there at once. Of a plain base these need `adapters` of each sort.
+                In memory by default.
+            source: A directory or fsspec URL; a name that is not loaded is looked for there, as
+                `<name>.fft`, when a run asks for it.
+            adapters: Paths, or paths and Adapters by name, to load at once.
+            unverified: Whether adapters without fingerprints are taken; nothing then says whether
+                the base is theirs.
+            strict: Whether an absent execution provider is an error, not a warning.
+            binding: How values reach the graph: "fed" as arrays, "bound" on the device, "fixed"
+                in buffers that stay, as CUDA graphs need. "auto" follows the providers.
+            device_bytes: What adapters may take of the device's memory.
+            activator: Who keeps merged sessions, for `activate`.
+
+        Raises:
+            FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
+                cannot be made so; a provider is absent (`strict`).
+        """
+        model = base if isinstance(base, bytes) else os.fspath(base)
+        options = session_options if callable(session_options) else lambda: session_options
+        given = chosen(providers, strict=strict)
+        self._base = Base(model, options, given, strict, binding, device_bytes)
+        self._unverified = unverified
+        self._source = None if source is None else sources.Source(source)
+        self._activator = activator
+        self._objects: dict[str, Adapter] = {}
+        self._making = threading.Lock()
+        named = named_by_file(adapters)
+        graph = self._base.graph()
+        self._is_plain = graph.interface is graphs.PLAIN
+        self._sorts = sorts(named) if self._is_plain else {}
+        if self._sorts:
+            graph = self._base.graph_for(list(self._sorts.values()))
+        self._store = Store(graph.interface, dtype, None if folder is None else Path(folder))
+        try:
+            self._live: Live | None = self._base.opened(graph, self._store)
+            self.load_all(named)
+        except BaseException:
+            self._store.close()
+            raise
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the loaded adapters, in the order of their loading."""
+        return self._store.names
+
+    @property
+    def interface(self) -> Interface:
+        """What the live graph says of itself."""
+        return self._open().interface
+
+    @property
+    def session(self) -> Any:
+        """The live graph's InferenceSession."""
+        return self._open().session
+
+    def load(self, adapter: Loadable, name: str | None = None) -> str:
+        """Hold an adapter under a name; one that was loaded under it before is replaced.
+
+        An Adapter that is given as such is kept beside its coefficients, for `activate`.
+
+        Args:
+            adapter: A .fft or .fft.h5 file, by path or URL, or an Adapter.
+            name: Its name; a file's own by default, without its suffix.
+
+        Returns:
+            The name.
+
+        Raises:
+            InvalidAdapterError: The file breaks the format.
+            BaseMismatchError: It was trained on another base, or nothing says on which.
+            UnsupportedError: The live graph has no place for it and cannot be given one, or its
+                numbers are beyond float32.
+            UsageError: An Adapter without a name; the session is closed.
+            FileAccessError: The file cannot be read.
+        """
+        if isinstance(adapter, Adapter):
+            if name is None:
+                raise UsageError(Violation("E-USAGE", "name", "an Adapter is loaded under a name"))
+            self._put(name, adapter, None)
+            return name
+        name = sources.stem(adapter) if name is None else name
+        self._put(name, sources.loaded(adapter), os.fspath(adapter))
+        return name
+
+    def load_all(self, adapters: Loadables | None = None) -> None:
+        """Load many, with a bar where a terminal shows it; None: all that the source lists.
+
+        Those that cannot be loaded do not keep the others from it.
+
+        Raises:
+            FourierFormatError: Some could not be loaded; it says which, and of which why.
+        """
+        if adapters is None:
+            listed = [] if self._source is None else self._source.names()
+            named: Mapping[str, Loadable | None] = dict.fromkeys(listed)
+        else:
+            named = named_by_file(adapters)
+        failures = []
+        for name, adapter in shown(named.items(), "loading"):
+            try:
+                if adapter is None:
+                    self._fetch(name)
+                else:
+                    self.load(adapter, name)
+            except FourierFormatError as error:
+                failures.append(error)
+        self._store.flush()
+        raise_all(failures)
+
+    def unload(self, name: str) -> None:
+        """Let go of an adapter; runs that have begun with it finish with it.
+
+        Raises:
+            UnknownAdapterError: None is loaded under this name.
+        """
+        if self._activator is not None:
+            self._activator.deactivate(name)
+        if self._store.missing([name]):
+            raise self._unknown(name)
+        self._store.remove(name)
+        self._objects.pop(name, None)
+
+    def run(
+        self,
+        inputs: Inputs,
+        adapters: rows.Asked = None,
+        output_names: Sequence[str] | None = None,
+        *,
+        run_options: Any = None,
+    ) -> list[Any]:
+        """Returns the base's outputs for `inputs`, each row with the adapter that it asks for.
+
+        Args:
+            inputs: The base's inputs by name.
+            adapters: One thing for all rows, or a list with one for each: a name, None for the
+                base alone, or {name: weight, ...} for the weighted sum of several.
+            output_names: The outputs; all by default.
+            run_options: ONNX Runtime's RunOptions.
+
+        Raises:
+            UnknownAdapterError: A name that is not loaded, and not in the source.
+            UsageError: E-ADAPTER-ROWS: the list does not fit the batch; E-USAGE: `adapters` is
+                something else, or the session is closed.
+            ServingError: ONNX Runtime refused, or the device is out of memory; other requests go
+                on.
+            FourierFormatError: An adapter that had to be loaded could not be.
+        """
+        asked = rows.parsed(adapters)
+        merged = self._merged(asked)
+        for tries_left in reversed(range(_TRIES)):
+            if merged is None:
+                self._demand(asked.names)
+            live = self._open()
+            fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
+            try:
+                with serving_errors("run"):
+                    if merged is not None:
+                        fed.pop(ROW_ADAPTER, None)
+                        wide = numpy_lacks(merged)
+                        return run_arrays(merged, output_names, fed, run_options, wide)
+                    return live.runner.run(fed, asked, output_names, run_options)
+            except StaleError:  # the graph was made anew meanwhile
+                if not tries_left:
+                    raise
+            except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
+                if self._source is None or not tries_left:
+                    raise
+        raise AssertionError  # the last try returns or raises
+
+    def activate(self, name: str, adapter: Loadable | None = None) -> None:
+        """Have a merged session made of one adapter, for batches that ask for it in all rows.
+
+        Args:
+            name: The adapter's name.
+            adapter: A file or Adapter that is not loaded, such as one that cannot be served live.
+
+        Raises:
+            UnknownAdapterError: Nothing is known by this name.
+            UsageError: The session has no activator.
+        """
+        if self._activator is None:
+            problem = "this session keeps no merged sessions"
+            raise UsageError(Violation("E-USAGE", "activate", problem))
+        if adapter is None:
+            adapter = self._adapter_of(name)
+        elif not isinstance(adapter, Adapter):
+            adapter = sources.loaded(adapter)
+        self._activator.activate(name, adapter)
+
+    def deactivate(self, name: str) -> None:
+        """Let go of the merged session of `name`; it is served live again, if it is loaded."""
+        if self._activator is not None:
+            self._activator.deactivate(name)
+
+    def flush(self) -> None:
+        """Write the index of a store in a folder; `load_all` and `close` do so, `load` does not.
+
+        Raises:
+            FileAccessError: Writing failed.
+        """
+        self._store.flush()
+
+    def close(self) -> None:
+        """Let go of everything; runs that have begun finish. A second call does nothing."""
+        if self._live is None:
+            return
+        self._live = None
+        self._objects.clear()
+        try:
+            if self._activator is not None:
+                self._activator.close()
+        finally:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Live:
+        live = self._live
+        if live is None:
+            raise UsageError(Violation("E-USAGE", "AdapterSession", "the session is closed"))
+        return live
+
+    def _put(self, name: str, adapter: Adapter, origin: str | None) -> None:
+        made_for_it = False
+        while True:
+            live = self._open()
+            try:
+                values = live.fitter.fit(adapter, name, unverified=self._unverified)
+            except UnsupportedError as error:
+                if not self._is_plain or made_for_it or error.code != "E-LIVE-LAYOUT":
+                    raise
+                made_for_it = self._make_anew(name, adapter, live)
+                continue
+            try:
+                with self._store.serving(live.interface):
+                    self._store.put(name, values, adapter.alpha, origin)
+                    self._objects.pop(name, None)
+                    if origin is None:
+                        self._objects[name] = adapter
+            except StaleError:  # the graph was made anew meanwhile
+                continue
+            if self._activator is not None:
+                self._activator.deactivate(name)  # it has what was loaded before
+            return
+
+    def _make_anew(self, name: str, adapter: Adapter, seen: Live) -> bool:
+        """Returns whether the graph now has a place for `adapter`; another thread may have made it.
+
+        The store and the session change hands under one lock.
+        """
+        with self._making:
+            if self._live is not seen:
+                return False
+            begun = time.perf_counter()
+            sorts = self._sorts | {graphs.sort_of(adapter): adapter}
+            graph = self._base.graph_for(list(sorts.values()))
+            live = self._base.opened(graph, self._store)
+            with self._store.lock:
+                self._open()
+                self._store.adopt(graph.interface)
+                self._live, self._sorts = live, sorts
+            if seen.interface is not graphs.PLAIN:
+                _warn_of_bank(name, graph.interface, time.perf_counter() - begun)
+            return True
+
+    def _merged(self, asked: rows.Rows) -> Any | None:
+        name = asked.single
+        if name is None or self._activator is None:
+            return None
+        return self._activator.session_for(name)
+
+    def _demand(self, names: Iterable[str]) -> None:
+        for name in self._store.missing(names):
+            self._fetch(name)
+
+    def _fetch(self, name: str) -> None:
+        found = None if self._source is None else self._source.fetch(name)
+        if found is None:
+            raise self._unknown(name)
+        self._put(name, *found)
+
+    def _adapter_of(self, name: str) -> Adapter:
+        adapter = self._objects.get(name)
+        if adapter is not None:
+            return adapter
+        if not self._store.missing([name]):
+            origin = self._store.origin(name)
+            if origin is not None:
+                return sources.loaded(origin)
+        found = None if self._source is None else self._source.fetch(name)
+        if found is None:
+            raise self._unknown(name)
+        return found[0]
+
+    def _unknown(self, name: str) -> UnknownAdapterError:
+        there = [] if self._source is None else self._source.names()
+        where = None if self._source is None else self._source.where
+        return unknown(name, sources.near(name, [*self.names, *there]), where)
+
+
+def _warn_of_bank(name: str, interface: Interface, seconds: float) -> None:
+    count = len(interface.banks)
+    banks = f"{count} bank{'' if count == 1 else 's'}"
+    message = (
+        f"{name} has entries of its own: the live graph was made anew in {seconds:.1f} s and has "
+        f"{banks} now; a batch pays for each bank that its adapters use"
+    )
+    warnings.warn(message, stacklevel=5)
