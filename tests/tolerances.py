@@ -97,3 +97,11 @@ LIVE_FILE_F32 = 1e-6
 
 MERGED_AT_LOAD_F32 = 2e-6
 """Outputs of a layer or two merged at load, against float64; worst seen 0."""
+SERVED_F32 = 2e-5
+"""Rows of a session against float64, by the largest output; worst seen 3e-7."""
+
+SERVED_F16 = 5e-3
+"""The same in float16, three layers and their terms rounded each; worst seen 1.1e-3."""
+
+STORED_F16 = 2.0**-11
+"""A coefficient of a float16 store, relative to itself; below 2**-28 of its row's largest coarser."""

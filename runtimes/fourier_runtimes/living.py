@@ -14,7 +14,7 @@ from fourier_runtimes.devices import DeviceTables
 from fourier_runtimes.failures import serving_errors
 from fourier_runtimes.feeding import Declared
 from fourier_runtimes.graphs import Graph
-from fourier_runtimes.providers import Provider, device_of, opened
+from fourier_runtimes.providers import Provider, device_of, name_of, opened, quiet_options
 from fourier_runtimes.runners import BoundRunner, FedRunner, FixedRunner, Runner
 from fourier_runtimes.store import Store
 
@@ -71,7 +71,10 @@ class Base:
 
     def graph_for(self, adapters: Sequence[Adapter]) -> Graph:
         """Returns a graph with a place for each of `adapters`; raises as `graphs.made_live`."""
-        return graphs.made_live(adapters, self.model, self.options())
+        options = self.options()
+        options = quiet_options() if options is None else options
+        static = device_of(self.providers).graphs
+        return graphs.made_live(adapters, self.model, options, static=static)
 
     def opened(self, graph: Graph, store: Store) -> Live:
         """Returns `graph` with an open session, for the adapters in `store`.
@@ -98,7 +101,7 @@ class Base:
                 raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", self.name, problem))
 
     def _runner(self, session: Any, store: Store, interface: Interface) -> Runner:
-        providers = [p for p in self.providers if _name(p) in session.get_providers()]
+        providers = [p for p in self.providers if name_of(p) in session.get_providers()]
         device = device_of(providers)
         binding = self.binding
         if device.graphs and interface.layouts and not interface.static:
@@ -113,7 +116,3 @@ class Base:
         if binding == "bound":
             return BoundRunner(session, store, interface, tables)
         return FixedRunner(session, store, interface, tables, device)
-
-
-def _name(provider: Provider) -> str:
-    return provider if isinstance(provider, str) else provider[0]

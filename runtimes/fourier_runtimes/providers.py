@@ -87,9 +87,7 @@ def opened(
     Raises:
         ServingError: ONNX Runtime refused, or (`strict`) a provider does not work here.
     """
-    if options is None:
-        options = onnxruntime().SessionOptions()
-        options.log_severity_level = 3  # it warns of every default that can be fed
+    options = quiet_options() if options is None else options
     with serving_errors(where):
         session = onnxruntime().InferenceSession(
             model, options, providers=_plain(providers), enable_fallback=0
@@ -100,6 +98,13 @@ def opened(
     if absent:
         _refuse(absent, strict, "it does not work on this machine")
     return session
+
+
+def quiet_options() -> Any:
+    """Returns session options without warnings: there is one for each default that can be fed."""
+    options = onnxruntime().SessionOptions()
+    options.log_severity_level = 3
+    return options
 
 
 def _plain(providers: Sequence[Provider]) -> list[Any]:

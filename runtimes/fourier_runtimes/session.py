@@ -67,8 +67,7 @@ class AdapterSession:
         Args:
             base: The path or bytes of a live graph, or the path of a plain ONNX model.
             providers: ONNX Runtime's execution providers; the CPU's by default.
-            session_options: ONNX Runtime's SessionOptions, or a function that makes them: a plain
-                base needs a function where its live graph is made more than once.
+            session_options: ONNX Runtime's SessionOptions, or a function that makes them.
             dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
             folder: Where the store keeps its files, mapped into memory; adapters that it holds
                 from before are there at once. Of a plain base these need `adapters` of each sort.
@@ -381,8 +380,10 @@ class AdapterSession:
 
 
 def _warn_of_bank(name: str, interface: Interface, seconds: float) -> None:
+    count = len(interface.banks)
+    banks = f"{count} bank{'' if count == 1 else 's'}"
     message = (
         f"{name} has entries of its own: the live graph was made anew in {seconds:.1f} s and has "
-        f"{len(interface.banks)} banks now; a batch pays for each bank that its adapters use"
+        f"{banks} now; a batch pays for each bank that its adapters use"
     )
     warnings.warn(message, stacklevel=5)

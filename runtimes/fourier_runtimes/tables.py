@@ -77,9 +77,8 @@ class Table:
         record = self._at(slot)
         if self.precision == "float32":
             return record["values"]
-        wide = record["values"].astype(np.float64)
-        wide *= record["scale"][..., None] if self.shape else record["scale"]
-        return wide.astype(np.float32)
+        scale = record["scale"][..., None] if self.shape else record["scale"]
+        return (record["values"] * scale).astype(np.float32)
 
     def digest(self, slot: int) -> str:
         """Returns the SHA-256 of what is stored, in lower-case hex."""
@@ -126,10 +125,14 @@ class Table:
         if self.precision == "float32":
             record["values"] = values
             return
-        plain = values.astype(np.float64) / (alpha or 1.0)
-        largest = np.abs(plain).max(axis=-1, initial=0.0) if self.shape else np.abs(plain)
+        plain = values.astype(np.float64)
+        plain /= alpha or 1.0
+        largest = np.abs(values).max(axis=-1, initial=0.0) if self.shape else np.abs(values)
+        largest = largest.astype(np.float64) / abs(alpha or 1.0)
         exponent = _TOP - np.frexp(largest)[1]  # (*shape[:-1])
-        record["values"] = np.ldexp(plain, exponent[..., None] if self.shape else exponent)
+        factor = np.ldexp(1.0, exponent)
+        plain *= factor[..., None] if self.shape else factor
+        record["values"] = plain
         record["scale"] = np.ldexp(alpha or 1.0, -exponent)
 
     def _grow(self) -> None:

@@ -26,7 +26,7 @@ def _keys() -> dict[str, set[str]]:
 
 
 def _run(name: str, *options: str) -> dict[str, Any]:
-    roots = (_ROOT, *(_ROOT / name for name in ("converters", "trainers", "runtimes")))
+    roots = (_ROOT, _ROOT / "converters", _ROOT / "trainers", _ROOT / "runtimes")
     paths = [*map(str, roots), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, str(_FOLDER / f"{name}.py"), *options],
@@ -86,6 +86,16 @@ def test_conversion() -> None:
     checked = [entry for entry in report["difference"].values() if isinstance(entry, dict)]
     assert len(checked) == 4
     assert all(entry["aim_met"] for entry in checked)
+
+
+@pytest.mark.slow
+def test_many_adapters() -> None:
+    options = ("--adapters", "200", "--runs", "1", "--requests", "5", "--n", "50")
+
+    report = _run("many_adapters", "--tiny", *options)
+
+    assert report["adapters"] == 200
+    assert report["request"]["cold"]["ms"]["runs"] == 5
 
 
 @pytest.mark.slow

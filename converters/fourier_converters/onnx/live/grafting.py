@@ -15,24 +15,26 @@ import numpy as np
 from fourier_converters.onnx import surgery
 from fourier_converters.onnx.live.arranging import (
     arrangement,
-    batch_size,
     plus_bias,
     put_back,
     rows_outside,
 )
 from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.batches import Batch, Batches
+from fourier_converters.onnx.live.counting import Checked, by_batch, by_token, count_of
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_converters.onnx.live.opening import open_attention, refuse_unopenable
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added, LivePlan
 from fourier_converters.onnx.live.sites import Site
-from fourier_converters.onnx.live.spectrum import StoredBasis, begun, ended, stored
+from fourier_converters.onnx.live.spectrum import Fed, StoredBasis, stored, terms
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.tensors import element_type
+from fourier_format.adapter import Array
+from fourier_format.dtypes import dtype_name
 from fourier_format.errors import UnsupportedError, Violation, raise_all
-from fourier_format.live.interface import KEY, to_text
+from fourier_format.live.interface import KEY, ROW_ADAPTER, to_text
 
 
 def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], None]) -> None:
@@ -43,6 +45,12 @@ def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], 
             tokens belong to, or a fused Attention cannot be opened.
     """
     fused = [one.site for one in plan.added if one.site.place is None]
+    if fused and plan.interface.row_adapter:
+        problem = "a fused Attention has rows and tokens, and no packed ones"
+        advice = "leave out --packed"
+        raise UnsupportedError(
+            Violation("E-CONVERSION-UNSUPPORTED", fused[0].name, problem, advice=advice)
+        )
     refuse_unopenable(model, [site.read for site in fused], [site.width for site in fused])
     rows = _rows_of(plan, model)
     grafter = _Grafter(plan, model, store, rows)
@@ -55,6 +63,8 @@ def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], 
 
 def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
     """Returns the batch axis of each site's x, by the site's id."""
+    if plan.interface.row_adapter:
+        return {id(one.site): Batch(0, "slowest", "") for one in plan.added}
     batches, found = Batches(model), {}
     failures = []
     for one in plan.added:
@@ -64,7 +74,7 @@ def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
         if batch is None or arrangement(batch) is None:
             why = batches.why(value) or f"they lie on axis {batch.axis if batch else 0}"
             problem = f"nothing shows which row of the batch its tokens belong to: {why}"
-            advice = "merge this adapter (without --live), or serve it merged (`activate`)"
+            advice = "merge this adapter (without --live); of packed tokens, add --packed"
             violation = Violation("E-CONVERSION-UNSUPPORTED", site.name, problem, advice=advice)
             failures.append(UnsupportedError(violation))
         else:
@@ -92,6 +102,8 @@ class _Grafter:
         self._empty = self._constants.of(np.zeros(0, np.float32), "fourier.nothing")
         for name, layout in plan.interface.layouts.items():
             self._add_input(name, layout)
+        if plan.interface.row_adapter:
+            self._declare(ROW_ADAPTER, np.zeros(1, np.int64), ["tokens"])
         for name, entries in plan.entries.items():
             bank = next(b for b in plan.interface.banks if b.input == name)
             made = basis(bank.transform, bank.shape, entries)
@@ -99,27 +111,26 @@ class _Grafter:
             self._bases[name] = stored(made, self._constants, stem)
 
     def _add_input(self, name: str, layout: tuple[int, ...]) -> None:
+        static = self._plan.interface.static
+        self._declare(name, np.zeros((int(static), *layout), np.float32), ["adapters", *layout])
+        if not static:
+            size = count_of(self._head, name)
+            zero = self._constants.integers(0)
+            self._conditions[name] = self._head.add("Greater", size, zero, name=f"{name}.is_fed")
+
+    def _declare(self, name: str, default: Array, shape: Sequence[int | str]) -> None:
+        """Add an input that has a default."""
         from onnx import helper
 
-        rows = 1 if self._plan.interface.static else 0
-        default = np.zeros((rows, *layout), np.float32)
-        tensor = surgery.new_initializer(self._model, name, "F32", default.shape)
+        dtype = str(dtype_name(default.dtype))
+        tensor = surgery.new_initializer(self._model, name, dtype, default.shape)
         if tensor.name != name:
             problem = "the graph has a value of this name: it is live already"
             advice = "make the live graph from the base"
             raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, advice=advice))
         self._store.add(tensor, default)
-        info = helper.make_tensor_value_info(name, element_type("F32"), ["adapters", *layout])
+        info = helper.make_tensor_value_info(name, element_type(dtype), shape)
         self._model.proto.graph.input.append(info)
-        if not self._plan.interface.static:
-            size = self._count(self._head, name)
-            zero = self._constants.integers(0)
-            self._conditions[name] = self._head.add("Greater", size, zero, name=f"{name}.is_fed")
-
-    def _count(self, nodes: Nodes, name: str) -> str:
-        """Returns the first axis of a value, int64 (1,)."""
-        shape = nodes.add("Shape", name, name="shape")
-        return nodes.add("Gather", shape, self._constants.integers(0), axis=0)
 
     def terms(self, progress: Callable[[str], None]) -> None:
         """Add what computes the terms: of each group, and of each replaced weight."""
@@ -160,13 +171,13 @@ class _Grafter:
         self, name: str, x: Value, members: Sequence[Added]
     ) -> Callable[[Nodes], Sequence[str]]:
         def compute(nodes: Nodes) -> list[str]:
-            site = members[0].site
-            fed, rows = self._checked(nodes, name, self._batches[id(site)])
-            width = self._bases[name].of.split_in.length
-            wide = self._rows_first(nodes, x, site, width)
-            begin = begun(nodes, self._bases[name], wide, rows)
-            rows_of = [one.row or 0 for one in members]
-            return [ended(nodes, self._bases[name], begin, fed, row) for row in rows_of]
+            first, basis = members[0], self._bases[name]
+            width = basis.of.split_in.length
+            fed = self._fed(nodes, first, x.name, width)
+            wide = self._rows_first(nodes, x, first.site, width)
+            targets = tuple(one.row or 0 for one in members)
+            static = self._plan.interface.static
+            return terms(nodes, basis, Fed(wide, fed.values, fed.rows, targets), static=static)
 
         return compute
 
@@ -175,9 +186,9 @@ class _Grafter:
 
         def compute(nodes: Nodes) -> list[str]:
             site = one.site
-            fed, rows = self._checked(nodes, one.input, self._batches[id(site)])
             layout = self._plan.interface.layouts[one.input]
             out, in_ = layout[::-1] if one.turned else layout
+            fed, rows = self._fed(nodes, one, site.x.name, in_)
             matrix = fed if one.turned else nodes.add("Transpose", fed, perm=[0, 2, 1])
             features = self._constants.integers(in_)
             shape = nodes.add("Concat", rows, self._constants.integers(-1), features, axis=0)
@@ -186,17 +197,15 @@ class _Grafter:
 
         return compute
 
-    def _checked(self, nodes: Nodes, name: str, batch: Batch) -> tuple[str, str]:
-        """Returns the fed tensor and its count of rows (1,), which is 1 or the batch.
+    def _fed(self, nodes: Nodes, one: Added, value: str, width: int) -> Checked:
+        """Returns what is fed for one thing that is added, by row or, packed, by token of `value`.
 
-        The Reshape fails for any other count, before a row could get the wrong adapter.
+        Of a bank the rows of all its targets.
         """
-        one = self._constants.integers(1)
-        count, size = self._count(nodes, name), batch_size(nodes, batch)
-        rows = nodes.add("Where", nodes.add("Equal", count, one), one, size)
-        layout = self._constants.integers(*self._plan.interface.layouts[name])
-        shape = nodes.add("Concat", rows, layout, axis=0, name="rows_are_1_or_batch")
-        return nodes.add("Reshape", name, shape, name="rows_are_1_or_batch"), rows
+        if self._plan.interface.row_adapter:
+            return by_token(nodes, one.input, value, width)
+        layout = self._plan.interface.layouts[one.input]
+        return by_batch(nodes, one.input, layout, self._batches[id(one.site)])
 
     def _rows_first(self, nodes: Nodes, x: Value, site: Site, width: int) -> str:
         """Returns x as float32 with the rows of the batch slowest."""
@@ -257,7 +266,7 @@ class _Grafter:
         shape = nodes.add("Shape", shape_of)
         batch, dtype = self._batches[id(one.site)], one.site.dtype
         if one.bias:
-            fed, rows = self._checked(nodes, one.input, batch)
+            fed, rows = self._fed(nodes, one, shape_of, width)
             fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
             return plus_bias(nodes, before, fed, rows, batch, shape)
         term = self._terms[id(one)]
@@ -278,7 +287,7 @@ class _Grafter:
 
         def fill(nodes: Nodes) -> str:
             if one.bias:
-                fed, _ = self._checked(nodes, one.input, self._batches[id(site)])
+                fed, _ = self._fed(nodes, one, site.x.name, 0)
                 term = nodes.reshape(fed, -1, 1, end - first)
             else:
                 whole = nodes.add("Shape", site.x.name)
