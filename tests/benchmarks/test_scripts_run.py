@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.tolerances import ONNX_OUTPUT_F32
+
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
 _ROW = re.compile(r"^\| `(\w+)\.py` \|.*\|([^|]*)\|$", re.MULTILINE)
 _ROOT = _FOLDER.parent
@@ -154,3 +156,24 @@ def test_calibrate_paths() -> None:
     report = _run("calibrate_paths", *sizes, "--seconds", "0.001")
 
     assert report["sizes"]["8x16"]["rfft_element"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "more"),
+    [("minilm_32x64", ()), ("llama_float32_32x1", ("--binding", "--no-memory", "--no-openings"))],
+)
+def test_serve(case: str, more: tuple[str, ...], tmp_path: Path) -> None:
+    options = ("--work", str(tmp_path), "--cases", case, "--runs", "1", "--threads", "1", "--smoke")
+
+    report = _run("serve", *options, *more)
+
+    found = report["cases"][case]
+    assert set(found["arms"]) == set(report["labels"]) - {"merged_requantized"}
+    agreement = found["agreement"]
+    assert agreement.pop("live_nothing_is_base")
+    effect = agreement.pop("effect")
+    assert all(apart < ONNX_OUTPUT_F32 < 1e-3 * effect for apart in agreement.values())
+    if not more:
+        assert all("peak_mib" in arm["memory"] for arm in found["arms"].values())
+        assert set(report["openings"]["minilm"]) >= {"activate", "activate_cached"}

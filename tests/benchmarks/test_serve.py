@@ -76,6 +76,7 @@ def _row_by_row(modules: dict[str, Any], setup: Any) -> NDArray[np.float64]:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize("binding", [False, True])
 @pytest.mark.parametrize("name", ["lora_rows", "lora_two_sessions"])
 def test_each_row_has_its_own_lora(
@@ -93,6 +94,7 @@ def test_each_row_has_its_own_lora(
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_graph_for_loras_is_its_base_without_one(modules: dict[str, Any], setup: Any) -> None:
     arms = modules["serve_arms"]
     session = arms.session_of(setup.files.lora, setup)
@@ -104,6 +106,7 @@ def test_a_graph_for_loras_is_its_base_without_one(modules: dict[str, Any], setu
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_bound_inputs_give_what_runs_give(modules: dict[str, Any], setup: Any) -> None:
     arms = modules["serve_arms"]
 
