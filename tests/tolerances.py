@@ -97,3 +97,9 @@ LIVE_FILE_F32 = 1e-6
 
 MERGED_AT_LOAD_F32 = 2e-6
 """Outputs of a layer or two merged at load, against float64; worst seen 0."""
+
+LIVE_F32 = 2e-6
+"""A live layer in float32 against its base plus x delta^T in float64."""
+
+LIVE_HALF_RATIO = 2.0
+"""The same in float16, in units of its rounding, 2^-11."""

@@ -16,7 +16,19 @@ from tests.fourier_format.transforms import reference
 from tests.tolerances import DELTA_F32, SPECTRAL_F64
 
 TRANSFORMS = ("dft2", "dct2", "dht2")
-SHAPES = [(1, 1), (1, 2), (2, 1), (1, 7), (12, 1), (2, 2), (4, 6), (5, 7), (13, 13), (9, 24), (36, 8)]
+SHAPES = [
+    (1, 1),
+    (1, 2),
+    (2, 1),
+    (1, 7),
+    (12, 1),
+    (2, 2),
+    (4, 6),
+    (5, 7),
+    (13, 13),
+    (9, 24),
+    (36, 8),
+]
 LARGE = [(384, 384), (1536, 384), (90, 251)]
 
 every = pytest.mark.parametrize("transform", TRANSFORMS)
@@ -99,6 +111,7 @@ def test_a_wavelet_transform_is_refused(transform: str) -> None:
 
     (violation,) = caught.value.violations
     assert violation.code == "E-CONVERSION-UNSUPPORTED"
+    assert violation.advice
     assert "serve it merged" in violation.advice
 
 
