@@ -65,7 +65,8 @@ def read_instead(model: Model, read: Read, make: Callable[[str, str], Sequence[A
         scope.graph.node.insert(index, new)
         scope.producers.update(dict.fromkeys(new.output, scope.graph.node[index]))
     model.node(read).input[read.slot] = after
-    for info in [v for v in scope.graph.value_info if v.name == before]:
+    said = [*scope.graph.value_info, *scope.graph.input]  # optimisers ask for the shape
+    for info in [v for v in said if v.name == before]:
         copy = scope.graph.value_info.add()
         copy.CopyFrom(info)
         copy.name = after
