@@ -16,7 +16,7 @@ from fourier_converters.onnx import surgery
 from fourier_converters.onnx.live.arranging import (
     arrangement,
     batch_size,
-    plus_bias,
+    bias_term,
     put_back,
     rows_outside,
 )
@@ -259,7 +259,8 @@ class _Grafter:
         if one.bias:
             fed, rows = self._checked(nodes, one.input, batch)
             fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
-            return plus_bias(nodes, before, fed, rows, batch, shape)
+            term = bias_term(nodes, shape_of, fed, rows, batch, shape)
+            return nodes.add("Add", before, term)
         term = self._terms[id(one)]
         term = term if dtype == "F32" else nodes.cast(term, dtype)
         return nodes.add("Add", before, put_back(nodes, term, batch, width, shape))
