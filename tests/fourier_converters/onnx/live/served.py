@@ -147,3 +147,8 @@ def worst(got: Array, expected: Array) -> float:
 
 def batch(*shape: int, seed: int = 3, dtype: Any = np.float32) -> Array:
     return rng(seed).standard_normal(shape).astype(dtype)
+
+
+def rows_of(whole: Adapter) -> tuple[Adapter | None, ...]:
+    """Returns five rows: the base among two adapters of one bank."""
+    return (None, whole, tuned(whole, 11), whole, None)
