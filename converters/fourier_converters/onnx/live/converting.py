@@ -126,16 +126,13 @@ def to_live(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the live graph of the ONNX model at `base`, which is only read.
-
-    Nothing fed, it is the base. Which adapters it takes, and as which inputs, stands in its
-    metadata (spec/live-graph-1.0.md).
+    """Write the live graph of the ONNX model at `base`, which is only read (spec/live-graph-1.0.md).
 
     Args:
-        adapters: The adapters whose entries and targets it is made for; it takes every adapter
-            that has these.
+        adapters: The adapters whose entries and targets it is made for; it takes all that have
+            these.
         base: The .onnx file; external data lies beside it.
-        output: The .onnx file to write; its data, if the base has external data, beside it.
+        output: The .onnx file to write; its data, if the base has any outside, beside it.
         mapping: What the user says of where weights lie.
         static: Whether to write a graph without If, for CUDA graphs.
         packed: Whether the base takes tokens of several sequences in one axis; the graph then has
@@ -151,11 +148,8 @@ def to_live(
 
     Raises:
         UsageError: There are no adapters, or `output` is one of the base's files.
-        TargetNotFoundError: A target or replacement was not found, or not uniquely.
-        BaseMismatchError: The base is not the one that an adapter was trained on.
-        UnsupportedError: The base, or an adapter, is of a sort that no live graph serves.
         OutputExistsError: `output` exists and `overwrite` is false.
-        FileAccessError: Reading or writing failed.
+        FourierFormatError: As `find_live`.
     """
     refuse_input(output, base)
     if not dry_run:
