@@ -126,7 +126,7 @@ def to_live(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the live graph of the ONNX model at `base`, which is only read (spec/live-graph-1.0.md).
+    """Write the live graph of the ONNX model at `base` (spec/live-graph-1.0.md).
 
     Args:
         adapters: The adapters whose entries and targets it is made for; it takes all that have
