@@ -13,6 +13,20 @@ from fourier_runtimes.failures import serving_errors
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 
+_ATTRIBUTES: Final = (
+    "enable_cpu_mem_arena",
+    "enable_mem_pattern",
+    "enable_mem_reuse",
+    "execution_mode",
+    "execution_order",
+    "graph_optimization_level",
+    "inter_op_num_threads",
+    "intra_op_num_threads",
+    "log_severity_level",
+    "log_verbosity_level",
+    "use_deterministic_compute",
+)
+
 Provider: TypeAlias = str | tuple[str, Mapping[str, Any]]
 """As ONNX Runtime takes it: a name, or a name with options."""
 
@@ -105,6 +119,14 @@ def quiet_options() -> Any:
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 3
     return options
+
+
+def options_like(options: Any) -> Any:
+    """Returns new session options with the attributes of `options`; it tells no config entries."""
+    copied = quiet_options()
+    for name in _ATTRIBUTES:
+        setattr(copied, name, getattr(options, name))
+    return copied
 
 
 def _plain(providers: Sequence[Provider]) -> list[Any]:

@@ -63,7 +63,15 @@ class Table:
         return self._record.itemsize
 
     def add(self, values: Array, alpha: float) -> int:
-        """Returns the slot that now holds float32 `values`; a freed one where there is one."""
+        """Returns the slot that now holds float32 `values`; a freed one where there is one.
+
+        Raises:
+            ValueError: They are of another shape.
+            FileAccessError: The disk is full.
+        """
+        if values.shape != self.shape:
+            message = f"values of shape {values.shape} in a table of {self.shape}"
+            raise ValueError(message)
         slot = self._free.pop() if self._free else self._next
         if slot == self._next:
             if slot == self.capacity:
@@ -78,7 +86,8 @@ class Table:
         if self.precision == "float32":
             return record["values"]
         scale = record["scale"][..., None] if self.shape else record["scale"]
-        return (record["values"] * scale).astype(np.float32)
+        values: Array = (record["values"] * scale).astype(np.float32)
+        return values
 
     def digest(self, slot: int) -> str:
         """Returns the SHA-256 of what is stored, in lower-case hex."""

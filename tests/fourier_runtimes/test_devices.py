@@ -139,8 +139,8 @@ def test_buffers_of_fixed_shapes_are_made_once_and_used_again(static: bool) -> N
     answers.append((session.run({"x": x}, "n1")[0], base.answer(x, *[{adapters["n1"]: 1}] * 2)))
 
     assert max(off(y, wanted) for y, wanted in answers) < SERVED_F32
-    assert session._live is not None
-    runner = session._live.runner
+    assert session._growing.live
+    runner = session._growing.live.runner
     assert isinstance(runner, FixedRunner)
     assert len(runner._fixed) == 2
 

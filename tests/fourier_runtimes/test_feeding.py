@@ -24,10 +24,30 @@ def test_the_batch_is_the_first_axis() -> None:
     assert batch_size({"x": []}, {"x": ids()}) is None
 
 
-def test_a_symbolic_first_axis_is_asked_before_a_fixed_one() -> None:
-    declared: Declared = {"table": [7, 2], "ids": ["batch", "tokens"]}
+def test_an_open_first_axis_is_asked_before_a_fixed_one() -> None:
+    declared: Declared = {"table": [7, 2], "ids": ["rows", "tokens"]}
 
     assert batch_size(declared, {"table": ids(7, 2), "ids": ids(3, 5)}) == 3
+
+
+def test_an_axis_that_is_called_the_batch_is_the_batch_wherever_it_lies() -> None:
+    declared: Declared = {"x": ["tokens", "batch", 8], "lengths": ["tokens"]}
+
+    assert batch_size(declared, {"x": ids(5, 3, 8), "lengths": ids(5)}) == 3
+
+
+def test_inputs_of_one_axis_are_asked_last() -> None:
+    declared: Declared = {"positions": ["positions"], "x": ["rows", "width"]}
+
+    assert batch_size(declared, {"positions": ids(5), "x": ids(3, 8)}) == 3
+    assert batch_size({"positions": ["positions"]}, {"positions": ids(5)}) == 5
+
+
+def test_axes_without_names_are_counted() -> None:
+    declared: Declared = {"x": ["unk__1", 8], "y": [None, 8], "z": ["", 8], "w": [None, 8]}
+    inputs = {"w": ids(5, 8), "x": ids(3, 8), "y": ids(3, 8), "z": ids(3, 8)}
+
+    assert batch_size(declared, inputs) == 3
 
 
 def test_ort_values_have_a_batch_too() -> None:

@@ -22,6 +22,7 @@ from tests.tolerances import SERVED_F32
 
 BASE = handmade(0, 1)
 A, B, C = adapter_for(BASE, 1), adapter_for(BASE, 2, 1), adapter_for(BASE, 3)
+NARROW = adapter_for(BASE, 5, targets=("second",))
 X = batch(3)
 
 
@@ -76,38 +77,57 @@ def test_entries_of_another_sort_make_the_graph_anew_with_a_warning(
     assert off(y, BASE.answer(X, {A: 1}, {B: 1}, {})) < SERVED_F32
 
 
+def grown_by_another(session: AdapterSession, monkeypatch: pytest.MonkeyPatch) -> list[Interface]:
+    """Has the next look at the graph come just before `a` makes it anew, with more targets."""
+    store = session._store
+    serving, before = store.serving, list[Interface]()
+
+    def late(interface: Interface) -> AbstractContextManager[None]:
+        if not before:
+            before.append(interface)
+            session.load(A, "a")
+        return serving(interface)
+
+    monkeypatch.setattr(store, "serving", late)
+    return before
+
+
+@pytest.mark.filterwarnings("ignore:a has entries of its own")
 @pytest.mark.parametrize("binding", ["fed", "bound", "fixed"])
 def test_a_run_under_whose_hands_the_graph_is_made_anew_begins_again(
     plain: Path, binding: Binding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = AdapterSession(plain, adapters={"a": A}, binding=binding)
-    store = session._store
-    begun: list[Interface] = []
-    serving = store.serving
+    session = AdapterSession(plain, adapters={"narrow": NARROW}, binding=binding)
+    before = grown_by_another(session, monkeypatch)
 
-    def late(interface: Interface) -> AbstractContextManager[None]:
-        if not begun:
-            begun.append(interface)
-            session.load(B, "b")
-        return serving(interface)
+    (y,) = session.run({"x": X}, ["narrow", None, "narrow"])
 
-    monkeypatch.setattr(store, "serving", late)
-    with pytest.warns(UserWarning, match="2 banks"):
-        (y,) = session.run({"x": X}, ["a", "a", None])
+    assert session.interface is not before[0]
+    assert off(y, BASE.answer(X, {NARROW: 1}, {}, {NARROW: 1})) < SERVED_F32
 
-    assert session.interface is not begun[0]
-    assert off(y, BASE.answer(X, {A: 1}, {A: 1}, {})) < SERVED_F32
+
+@pytest.mark.filterwarnings("ignore:a has entries of its own")
+def test_an_adapter_that_was_fitted_to_the_old_graph_is_fitted_again(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = adapter_for(BASE, 6, targets=("second",))
+    session = AdapterSession(plain, adapters={"narrow": NARROW})
+    grown_by_another(session, monkeypatch)
+
+    session.load(other, "other")
+
+    (y,) = session.run({"x": X}, ["other", "a", None])
+    assert off(y, BASE.answer(X, {other: 1}, {A: 1}, {})) < SERVED_F32
 
 
 def test_more_targets_of_known_entries_make_the_graph_anew(plain: Path) -> None:
-    narrow = adapter_for(BASE, 5, targets=("second",))
-    session = AdapterSession(plain, adapters={"narrow": narrow})
+    session = AdapterSession(plain, adapters={"narrow": NARROW})
 
     with pytest.warns(UserWarning, match="1 bank now"):
         session.load(A, "a")
 
     (y,) = session.run({"x": X}, ["a", "narrow", None])
-    assert off(y, BASE.answer(X, {A: 1}, {narrow: 1}, {})) < SERVED_F32
+    assert off(y, BASE.answer(X, {A: 1}, {NARROW: 1}, {})) < SERVED_F32
 
 
 def test_an_adapter_that_has_no_place_in_the_base_leaves_the_session_as_it_was(
@@ -135,4 +155,4 @@ def test_files_of_one_sort_are_looked_at_once_for_the_graph(plain: Path, tmp_pat
     session = AdapterSession(plain, adapters=sorted(tmp_path.glob("*.fft")))
 
     assert session.names == [f"n{seed}" for seed in range(5)]
-    assert len(session._sorts) == 1
+    assert len(session._growing._sorts) == 1

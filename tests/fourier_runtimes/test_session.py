@@ -310,6 +310,9 @@ class Merged:
     def session_for(self, name: str) -> Any | None:
         return self.ready.get(name)
 
+    def wait(self, name: str, timeout: float | None = None) -> Any:
+        return self.ready[name] if timeout is None else None
+
     def close(self) -> None:
         self.closed = True
 
@@ -341,9 +344,70 @@ def test_a_merged_session_answers_where_all_rows_ask_for_it(tmp_path: Path) -> N
     assert merged.closed
 
 
-def test_a_session_without_an_activator_says_so() -> None:
-    with pytest.raises(UsageError, match="merged"):
+def test_a_live_graph_alone_cannot_be_merged_into() -> None:
+    with pytest.raises(UsageError, match="plain"):
         session_of().activate("a")
+    with pytest.raises(UnknownAdapterError):
+        session_of().activate("nobody")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_activated_adapters_are_served_from_merged_sessions(
+    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURIER_CACHE", str(tmp_path / "cache"))
+    plain = tmp_path / "model.onnx"
+    plain.write_bytes(plain_model(BASE))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    x = batch(3)
+    with AdapterSession(
+        BASE.model() if live else plain, plain=plain if live else None, session_options=options
+    ) as session:
+        session.load(C, "c")
+        session.load(D, "d")
+        for name in ("c", "d"):
+            session.activate(name, wait=True)
+        assert session._activator is not None
+        merged = session._activator.session_for("c")
+        runs: list[Any] = []
+        assert merged is not None
+        monkeypatch.setattr(merged, "run", watched(merged.run, runs))
+
+        (y,) = session.run({"x": x}, "c")
+        (mixed,) = session.run({"x": x}, ["c", "d", None])
+        session.deactivate("c")
+        (after,) = session.run({"x": x}, "c")
+
+    assert len(runs) == 1
+    assert off(y, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
+    assert off(after, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
+    assert off(mixed, BASE.answer(x, {C: 1}, {D: 1}, {})) < SERVED_F32
+
+
+def watched(run: Any, runs: list[Any]) -> Any:
+    def called(*arguments: Any) -> Any:
+        runs.append(arguments)
+        return run(*arguments)
+
+    return called
+
+
+def test_an_adapter_without_a_place_in_the_graph_is_served_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURIER_CACHE", str(tmp_path / "cache"))
+    plain = tmp_path / "model.onnx"
+    plain.write_bytes(plain_model(BASE))
+    strange = adapter_for(BASE, 1, entries=entries_of(9))
+    x = batch(2)
+    with AdapterSession(BASE.model(), plain=plain) as session:
+        session.activate("strange", strange, wait=True)
+
+        (y,) = session.run({"x": x}, "strange")
+
+        assert session.names == []
+        assert off(y, BASE.answer(x, *[{strange: 1}] * 2)) < SERVED_F32
 
 
 def test_errors_of_many_files_are_one_error(tmp_path: Path) -> None:

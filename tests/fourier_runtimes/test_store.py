@@ -124,9 +124,11 @@ def test_an_unknown_name_is_an_error() -> None:
 def test_a_name_stands_for_what_was_put_last() -> None:
     store = store_of()
     put(store, "a", 7)
+    put(store, "d", 8)
 
     assert np.array_equal(store.gather(parsed("a"))[FIRST][0], fed(7))
-    assert store.names == ["b", "c", "a"]
+    assert np.array_equal(store.gather(parsed("d"))[FIRST][0], fed(8))
+    assert store.names == ["b", "c", "a", "d"]
 
 
 def test_a_sum_beyond_float32_is_refused() -> None:

@@ -125,3 +125,10 @@ def test_slots_that_are_not_there_are_not_taken(tmp_path: Path) -> None:
     assert not table.take([0, 0])
     assert table.take([2, 0])
     assert table.add(values(4), 1.0) == 1
+
+
+def test_values_of_another_shape_are_never_spread_over_a_row() -> None:
+    table = Table((3, 50), "float32", None)
+
+    with pytest.raises(ValueError, match="shape"):
+        table.add(values(0, (1, 50)), 1.0)

@@ -218,7 +218,7 @@ LIVE_CASES = (
     Case(
         name="smollm2-live",
         base=bases.smollm2,
-        settings=_settings(["q_proj", "v_proj"], 1000, 300.0),
+        settings=_settings(["q_proj", "v_proj"], 1000, 200.0),
     ),
 )
 

@@ -111,7 +111,7 @@ class Generating:
         config.clear_providers()
         config.overlay(_EXACT_QDQ)
         self._model = onnxruntime_genai.Model(config)
-        self._adapters = onnxruntime_genai.Adapters(self._model) if adapters else None
+        self._adapters = onnxruntime_genai.Adapters(self._model)
         for name, file in adapters.items():
             self._adapters.load(str(file), name)
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fourier_converters.onnx.live.batches import Batch, Batches
+from fourier_converters.onnx.batches import Batch, Batches
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.uses import Use, find_uses
 from tests.real.cases import example_inputs
@@ -127,9 +127,15 @@ class _Encoder(nn.Module):
         return result
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+_TORCHS: list[tuple[Any, Exporter]] = [
+    (_Attention, "dynamo"),
+    (_Attention, "torchscript"),
+    (_Encoder, "torchscript"),
+]
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("build", [_Attention, _Encoder])
+@pytest.mark.parametrize(("build", "exporter"), _TORCHS)
 def test_a_row_is_a_row_where_torch_turns_it_round(
     build: Any, exporter: Exporter, dynamic: bool, tmp_path: Path
 ) -> None:
@@ -139,9 +145,8 @@ def test_a_row_is_a_row_where_torch_turns_it_round(
     assert _assert_rows_are_rows(path, {"x": _x()}) >= _LAYERS
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("build", [_Attention, _Encoder])
+@pytest.mark.parametrize(("build", "exporter"), _TORCHS)
 def test_a_graph_with_tokens_first_has_no_batch_in_front(
     build: Any, exporter: Exporter, dynamic: bool, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ from fourier_converters.onnx.tensors import FLOATS, FOUR_BITS, dtype_of, set_val
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import dependency_missing
-from fourier_format.threads import by_blocks
+from fourier_format.threads import by_blocks, cores
 
 FOLDER: Final = "session.model_external_initializers_file_folder_path"
 _HANDED: Final = "handed-over-at-load"
@@ -142,7 +142,7 @@ class Prepared:
             with np.errstate(over="ignore", invalid="ignore"):  # refused where it is made
                 return made[start].make(adapter) if kept is None else kept
 
-        values = by_blocks(work, len(made), 1)
+        values = by_blocks(work, len(made), 1, parallel=len(made) >= cores())
         self.found.candidates.model.reader.files.release()
         return {id(m.tensor): array for m, array in zip(made, values, strict=True)}
 

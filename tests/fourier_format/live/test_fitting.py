@@ -115,6 +115,20 @@ def test_a_fitter_fits_one_adapter_after_another() -> None:
     np.testing.assert_array_equal(first["c"] * 2, second["c"])
 
 
+def test_a_fitter_sees_that_entries_are_other_ones_than_last_time() -> None:
+    other = ENTRIES[::-1]
+    bank = replace(interface().banks[0], input="d", entries_sha256=entries_digest(other))
+    fitter = Fitter(Interface((*interface().banks, bank)))
+    turned = replace(adapter(), entry_sets=(replace(entry_set(), entries=other),))
+    strange = replace(adapter(), entry_sets=(replace(entry_set(), entries=ENTRIES + 1),))
+
+    found = [list(fitter.fit(given, "x")) for given in (adapter(), turned, turned, adapter())]
+
+    assert found == [["c"], ["d"], ["d"], ["c"]]
+    with pytest.raises(UnsupportedError):
+        fitter.fit(strange, "x")
+
+
 @pytest.mark.parametrize("row", range(4))
 @pytest.mark.parametrize("position", [0, 31])
 def test_a_target_whose_samples_are_another_weights_is_named(row: int, position: int) -> None:
@@ -228,3 +242,14 @@ def test_a_trained_tensor_without_a_place_of_its_shape_is_named() -> None:
     given = adapter(replacements={"head": np.zeros(4), "tail": np.zeros(3)})
 
     assert refused(UnsupportedError, given, to) == ["x, head", "x, tail"]
+
+
+def test_targets_that_exchanged_their_names_are_not_of_this_base() -> None:
+    found = targets()
+    names = ("a.v", "a.q", "b.q", "b.v")
+    turned = tuple(replace(t, name=name) for t, name in zip(found, names, strict=True))
+
+    assert refused(BaseMismatchError, replace(adapter(), targets=turned), interface()) == [
+        "x, a.v",
+        "x, a.q",
+    ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fourier_converters.onnx.batches import Batch
 from fourier_converters.onnx.live.arranging import batch_size
-from fourier_converters.onnx.live.batches import Batch
 from fourier_converters.onnx.live.nodes import Nodes
 from fourier_format.live.interface import ROW_ADAPTER
 

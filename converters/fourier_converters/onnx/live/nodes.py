@@ -89,6 +89,13 @@ class Nodes:
         )
         return names
 
+    def rename(self, old: str, new: str) -> None:
+        """Give an output that nothing here reads another name."""
+        for node in self.made:
+            for slot, name in enumerate(node.output):
+                if name == old:
+                    node.output[slot] = new
+
     def either(
         self,
         condition: str,

@@ -61,7 +61,7 @@ def stored(basis: Basis, constants: Constants, stem: str) -> StoredBasis:
     )
 
 
-def terms(nodes: Nodes, basis: StoredBasis, fed: Fed, *, static: bool) -> list[str]:
+def spectral_terms(nodes: Nodes, basis: StoredBasis, fed: Fed, *, static: bool) -> list[str]:
     """Returns x delta^T of each target, (N, out), by whichever order is faster for these tokens.
 
     Args:

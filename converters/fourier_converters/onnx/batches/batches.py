@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fourier_converters.onnx.live.leading import OPEN_BATCH, leading
-from fourier_converters.onnx.live.rows import SHARED, Lost, Rows, Shared, State, Step
-from fourier_converters.onnx.live.sizes import UNKNOWN, Kind, Sizes
-from fourier_converters.onnx.live.table import rule_of
+from fourier_converters.onnx.batches.leading import OPEN_BATCH, leading
+from fourier_converters.onnx.batches.rows import SHARED, Lost, Rows, Shared, State, Step
+from fourier_converters.onnx.batches.sizes import UNKNOWN, Kind, Sizes
+from fourier_converters.onnx.batches.table import rule_of
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import subgraphs

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fourier_converters.onnx.live import fused
-from fourier_converters.onnx.live.numbers import MOST, compute, held, parts
+from fourier_converters.onnx.batches import fused
+from fourier_converters.onnx.batches.numbers import MOST, compute, held, parts
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import attribute

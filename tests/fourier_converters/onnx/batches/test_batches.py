@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from fourier_converters.onnx.live.batches import Batch, Batches
+from fourier_converters.onnx.batches import Batches
 from fourier_converters.onnx.model import Model, Value
 from fourier_format.adapter import Array
 from tests.fourier_converters.graphs import model, save
@@ -34,6 +34,12 @@ def answer(
     """Returns the axis and the order in y, as the graph is followed."""
     found = followed(body, folder, given, **arrays).of(Value(0, "y"))
     return None if found is None else (found.axis, found.order)
+
+
+def place(found: Batches, name: str, scope: int = 0) -> tuple[int, str, str] | None:
+    """Returns the axis, the order and the input of a value's batch."""
+    batch = found.of(Value(scope, name))
+    return None if batch is None else (batch.axis, batch.order, batch.source)
 
 
 def followed(body: str, folder: Path, given: str, **arrays: Array) -> Batches:
@@ -170,7 +176,7 @@ def test_an_axis_without_its_name_must_reach_every_output(tmp_path: Path) -> Non
     named = followed(body, tmp_path, "float[batch, n, 4] x")
     unnamed = followed(body, tmp_path, "float[n, m, 4] x")
 
-    assert named.of(Value(0, "h")) == Batch(0, "only", "x")
+    assert place(named, "h") == (0, "only", "x")
     assert unnamed.of(Value(0, "h")) is None
     assert "not named 'batch'" in unnamed.why(Value(0, "h"))
 
@@ -207,7 +213,7 @@ def test_a_node_that_breaks_its_definition_does_not_stop_the_search(
 
     found = followed(f"{body} z = Relu (x)", tmp_path, "float[batch, n, 4] x", **arrays)
 
-    assert found.of(Value(0, "z")) == Batch(0, "only", "x")
+    assert place(found, "z") == (0, "only", "x")
 
 
 INPUTS: list[tuple[str, str | None]] = [
@@ -240,7 +246,7 @@ def test_tokens_of_all_rows_one_after_the_other_have_no_batch(tmp_path: Path) ->
 
     found = followed(body, tmp_path, given, w=W)
 
-    assert found.of(Value(0, "p")) == Batch(0, "only", "past")
+    assert place(found, "p") == (0, "only", "past")
     assert found.of(Value(0, "y")) is None
     assert found.why(Value(0, "y")) == "input 'ids' does not say how rows lie in it"
 
@@ -270,8 +276,8 @@ def test_a_branch_sees_what_is_around_it_and_gives_what_both_do(tmp_path: Path) 
         body, tmp_path, "float[batch, tokens, 4] x", w=W, nought=np.array(0, np.float32)
     )
 
-    assert found.of(Value(0, "y")) == Batch(1, "only", "x")
-    assert found.of(Value(1, "a")) == found.of(Value(2, "b")) == Batch(1, "only", "x")
+    assert place(found, "y") == (1, "only", "x")
+    assert place(found, "a", 1) == place(found, "b", 2) == (1, "only", "x")
 
 
 def test_branches_that_disagree_have_no_answer(tmp_path: Path) -> None:
@@ -329,3 +335,16 @@ def test_static_sizes_are_followed_by_place_and_not_by_number(tmp_path: Path) ->
     arrays = {"split": shape(3, 3, 3, 2), "joined": shape(9, 3, 2), "apart": shape(3, 3, 3, 2)}
 
     assert answer(body, tmp_path, "float[3, 3, 6] x", **arrays) == (2, "only")
+
+
+def test_a_batch_of_one_stays_where_it_stood(tmp_path: Path) -> None:
+    body = "h = Reshape (x, split) y = Transpose <perm = [0, 2, 1, 3]> (h)"
+
+    assert answer(body, tmp_path, "float[1, 3, 6] x", split=shape(1, 3, 3, 2)) == (0, "only")
+
+
+def test_the_rank_is_told_where_it_is_known(tmp_path: Path) -> None:
+    found = followed("y = Reshape (x, flat)", tmp_path, "float[batch, n, 4] x", **ARRAYS)
+
+    ranks = [batch and batch.rank for batch in (found.of(Value(0, name)) for name in "xy")]
+    assert ranks == [3, 2]

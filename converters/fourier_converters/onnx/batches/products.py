@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fourier_converters.onnx.live.fused import broadcast
-from fourier_converters.onnx.live.rows import (
+from fourier_converters.onnx.batches.fused import broadcast
+from fourier_converters.onnx.batches.rows import (
     SHARED,
     Lost,
     Rows,
@@ -16,7 +16,7 @@ from fourier_converters.onnx.live.rows import (
     aligned,
     fits,
 )
-from fourier_converters.onnx.live.rules import Rule
+from fourier_converters.onnx.batches.rules import Rule
 from fourier_converters.onnx.protos import attribute
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fourier_converters.onnx.live.sizes import Kind, Shape
+from fourier_converters.onnx.batches.sizes import Kind, Shape
 from fourier_format.adapter import Array
 
 

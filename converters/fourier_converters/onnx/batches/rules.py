@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fourier_converters.onnx.live.rows import (
+from fourier_converters.onnx.batches.rows import (
     SHARED,
     Lost,
     Rows,
