@@ -154,3 +154,12 @@ def test_calibrate_paths() -> None:
     report = _run("calibrate_paths", *sizes, "--seconds", "0.001")
 
     assert report["sizes"]["8x16"]["rfft_element"] > 0
+
+
+@pytest.mark.slow
+def test_activation() -> None:
+    report = _run("activation", "--models", "tiny", "--runs", "1", "--n", "50")
+
+    assert report["models"]["tiny"]["difference"] < 1e-6
+    assert report["models"]["tiny"]["notes"] == []
+    assert report["models"]["tiny"]["memory"]["a_session_mib"] < 20
