@@ -185,3 +185,12 @@ def _serve(case: str, work: Path, *more: str) -> dict[str, Any]:
     effect = agreement.pop("effect")
     assert all(apart < ONNX_OUTPUT_F32 < 1e-3 * effect for apart in agreement.values())
     return report
+
+
+@pytest.mark.slow
+def test_activation() -> None:
+    report = _run("activation", "--models", "tiny", "--runs", "1", "--n", "50")
+
+    assert report["models"]["tiny"]["difference"] < 1e-6
+    assert report["models"]["tiny"]["notes"] == []
+    assert report["models"]["tiny"]["memory"]["a_session_mib"] < 20
