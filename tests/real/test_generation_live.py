@@ -130,7 +130,7 @@ def test_with_an_adapter_it_generates_what_peft_does(
     assert got.tokens != torch_generate(base(workspace, form), prompt).tokens
 
 
-@pytest.mark.parametrize(("name", "form"), [*_FORMS, (_ALL, "fp16")])
+@pytest.mark.parametrize(("name", "form"), _FORMS)
 def test_without_one_it_is_the_base_to_the_bit(
     name: str, form: str, workspace_of: WorkspaceOf
 ) -> None:
@@ -235,17 +235,22 @@ def test_the_static_form_generates_the_same(form: str, workspace_of: WorkspaceOf
 def test_in_float16_it_is_about_as_exact_as_the_merged_graph(
     options: tuple[str, ...], workspace_of: WorkspaceOf, tmp_path: Path
 ) -> None:
-    """Or as the base, where that is less exact."""
+    """Or as the base, where that is less exact.
+
+    Nothing fed, it is not the base to the bit here: on a CPU, ONNX Runtime computes float16 in
+    float32, and rounds between fewer nodes where no If stands between them.
+    """
     workspace = workspace_of(_ALL)
     of, merged = built(workspace, "fp16"), tmp_path / "merged"
     convert(fft_of(workspace), "--to", "onnx", "--base", of, "-o", merged)
+    plain, adapted = (torch_generate(m(workspace, "fp16")) for m in (base, peft))
+    own = compare(plain.logits, Generating(of).generate().logits)
+    peer = compare(adapted.logits, Generating(merged).generate().logits)
+    served = serving(workspace, "fp16", *options)
 
-    got = serving(workspace, "fp16", *options).generate(adapter="default")
-
-    expected = torch_generate(peft(workspace, "fp16"))
-    own = compare(torch_generate(base(workspace, "fp16")).logits, Generating(of).generate().logits)
-    peer = compare(expected.logits, Generating(merged).generate().logits)
-    error = compare(expected.logits, got.logits)
-    figures.info("base %.1e, merged %.1e, live %.1e", own, peer, error)
-    assert got.tokens == expected.tokens
-    assert error <= HALF_ERROR_RATIO * max(own, peer)
+    for name, expected in ((None, plain), ("default", adapted)):
+        got = served.generate(adapter=name)
+        error = compare(expected.logits, got.logits)
+        figures.info("%s: base %.1e, merged %.1e, live %.1e", name, own, peer, error)
+        assert got.tokens == expected.tokens
+        assert error <= HALF_ERROR_RATIO * (own if name is None else max(own, peer))
