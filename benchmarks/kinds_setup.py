@@ -57,7 +57,7 @@ def main() -> None:
         for kind, (source, tool) in _TOOLS.items():
             tool(folder / source / "base.onnx", _place(folder, kind), bert.config)
         llama = _llama(tiny=arguments.tiny)
-        _save_llama(llama, folder / "llama")
+        save_llama(llama, folder / "llama")
         for kind, precision in GENAI.items():
             _build(folder / "llama", folder / kind, precision)
         _adapter(bert, folder, "bert", ["query", "value"], arguments.n)
@@ -98,7 +98,7 @@ def _llama(*, tiny: bool) -> LlamaForCausalLM:
     return model.eval()
 
 
-def _save_llama(model: LlamaForCausalLM, folder: Path) -> None:
+def save_llama(model: LlamaForCausalLM, folder: Path) -> None:
     """Save the checkpoint, and a tokenizer of one word a token, which the builder asks for."""
     model.save_pretrained(folder)
     words = ["<unk>", "<s>", "</s>", *(f"t{number}" for number in range(3, model.vocab_size))]

@@ -35,7 +35,7 @@ _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
 def dtype_name(dtype: np.dtype[Any]) -> str | None:
     """Returns the format's name of `dtype` ("F32", "BF16", ...), or None where it has none."""
-    return _NAMES.get(np.dtype(dtype).newbyteorder("<"))
+    return _NAMES.get(dtype) or _NAMES.get(np.dtype(dtype).newbyteorder("<"))
 
 
 def round_once(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:

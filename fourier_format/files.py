@@ -14,6 +14,8 @@ from fourier_format.document import Document
 
 Container = Literal["fft", "h5"]
 HDF5_SUFFIXES: Final = (".h5", ".hdf5")
+_AT_ONCE: Final = 2**16
+"""Bytes of the first read: most adapters whole."""
 
 
 def load(path: str | os.PathLike[str]) -> Adapter:
@@ -85,11 +87,15 @@ def read_document(path: Path) -> Document:
         FileAccessError: It cannot be read.
     """
     with os_errors(path, "read"), path.open("rb") as file:
-        head = file.read(8)
-        if not head.startswith(hdf5.MAGIC):
-            length = int.from_bytes(head, "little")
-            if length <= limits.MAX_HEADER_BYTES:  # else decode says that it is too long
-                head += file.read(length)
+        data = file.read(_AT_ONCE)
+        if not data.startswith(hdf5.MAGIC):
+            end = 8 + int.from_bytes(data[:8], "little")
+            if end > 8 + limits.MAX_HEADER_BYTES:
+                end = 8  # decode says that it is too long
+            data += file.read(max(0, end - len(data)))
+            head = data[:end]
             if safetensors.MANIFEST_KEY.encode() not in head:
                 return decode(head, str(path))  # raises: without a manifest this is no adapter
-        return decode(head + file.read(), str(path))
+        if len(data) >= _AT_ONCE:
+            data += file.read()
+        return decode(data, str(path))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from fourier_format import limits, meaning, strict_json, structure
 from fourier_format.adapter import (
@@ -17,6 +20,7 @@ from fourier_format.adapter import (
 )
 from fourier_format.document import Document
 from fourier_format.errors import InvalidAdapterError, Violation
+from fourier_format.recent import Recent
 
 
 def to_document(adapter: Adapter) -> Document:
@@ -46,20 +50,57 @@ def from_document(document: Document, where: str) -> Adapter:
     Raises:
         InvalidAdapterError: The content breaks a rule of the format; all are listed.
     """
-    return _adapter(check(document, where), document.tensors)
+    return _adapter(_check(document, where), document.tensors)
 
 
-def check(document: Document, where: str) -> dict[str, Any]:
-    """Returns the parsed manifest of a `document` that keeps every rule.
+def check(document: Document, where: str) -> None:
+    """Check every rule of the format.
 
     Raises:
-        InvalidAdapterError: It does not; all broken rules are listed.
+        InvalidAdapterError: The `document` breaks some; all are listed.
     """
-    manifest: dict[str, Any] = strict_json.loads(document.manifest, f"{where}, manifest")
-    found = structure.violations(manifest) or meaning.violations(manifest, document.tensors)
+    _check(document, where)
+
+
+class _Read(NamedTuple):
+    """A parsed manifest that keeps the rules.
+
+    Attributes:
+        fields: The manifest.
+        targets: Its targets, which adapters share; empty where some have extensions, which are
+            each adapter's own.
+    """
+
+    fields: dict[str, Any]
+    targets: tuple[Target, ...]
+
+
+_Layout = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+
+READ: Final[Recent[tuple[str, _Layout], _Read]] = Recent()
+"""By the manifest's text and what the tensors are, but for their values: all that those rules ask
+that need not be asked of the next adapter of this layout."""
+
+
+def _check(document: Document, where: str) -> _Read:
+    text, tensors = document.manifest, document.tensors
+    layout = tuple((name, array.dtype, array.shape) for name, array in tensors.items())
+    read = READ.get((text, layout))
+    if read is not None:
+        found = list(
+            itertools.islice(meaning.of_values(read.fields, tensors), limits.MAX_VIOLATIONS)
+        )
+    else:
+        fields: dict[str, Any] = strict_json.loads(text, f"{where}, manifest")
+        found = structure.violations(fields) or meaning.violations(fields, tensors)
     if found:
         raise InvalidAdapterError(_located(found, where))
-    return manifest
+    if read is None:
+        targets = tuple(_target(target) for target in fields["targets"])
+        extended = any(target.extensions for target in targets)
+        read = _Read(fields, () if extended else targets)
+        READ.put((text, layout), read, len(text) + sum(len(name) for name in tensors))
+    return read
 
 
 def _refuse_clashes(adapter: Adapter) -> None:
@@ -185,7 +226,8 @@ def _tensors(adapter: Adapter) -> dict[str, Array]:
     return tensors
 
 
-def _adapter(manifest: dict[str, Any], tensors: Mapping[str, Array]) -> Adapter:
+def _adapter(read: _Read, tensors: Mapping[str, Array]) -> Adapter:
+    manifest = read.fields
     modules = manifest.get("target_modules")
     labels = manifest.get("labels")
     return Adapter(
@@ -194,17 +236,17 @@ def _adapter(manifest: dict[str, Any], tensors: Mapping[str, Array]) -> Adapter:
         alpha=manifest["alpha"],
         seed=_seed(manifest),
         target_modules=tuple(modules) if isinstance(modules, list) else modules,
-        base_model=manifest.get("base_model"),
-        producer=manifest.get("producer"),
+        base_model=_copied(manifest.get("base_model")),
+        producer=_copied(manifest.get("producer")),
         labels=None if labels is None else tuple(labels),
         entry_sets=tuple(_entry_set(s, tensors) for s in manifest["entries"]),
-        targets=tuple(_target(t) for t in manifest["targets"]),
+        targets=read.targets or tuple(_target(t) for t in manifest["targets"]),
         replacements={
             name: read_only(tensors[f"replacements/{name}"])
             for name in manifest.get("replacements", [])
         },
-        origin=manifest.get("origin"),
-        metadata=manifest.get("metadata"),
+        origin=_copied(manifest.get("origin")),
+        metadata=_copied(manifest.get("metadata")),
         extensions=_extensions(manifest, structure.MANIFEST),
         extension_tensors={
             n: read_only(a) for n, a in tensors.items() if n.startswith("extensions/")
@@ -212,8 +254,17 @@ def _adapter(manifest: dict[str, Any], tensors: Mapping[str, Array]) -> Adapter:
     )
 
 
+def _copied(value: Any) -> Any:
+    """Returns JSON of one's own, so that who changes it does not change the next adapter's."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
 def _extensions(fields: dict[str, Any], record: structure.Record) -> dict[str, Any]:
-    return {key: value for key, value in fields.items() if key not in record.fields}
+    if record.fields.issuperset(fields):
+        return {}
+    return {key: _copied(value) for key, value in fields.items() if key not in record.fields}
 
 
 def _seed(fields: dict[str, Any]) -> int | None:
@@ -252,7 +303,7 @@ def _sampling(fields: dict[str, Any]) -> Sampling:
         method=fields["method"],
         generator=fields.get("generator"),
         seed=_seed(fields),
-        parameters=fields.get("parameters", {}),
+        parameters=_copied(fields.get("parameters", {})),
         extensions=_extensions(fields, structure.SAMPLING),
     )
 

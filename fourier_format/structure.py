@@ -153,11 +153,8 @@ class Record:
         """Takes the checks of the fields that must and that may be there."""
         self._required = tuple(required)
         self._checks = required | optional
-
-    @property
-    def fields(self) -> frozenset[str]:
+        self.fields: Final = frozenset(self._checks)
         """The names of the known fields."""
-        return frozenset(self._checks)
 
     def __call__(self, value: Any, where: str, found: list[Violation]) -> None:
         """Append what is wrong with `value` to `found`."""

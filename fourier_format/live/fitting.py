@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from fourier_format.adapter import Adapter, Array, EntrySet, Target
+from fourier_format.adapter import Adapter, Array, EntrySet, Fingerprints, Target
 from fourier_format.errors import (
     BaseMismatchError,
     FourierFormatError,
@@ -24,17 +24,102 @@ _ADVICE: Final = (
 )
 
 
+class _Chairs:
+    """A bank with what its seats say, as arrays by row."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self.rows = {seat.name: row for row, seat in enumerate(bank.seats)}
+        self.samples = np.stack([seat.samples for seat in bank.seats])  # (L, 32)
+        self.tolerances = np.array([seat.tolerance for seat in bank.seats], np.float64)  # (L,)
+        self.dtypes = {seat.dtype for seat in bank.seats}
+        norms = [math.nan if seat.norm is None else seat.norm for seat in bank.seats]
+        self.norms = np.array(norms, np.float64)  # (L,), NaN where none is known
+
+    def hold(self, prints: Fingerprints, rows: list[int], seats: list[int]) -> bool:
+        """Whether the base's weights in `seats` are plainly those of the fingerprint's `rows`."""
+        if len(self.dtypes) != 1:
+            return False
+        (dtype,) = self.dtypes
+        expected, found = prints.samples[rows], self.samples[seats]  # (T, 32)
+        if dtype is None:
+            errors = np.linalg.norm(expected - found, axis=1)  # (T,)
+            return bool((errors <= self.tolerances[seats] * np.linalg.norm(expected, axis=1)).all())
+        tolerance = NORM_TOLERANCE if prints.dtype == dtype else ROUNDED_NORM[dtype]
+        wanted, got = prints.norm[rows], self.norms[seats]  # (T,)
+        close = np.abs(wanted - got) <= tolerance * np.maximum(wanted, got)
+        return bool(close.all()) and agrees(expected, found, dtype)
+
+
 class _Seated(NamedTuple):
-    """A target with its place in the live graph."""
+    """Targets of one entry set that have their places in one bank.
 
-    target: Target
+    Attributes:
+        entries: Their entry set.
+        chairs: Their bank.
+        targets: The targets.
+        rows: Their rows in the entry set's coefficients.
+        seats: Their rows in the bank.
+    """
+
     entries: EntrySet
-    bank: Bank
-    row: int
+    chairs: _Chairs
+    targets: list[Target]
+    rows: list[int]
+    seats: list[int]
 
-    @property
-    def seat(self) -> Seat:
-        return self.bank.seats[self.row]
+
+class Fitter:
+    """Fits many adapters to one interface: what one of them needs is looked up, not built anew."""
+
+    def __init__(self, interface: Interface) -> None:
+        """Takes what the graph says of itself."""
+        self.interface = interface
+        self._chairs = {
+            (b.transform, b.shape, b.entries_sha256): _Chairs(b) for b in interface.banks
+        }
+        self._seen: dict[tuple[str, tuple[int, int]], tuple[Array, _Chairs]] = {}
+
+    def fit(self, adapter: Adapter, where: str, *, unverified: bool = False) -> dict[str, Array]:
+        """Returns what `adapter` feeds; as `fit`, and raises as it does."""
+        seated = self._seat(adapter, where)
+        found = list(_mismatches(seated, where, unverified))
+        if found:
+            raise BaseMismatchError(found)
+        values = _coefficients(adapter, seated, where)
+        return values | _differences(adapter, self.interface, where)
+
+    def _find(self, transform: str, entry_set: EntrySet) -> _Chairs | None:
+        """Returns the bank of an entry set; entries as they were last time are not hashed again."""
+        place = (transform, entry_set.shape)
+        seen = self._seen.get(place)
+        if seen is not None and np.array_equal(seen[0], entry_set.entries):
+            return seen[1]
+        chairs = self._chairs.get((*place, entries_digest(entry_set.entries)))
+        if chairs is not None:
+            self._seen[place] = entry_set.entries, chairs
+        return chairs
+
+    def _seat(self, adapter: Adapter, where: str) -> list[_Seated]:
+        of_set: dict[str, _Seated | None] = {}
+        for s in adapter.entry_sets:
+            chairs = self._find(adapter.transform, s)
+            of_set[s.id] = None if chairs is None else _Seated(s, chairs, [], [], [])
+        failures = []
+        for target in adapter.targets:
+            place = of_set[target.entries]
+            if place is None:
+                failures.append(_no_bank(adapter, target, where))
+                continue
+            seat = place.chairs.rows.get(target.name)
+            if seat is None:
+                failures.append(_no_seat(target, where))
+                continue
+            place.targets.append(target)
+            place.rows.append(target.row)
+            place.seats.append(seat)
+        raise_all(failures)
+        return [place for place in of_set.values() if place is not None and place.targets]
 
 
 def fit(
@@ -43,7 +128,7 @@ def fit(
     """Returns what `adapter` feeds, by the input's name; inputs that it does not touch are absent.
 
     Of a bank (L, n) float32, alpha * c, zeros for targets that the adapter lacks; of a parameter
-    its tensor minus the base's, float32.
+    its tensor minus the base's, float32. For many adapters, keep a `Fitter`.
 
     Args:
         adapter: The adapter.
@@ -57,31 +142,7 @@ def fit(
         BaseMismatchError: E-BASE-MISMATCH: the base is not the one that was trained on, or nothing
             says whether it is.
     """
-    seated = _seat_targets(adapter, interface, where)
-    _check_base(seated, where, unverified)
-    values = _coefficients(adapter, seated, where)
-    return values | _differences(adapter, interface, where)
-
-
-def _seat_targets(adapter: Adapter, interface: Interface, where: str) -> list[_Seated]:
-    banks = {(b.transform, b.shape, b.entries_sha256): b for b in interface.banks}
-    seats = {id(b): {s.name: row for row, s in enumerate(b.seats)} for b in interface.banks}
-    of_set = {
-        s.id: banks.get((adapter.transform, s.shape, entries_digest(s.entries)))
-        for s in adapter.entry_sets
-    }
-    seated, failures = [], []
-    for target in adapter.targets:
-        entries, bank = adapter.entry_set(target), of_set[target.entries]
-        row = None if bank is None else seats[id(bank)].get(target.name)
-        if bank is None:
-            failures.append(_no_bank(adapter, target, where))
-        elif row is None:
-            failures.append(_no_seat(target, where))
-        else:
-            seated.append(_Seated(target, entries, bank, row))
-    raise_all(failures)
-    return seated
+    return Fitter(interface).fit(adapter, where, unverified=unverified)
 
 
 def _no_bank(adapter: Adapter, target: Target, where: str) -> FourierFormatError:
@@ -97,36 +158,36 @@ def _no_seat(target: Target, where: str) -> FourierFormatError:
     return UnsupportedError(Violation("E-LIVE-LAYOUT", place, problem, advice=_ADVICE))
 
 
-def _check_base(seated: list[_Seated], where: str, unverified: bool) -> None:
-    found = list(_mismatches(seated, where, unverified))
-    if found:
-        raise BaseMismatchError(found)
-
-
 def _mismatches(seated: list[_Seated], where: str, unverified: bool) -> Iterator[Violation]:
     for place in seated:
-        prints, seat = place.entries.fingerprints, place.seat
-        name = f"{where}, {place.target.name}"
+        prints = place.entries.fingerprints
         if prints is None:
             if not unverified:
                 problem = "the adapter has no fingerprint, and its base cannot be verified"
                 advice = "make the .fft with --base, or allow unverified adapters"
+                name = f"{where}, {place.targets[0].name}"
                 yield Violation("E-BASE-MISMATCH", name, problem, advice=advice)
                 return
-            continue
-        expected = prints.samples[place.target.row]  # (32,)
-        if not _has_samples(seat, expected):
-            problem = "the live graph's base is not the one that the adapter was trained on"
-            yield Violation("E-BASE-MISMATCH", name, problem)
-            continue
-        norm = float(prints.norm[place.target.row])
-        if seat.dtype is not None and seat.norm is not None:
-            same = prints.dtype == seat.dtype
-            tolerance = NORM_TOLERANCE if same else ROUNDED_NORM[seat.dtype]
-            if not math.isclose(seat.norm, norm, rel_tol=tolerance):
-                problem = "the base's weight has another norm than the one that was trained on"
-                got, wanted = f"{seat.norm:.9g}", f"{norm:.9g}"
-                yield Violation("E-BASE-MISMATCH", name, problem, got, wanted)
+        elif not place.chairs.hold(prints, place.rows, place.seats):
+            for target, row in zip(place.targets, place.seats, strict=True):
+                seat = place.chairs.bank.seats[row]
+                yield from _mismatch(prints, target, seat, f"{where}, {target.name}")
+
+
+def _mismatch(prints: Fingerprints, target: Target, seat: Seat, name: str) -> Iterator[Violation]:
+    expected = prints.samples[target.row]  # (32,)
+    if not _has_samples(seat, expected):
+        problem = "the live graph's base is not the one that the adapter was trained on"
+        yield Violation("E-BASE-MISMATCH", name, problem)
+        return
+    norm = float(prints.norm[target.row])
+    if seat.dtype is not None and seat.norm is not None:
+        same = prints.dtype == seat.dtype
+        tolerance = NORM_TOLERANCE if same else ROUNDED_NORM[seat.dtype]
+        if not math.isclose(seat.norm, norm, rel_tol=tolerance):
+            problem = "the base's weight has another norm than the one that was trained on"
+            got, wanted = f"{seat.norm:.9g}", f"{norm:.9g}"
+            yield Violation("E-BASE-MISMATCH", name, problem, got, wanted)
 
 
 def _has_samples(seat: Seat, expected: Array) -> bool:
@@ -139,12 +200,14 @@ def _has_samples(seat: Seat, expected: Array) -> bool:
 def _coefficients(adapter: Adapter, seated: list[_Seated], where: str) -> dict[str, Array]:
     values: dict[str, Array] = {}
     for place in seated:
-        bank = place.bank
-        if bank.input not in values:
-            values[bank.input] = np.zeros(bank.layout, np.float32)
-        stored = place.entries.coefficients[place.target.row].astype(np.float64)  # (n,)
+        bank = place.chairs.bank
+        fed = values.get(bank.input)
+        if fed is None:
+            fed = values[bank.input] = np.zeros(bank.layout, np.float32)
+        alphas = np.array([adapter.alpha_of(target) for target in place.targets])  # (T,)
+        stored = place.entries.coefficients[place.rows]  # (T, n)
         with np.errstate(over="ignore"):
-            values[bank.input][place.row] = stored * adapter.alpha_of(place.target)
+            fed[place.seats] = stored.astype(np.float64) * alphas[:, None]
     for fed in values.values():
         if not np.isfinite(fed).all():
             problem = "alpha times a coefficient is not finite in float32"

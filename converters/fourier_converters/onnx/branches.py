@@ -298,8 +298,8 @@ class BranchWriter:
         entries: EntrySet | None = None,
     ) -> str:
         """Store what `make` gives for the adapter, or `values` where those are known to be it."""
+        make = partial(_finite, make, stem)
         values = make(self.adapter) if values is None else np.ascontiguousarray(values)
-        refuse_nonfinite(values, stem)
         tensor = surgery.new_initializer(self.model, stem, "F32", values.shape)
         self.store.add(tensor, values)
         self.made.append(Made(tensor, make, entries))
@@ -309,6 +309,13 @@ class BranchWriter:
         tensor = surgery.new_initializer(self.model, stem, "I64", values.shape)
         self.store.add(tensor, values)
         return str(tensor.name)
+
+
+def _finite(make: Callable[[Adapter], Array], stem: str, adapter: Adapter) -> Array:
+    """Returns what `make` gives, which must be finite."""
+    values = make(adapter)
+    refuse_nonfinite(values, stem)
+    return values
 
 
 def _is_matrix(edit: Edit) -> bool:

@@ -7,8 +7,8 @@ from typing import Final
 
 from fourier_converters.onnx.branches import Branch, product_of
 from fourier_converters.onnx.candidates import Candidate
+from fourier_converters.onnx.live.placing import Place, place_of, place_of_bias
 from fourier_converters.onnx.model import Model, Read, Value
-from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import attribute
 from fourier_format.errors import UnsupportedError, Violation
 
@@ -26,8 +26,7 @@ class Site:
         name: The target's or the replacement's.
         read: The node's input that reads it.
         x: What a weight is multiplied with; of a bias what it is added to.
-        y: The value to which is added: behind the bias, so that the base's own fusions stay;
-            None of a fused Attention, which has to be opened.
+        place: To what is added; None of a fused Attention, which has to be opened.
         width: The features of y.
         rows: Which of them are meant; None for all.
         dtype: The dtype of y.
@@ -36,7 +35,7 @@ class Site:
     name: str
     read: Read
     x: Value
-    y: Value | None
+    place: Place | None
     width: int
     rows: tuple[int, int] | None
     dtype: str
@@ -67,31 +66,16 @@ def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None
         if node.op_type not in _BIASED:
             raise _refused(name, f"its bias is added inside {node.op_type} {node.name!r}")
         x = model.resolve(use.read.scope, node.input[0])
-        y = product_of(model, use.read) if use.quantized else Value(use.read.scope, node.output[0])
-        return Site(name, use.read, x, y, whole, candidate.rows, dtype)
+        behind = Place(product_of(model, use.read)) if use.quantized else None
+        place = behind or place_of_bias(model, use.read)
+        return Site(name, use.read, x, place, whole, candidate.rows, dtype)
     if use.operator == "Einsum" and not _is_plain(attribute(node, "equation", "")):
         equation = attribute(node, "equation", "")
         raise _refused(
             name, f"the features of Einsum {node.name!r} are not its last axes", equation
         )
-    return Site(
-        name, use.read, branch.x, behind_bias(model, branch.y), whole, candidate.rows, dtype
-    )
-
-
-def behind_bias(model: Model, product: Value) -> Value:
-    """Returns the sum of a product and its bias; the product itself where there is none."""
-    reads = model.reads(product)
-    if len(reads) != 1 or model.is_output(product) or model.is_result(product):
-        return product
-    (read,) = reads
-    node = model.node(read)
-    if node.op_type != "Add" or node.domain not in ONNX or read.scope != product.scope:
-        return product
-    other = model.tensor(model.resolve(read.scope, node.input[1 - read.slot]))
-    if other is None or sum(size > 1 for size in other.dims) > 1:
-        return product
-    return Value(read.scope, node.output[0])
+    place = place_of(model, branch.y)
+    return Site(name, use.read, branch.x, place, whole, candidate.rows, dtype)
 
 
 def _is_plain(equation: str) -> bool:

@@ -144,6 +144,18 @@ def attention(case: Fused, terms: Mapping[tuple[int, int], Array]) -> Array:
     return result
 
 
+def worst(reference: Sequence[Array], got: Sequence[Array]) -> float:
+    """Returns the largest `compare` of several outputs."""
+    return max(compare(*pair) for pair in zip(reference, got, strict=True))
+
+
+def compare(reference: Array, got: Array) -> float:
+    """Returns the largest difference, relative to the reference's largest value."""
+    assert reference.shape == got.shape
+    difference = np.abs(reference.astype(np.float64) - got)
+    return float(difference.max() / np.abs(reference).max())
+
+
 def _seen(mask: Array | None, total: int) -> Array:
     """Returns which keys are not masked, to be broadcast to [R, heads, S, T]."""
     if mask is None:

@@ -1,0 +1,56 @@
+"""What ONNX Runtime raises, as the errors of this project."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fourier_format.errors import FourierFormatError, ServingError, Violation, one_line
+from fourier_format.words import shortened
+
+_MEMORY: Final = re.compile(
+    r"out of memory|failed to allocate|allocation.{0,20}fail|bad_alloc|bfc_?arena"
+    r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+_PROVIDER: Final = re.compile(
+    r"error loading.{0,200}providers_|cannot load.{0,200}provider|CUDA failure 35"
+    r"|no CUDA-capable device|CUDA driver version is insufficient",
+    re.IGNORECASE | re.DOTALL,
+)
+_LONGEST: Final = 600
+
+
+class StaleError(Exception):
+    """The graph was made anew between the look at it and the gathering; look again."""
+
+
+@contextlib.contextmanager
+def serving_errors(where: str) -> Iterator[None]:
+    """Turns what ONNX Runtime raises inside the block into a ServingError that names `where`."""
+    try:
+        yield
+    except (FourierFormatError, StaleError):
+        raise
+    except Exception as error:
+        raise serving_error(where, error) from error
+
+
+def serving_error(where: str, error: BaseException) -> ServingError:
+    """Returns the error for `error`: of a device's memory, of a provider, or of the run."""
+    text = str(error)
+    got = shortened(one_line(text), _LONGEST)
+    if isinstance(error, MemoryError) or _MEMORY.search(text):
+        advice = "use smaller batches, fewer adapters on the device, or a larger device"
+        return _failed("E-DEVICE-MEMORY", where, "the device has no memory left", got, advice)
+    if _PROVIDER.search(text):
+        advice = "install what the execution provider needs, or choose another one"
+        problem = "the execution provider does not work here"
+        return _failed("E-PROVIDER-MISSING", where, problem, got, advice)
+    return _failed("E-RUN-FAILED", where, "ONNX Runtime refused", got, None)
+
+
+def _failed(code: str, where: str, problem: str, got: Any, advice: str | None) -> ServingError:
+    return ServingError(Violation(code, where, problem, got, advice=advice))

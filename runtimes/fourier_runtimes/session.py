@@ -1,0 +1,343 @@
+"""AdapterSession: one ONNX Runtime session of a base that answers each row with its own adapter."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fourier_format.adapter import Adapter
+from fourier_format.errors import (
+    FourierFormatError,
+    UnknownAdapterError,
+    UsageError,
+    Violation,
+    raise_all,
+)
+from fourier_format.live import Interface
+from fourier_format.live.interface import ROW_ADAPTER
+from fourier_runtimes import rows, sources
+from fourier_runtimes.activators import Activator
+from fourier_runtimes.failures import StaleError, serving_errors
+from fourier_runtimes.feeding import Inputs, fitting
+from fourier_runtimes.growing import Growing
+from fourier_runtimes.living import Base, Binding
+from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown
+from fourier_runtimes.providers import Provider, chosen
+from fourier_runtimes.store import unknown
+from fourier_runtimes.tables import Precision
+from fourier_runtimes.values import numpy_lacks, run_arrays
+
+DEVICE_BYTES: Final = 2**28
+MERGED_BYTES: Final = 2**30
+_TRIES: Final = 100
+"""How often a graph may be made anew, or a name go, under one call's hands."""
+
+
+class AdapterSession:
+    """A base with any number of adapters, each row of a batch with its own; thread-safe.
+
+    `base` is a live graph (`fourier-convert --live`) or a plain one, of which the live graph is
+    made in memory for the adapters that are loaded; later adapters with entries of their own make
+    it anew with one more bank, while running requests finish on the old one.
+
+    Args:
+        base: The path or bytes of a live graph, or the path of a plain ONNX model.
+        providers: ONNX Runtime's execution providers; the CPU's by default.
+        session_options: ONNX Runtime's SessionOptions, or a function that makes them; merged
+            sessions get config entries from a function alone.
+        dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
+        folder: Where the store keeps its files, mapped into memory; adapters that it holds
+            from before are there at once. Of a plain base these need `adapters` of each sort.
+            In memory by default.
+        source: A directory or fsspec URL; a name that is not loaded is looked for there, as
+            `<name>.fft`, when a run asks for it.
+        adapters: Paths, or paths and Adapters by name, to load at once.
+        unverified: Whether adapters without fingerprints are taken; nothing then says whether
+            the base is theirs.
+        strict: Whether an absent execution provider is an error, not a warning.
+        binding: How values reach the graph: "fed" as arrays, "bound" on the device, "fixed"
+            in buffers that stay, as CUDA graphs need. "auto" follows the providers.
+        device_bytes: What adapters may take of the device's memory.
+        plain: The model that a live `base` was made of, for `activate`.
+        merged_bytes: What merged sessions may take together; those used longest ago go.
+        activator: Who keeps merged sessions instead.
+
+    Raises:
+        FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
+            cannot be made so; a provider is absent (`strict`).
+    """
+
+    def __init__(
+        self,
+        base: str | os.PathLike[str] | bytes,
+        *,
+        providers: Sequence[Provider] | None = None,
+        session_options: Any = None,
+        dtype: Precision = "float32",
+        folder: str | os.PathLike[str] | None = None,
+        source: str | os.PathLike[str] | None = None,
+        adapters: Loadables = (),
+        unverified: bool = False,
+        strict: bool = False,
+        binding: Binding = "auto",
+        device_bytes: int = DEVICE_BYTES,
+        plain: str | os.PathLike[str] | None = None,
+        merged_bytes: int = MERGED_BYTES,
+        activator: Activator | None = None,
+    ) -> None:
+        model = base if isinstance(base, bytes) else os.fspath(base)
+        given = chosen(providers, strict=strict)
+        opened = Base(model, session_options, given, strict, binding, device_bytes)
+        self._merged_of = model if plain is None else os.fspath(plain)
+        self._merged_bytes = merged_bytes
+        self._source = None if source is None else sources.Source(source)
+        self._activator = activator
+        self._activating = threading.Lock()
+        named = named_by_file(adapters)
+        where = None if folder is None else Path(folder)
+        self._growing = Growing(opened, named, dtype, where, unverified=unverified)
+        self._store = self._growing.store
+        try:
+            self.load_all(named)
+        except BaseException:
+            self._growing.close()
+            raise
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the loaded adapters, in the order of their loading."""
+        return self._store.names
+
+    @property
+    def interface(self) -> Interface:
+        """What the live graph says of itself."""
+        return self._growing.live.interface
+
+    @property
+    def session(self) -> Any:
+        """The live graph's InferenceSession."""
+        return self._growing.live.session
+
+    def load(self, adapter: Loadable, name: str | None = None) -> str:
+        """Hold an adapter under a name; one that was loaded under it before is replaced.
+
+        An Adapter that is given as such is kept beside its coefficients, for `activate`.
+
+        Args:
+            adapter: A .fft or .fft.h5 file, by path or URL, or an Adapter.
+            name: Its name; a file's own by default, without its suffix.
+
+        Returns:
+            The name.
+
+        Raises:
+            InvalidAdapterError: The file breaks the format.
+            BaseMismatchError: It was trained on another base, or nothing says on which.
+            UnsupportedError: The live graph has no place for it and cannot be given one, or its
+                numbers are beyond float32.
+            UsageError: An Adapter without a name; the session is closed.
+            FileAccessError: The file cannot be read.
+        """
+        if isinstance(adapter, Adapter):
+            if name is None:
+                raise UsageError(Violation("E-USAGE", "name", "an Adapter is loaded under a name"))
+            self._put(name, adapter, adapter)
+            return name
+        name = sources.stem(adapter) if name is None else name
+        self._put(name, sources.loaded(adapter), os.fspath(adapter))
+        return name
+
+    def load_all(self, adapters: Loadables | None = None) -> None:
+        """Load many, with a bar where a terminal shows it; None: all that the source lists.
+
+        Those that cannot be loaded do not keep the others from it.
+
+        Raises:
+            FourierFormatError: Some could not be loaded; it says which, and of which why.
+        """
+        if adapters is None:
+            listed = [] if self._source is None else self._source.names()
+            named: Mapping[str, Loadable | None] = dict.fromkeys(listed)
+        else:
+            named = named_by_file(adapters)
+        failures = []
+        for name, adapter in shown(named.items(), "loading"):
+            try:
+                if adapter is None:
+                    self._fetch(name)
+                else:
+                    self.load(adapter, name)
+            except FourierFormatError as error:
+                failures.append(error)
+        self._store.flush()
+        raise_all(failures)
+
+    def unload(self, name: str) -> None:
+        """Let go of an adapter; runs that have begun with it finish with it.
+
+        Raises:
+            UnknownAdapterError: None is loaded under this name.
+        """
+        if self._activator is not None:
+            self._activator.deactivate(name)
+        if self._store.missing([name]):
+            raise self._unknown(name)
+        self._store.remove(name)
+
+    def run(
+        self,
+        inputs: Inputs,
+        adapters: rows.Asked = None,
+        output_names: Sequence[str] | None = None,
+        *,
+        run_options: Any = None,
+    ) -> list[Any]:
+        """Returns the base's outputs for `inputs`, each row with the adapter that it asks for.
+
+        Args:
+            inputs: The base's inputs by name.
+            adapters: One thing for all rows, or a list with one for each: a name, None for the
+                base alone, or {name: weight, ...} for the weighted sum of several.
+            output_names: The outputs; all by default.
+            run_options: ONNX Runtime's RunOptions.
+
+        Raises:
+            UnknownAdapterError: A name that is not loaded, and not in the source.
+            UsageError: E-ADAPTER-ROWS: the list does not fit the batch; E-USAGE: `adapters` is
+                something else, or the session is closed.
+            ServingError: ONNX Runtime refused, or the device is out of memory; other requests go
+                on.
+            FourierFormatError: An adapter that had to be loaded could not be.
+        """
+        asked = rows.parsed(adapters)
+        merged = self._merged(asked)
+        for tries_left in reversed(range(_TRIES)):
+            if merged is None:
+                self._demand(asked.names)
+            live = self._growing.live
+            fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
+            try:
+                with serving_errors("run"):
+                    if merged is not None:
+                        fed.pop(ROW_ADAPTER, None)
+                        wide = numpy_lacks(merged)
+                        return run_arrays(merged, output_names, fed, run_options, wide)
+                    return live.runner.run(fed, asked, output_names, run_options)
+            except StaleError:  # the graph was made anew meanwhile
+                if not tries_left:
+                    raise
+            except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
+                if self._source is None or not tries_left:
+                    raise
+        raise AssertionError  # the last try returns or raises
+
+    def activate(self, name: str, adapter: Loadable | None = None, *, wait: bool = False) -> None:
+        """Have a merged session made of one adapter, for batches that ask for it in all rows.
+
+        The live graph answers until it is there.
+
+        Args:
+            name: The adapter's name.
+            adapter: A file or Adapter that is not loaded, such as one that cannot be served live.
+            wait: Whether to return only when it is there.
+
+        Raises:
+            UnknownAdapterError: Nothing is known by this name.
+            UsageError: The session is of a live graph alone, without the model it was made of.
+            FourierFormatError: The adapter cannot be read, or (`wait`) merged.
+        """
+        self._growing.check_open()
+        if adapter is None:
+            adapter = self._adapter_of(name)
+        elif not isinstance(adapter, Adapter):
+            adapter = sources.loaded(adapter)
+        activator = self._keeper()
+        activator.activate(name, adapter)
+        if wait:
+            activator.wait(name)
+
+    def deactivate(self, name: str) -> None:
+        """Let go of the merged session of `name`; it is served live again, if it is loaded."""
+        if self._activator is not None:
+            self._activator.deactivate(name)
+
+    def flush(self) -> None:
+        """Write the index of a store in a folder; `load_all` and `close` do so, `load` does not.
+
+        Raises:
+            FileAccessError: Writing failed.
+        """
+        self._store.flush()
+
+    def close(self) -> None:
+        """Let go of everything; runs that have begun finish. A second call does nothing."""
+        try:
+            if self._activator is not None:
+                self._activator.close()
+        finally:
+            self._growing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _keeper(self) -> Activator:
+        """Returns who keeps merged sessions; made when first asked for."""
+        with self._activating:
+            if self._activator is None:
+                base = self._growing.base
+                is_live = not self._growing.is_plain and self._merged_of == base.model
+                if isinstance(self._merged_of, bytes) or is_live:
+                    problem = "nothing says of which model file a merged session is to be made"
+                    advice = "give `plain`, the model that the live graph was made of"
+                    raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
+                self._activator = base.activator(Path(self._merged_of), self._merged_bytes)
+            return self._activator
+
+    def _put(self, name: str, adapter: Adapter, origin: str | Adapter) -> None:
+        self._growing.put(name, adapter, origin)
+        if self._activator is not None:
+            self._activator.deactivate(name)  # it has what was loaded before
+
+    def _merged(self, asked: rows.Rows) -> Any | None:
+        name = asked.single
+        if name is None or self._activator is None:
+            return None
+        return self._activator.session_for(name)
+
+    def _demand(self, names: Iterable[str]) -> None:
+        for name in self._store.missing(names):
+            self._fetch(name)
+
+    def _fetch(self, name: str) -> None:
+        found = None if self._source is None else self._source.fetch(name)
+        if found is None:
+            raise self._unknown(name)
+        self._put(name, *found)
+
+    def _adapter_of(self, name: str) -> Adapter:
+        origin = None if self._store.missing([name]) else self._store.origin(name)
+        if isinstance(origin, Adapter):
+            return origin
+        if origin is not None:
+            return sources.loaded(origin)
+        found = None if self._source is None else self._source.fetch(name)
+        if found is None:
+            raise self._unknown(name)
+        return found[0]
+
+    def _unknown(self, name: str) -> UnknownAdapterError:
+        there = [] if self._source is None else self._source.names()
+        where = None if self._source is None else self._source.where
+        return unknown(name, sources.near(name, [*self.names, *there]), where)

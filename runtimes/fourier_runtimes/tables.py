@@ -1,0 +1,181 @@
+"""Rows of one shape, one for each adapter: blocks of one array each, in memory or in a file.
+
+A float32 table holds what is fed, alpha * c. A float16 table holds, of every row of the last axis,
+float16 numbers and one float64 factor, alpha times the power of two that puts the row's largest
+magnitude just under 2**15. So nothing overflows; coefficients that were float16 in the adapter stay
+exact (but for a row that spans all of float16's range), and any other value is off by at most
+2**-11 of itself or 2**-39 of its row's largest one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from fourier_format.adapter import Array
+from fourier_format.atomic import os_errors
+
+Precision = Literal["float32", "float16"]
+
+BLOCK_BYTES: Final = 2**24
+"""Of a block; memory that no row was written to is not resident."""
+_MAX_BLOCK_ROWS: Final = 2**16
+_TOP: Final = 15
+"""Scaled rows stay under two to this: float16 ends at 65504."""
+
+
+class Table:
+    """Rows of one shape; not thread-safe, its store has the lock.
+
+    Attributes:
+        shape: The shape of one row.
+        precision: What is stored of it.
+    """
+
+    def __init__(self, shape: tuple[int, ...], precision: Precision, path: Path | None) -> None:
+        """Opens the table; `path` is of its file, which may be there already; None: in memory."""
+        self.shape = shape
+        self.precision: Precision = precision
+        self._record = _record(shape, precision)
+        rows = BLOCK_BYTES // max(1, self._record.itemsize)
+        self.block_rows = min(max(1, rows), _MAX_BLOCK_ROWS)
+        self._path = path
+        self._blocks: list[Array] = []
+        self._free: list[int] = []
+        self._pending: list[int] = []
+        self._next = 0
+        if path is not None:
+            self._map_existing(path)
+
+    @property
+    def capacity(self) -> int:
+        """How many rows the blocks have."""
+        return len(self._blocks) * self.block_rows
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row as it is stored."""
+        return self._record.itemsize
+
+    def add(self, values: Array, alpha: float) -> int:
+        """Returns the slot that now holds float32 `values`; a freed one where there is one.
+
+        Raises:
+            ValueError: They are of another shape.
+            FileAccessError: The disk is full.
+        """
+        if values.shape != self.shape:
+            message = f"values of shape {values.shape} in a table of {self.shape}"
+            raise ValueError(message)
+        slot = self._free.pop() if self._free else self._next
+        if slot == self._next:
+            if slot == self.capacity:
+                self._grow()
+            self._next += 1
+        self._write(slot, values, alpha)
+        return slot
+
+    def read(self, slot: int) -> Array:
+        """Returns (*shape) float32; of a float32 table a view, good until the slot is freed."""
+        record = self._at(slot)
+        if self.precision == "float32":
+            return record["values"]
+        scale = record["scale"][..., None] if self.shape else record["scale"]
+        values: Array = (record["values"] * scale).astype(np.float32)
+        return values
+
+    def digest(self, slot: int) -> str:
+        """Returns the SHA-256 of what is stored, in lower-case hex."""
+        return hashlib.sha256(self._at(slot).tobytes()).hexdigest()
+
+    def free(self, slot: int) -> None:
+        """Give a slot back: of a table in memory at once, of one in a file at `release`."""
+        (self._free if self._path is None else self._pending).append(slot)
+
+    def release(self) -> None:
+        """Let freed slots be used again: no index on disk names them any more."""
+        self._free += self._pending
+        self._pending.clear()
+
+    def take(self, slots: Iterable[int]) -> bool:
+        """Returns whether `slots` can all be in use; then they are, and no other one is."""
+        taken = list(slots)
+        used = set(taken)
+        if len(used) != len(taken) or not all(0 <= slot < self.capacity for slot in used):
+            return False
+        self._next = max(used, default=-1) + 1
+        self._free = [slot for slot in range(self._next) if slot not in used]
+        return True
+
+    def sync(self) -> None:
+        """Make what was written durable, where it is in a file."""
+        for block in self._blocks:
+            if isinstance(block, np.memmap):
+                block.flush()
+
+    def drop(self) -> None:
+        """Remove its file; its rows are gone."""
+        self._blocks.clear()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _at(self, slot: int) -> Array:
+        block: Array = self._blocks[slot // self.block_rows]
+        row: Array = block[slot % self.block_rows]
+        return row
+
+    def _write(self, slot: int, values: Array, alpha: float) -> None:
+        record = self._at(slot)
+        if self.precision == "float32":
+            record["values"] = values
+            return
+        plain = values.astype(np.float64)
+        plain /= alpha or 1.0
+        largest = np.abs(values).max(axis=-1, initial=0.0) if self.shape else np.abs(values)
+        largest = largest.astype(np.float64) / abs(alpha or 1.0)
+        exponent = _TOP - np.frexp(largest)[1]  # (*shape[:-1])
+        factor = np.ldexp(1.0, exponent)
+        plain *= factor[..., None] if self.shape else factor
+        record["values"] = plain
+        record["scale"] = np.ldexp(alpha or 1.0, -exponent)
+
+    def _grow(self) -> None:
+        if self._path is None:
+            self._blocks.append(np.empty(self.block_rows, self._record))
+            return
+        size = self.block_rows * self._record.itemsize
+        with os_errors(self._path, "write"), self._path.open("ab+") as file:
+            _reserve(file.fileno(), len(self._blocks) * size, size)
+        self._map(self._path)
+
+    def _map_existing(self, path: Path) -> None:
+        with os_errors(path, "read"):
+            size = path.stat().st_size if path.exists() else 0
+        for _ in range(size // (self.block_rows * self._record.itemsize)):
+            self._map(path)
+
+    def _map(self, path: Path) -> None:
+        offset = len(self._blocks) * self.block_rows * self._record.itemsize
+        with os_errors(path, "map"):
+            self._blocks.append(
+                np.memmap(path, self._record, "r+", offset=offset, shape=(self.block_rows,))
+            )
+
+
+def _record(shape: tuple[int, ...], precision: Precision) -> np.dtype[np.void]:
+    if precision == "float32":
+        return np.dtype([("values", "<f4", shape)])
+    return np.dtype([("scale", "<f8", shape[:-1]), ("values", "<f2", shape)])
+
+
+def _reserve(descriptor: int, offset: int, size: int) -> None:
+    """Have the disk say now that it is full: a write to mapped memory could only crash."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, offset, size)
+    else:
+        os.ftruncate(descriptor, offset + size)
