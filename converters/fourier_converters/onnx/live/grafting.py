@@ -194,8 +194,11 @@ class _Grafter:
         one = self._constants.integers(1)
         count, size = self._count(nodes, name), batch_size(nodes, batch)
         rows = nodes.add("Where", nodes.add("Equal", count, one), one, size)
-        layout = self._constants.integers(*self._plan.interface.layouts[name])
-        shape = nodes.add("Concat", rows, layout, axis=0, name="rows_are_1_or_batch")
+        layout = self._plan.interface.layouts[name]
+        first = self._constants.integers(1, *(0 for _ in layout))
+        others = self._constants.integers(0, *layout)
+        # Of a Concat, ONNX Runtime makes the constant (-1, L, n), which takes any count.
+        shape = nodes.add("Add", nodes.add("Mul", rows, first), others)
         return nodes.add("Reshape", name, shape, name="rows_are_1_or_batch"), rows
 
     def _rows_first(self, nodes: Nodes, x: Value, site: Site, width: int) -> str:
