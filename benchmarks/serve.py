@@ -139,7 +139,8 @@ def _run(what: str, case: str, arguments: argparse.Namespace, arm: str | None = 
 def _child(arguments: argparse.Namespace) -> Json:
     """Measure in this process; only here is ONNX Runtime loaded."""
     from serve_arms import Setup
-    from serve_timing import memory, openings, times
+    from serve_openings import openings
+    from serve_timing import memory, times
 
     (name,) = arguments.cases
     case, model, arms = _facts(name, arguments)

@@ -5,6 +5,7 @@ It runs in that script's children. An arm is opened, then called; a call answers
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from serve_cases import SEED, Case, Files, Model
 
 import fourier_format
+from fourier_format.adapter import Adapter, EntrySet
 from fourier_format.live import fit, from_text
 from fourier_format.live.interface import KEY
+from fourier_runtimes import AdapterSession
 
 Array = NDArray[Any]
 Feeds = dict[str, Array]
@@ -46,12 +49,18 @@ class Setup(NamedTuple):
 
 def session_of(path: Path, setup: Setup, threads: int | None = None) -> Any:
     """Open a graph, with ONNX Runtime's own defaults but for the threads."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _QUIET
-    options.intra_op_num_threads = threads or setup.threads
+    options = options_of(threads or setup.threads)
     session = onnxruntime.InferenceSession(path, options, providers=setup.providers)
     assert session.get_providers()[0] == setup.providers[0], "the provider is not there"
     return session
+
+
+def options_of(threads: int) -> Any:
+    """ONNX Runtime's own defaults but for the threads."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.intra_op_num_threads = threads
+    return options
 
 
 def feeds_of(setup: Setup, session: Any) -> Feeds:
@@ -144,16 +153,48 @@ def _whole(
     return Arm(run, lambda: run.answers()[0], setup.case.rows)
 
 
-def coefficients(setup: Setup, session: Any, n: int, rows: int) -> Feeds:
-    """What a live graph is fed: the adapter's own values first, then random ones of their size."""
-    interface = from_text(session.get_modelmeta().custom_metadata_map[KEY], "live graph")
-    adapter = fourier_format.load(setup.files.adapter(n))
+def adapters_of(setup: Setup, n: int, count: int) -> list[Adapter]:
+    """The model's adapter of n, then others of its layout, with random coefficients."""
+    first = fourier_format.load(setup.files.adapter(n))
     random = np.random.default_rng(SEED + 1)
-    fed: Feeds = {}
-    for name, own in fit(adapter, interface, "adapter").items():
-        others = random.standard_normal((rows - 1, *own.shape), np.float32) * own.std()
-        fed[name] = np.concatenate([own[None], others.astype(np.float32)])
-    return fed
+
+    def another(entries: EntrySet) -> EntrySet:
+        drawn = random.standard_normal(entries.coefficients.shape, np.float32)
+        return dataclasses.replace(entries, coefficients=drawn)
+
+    return [
+        first,
+        *(
+            dataclasses.replace(first, entry_sets=tuple(map(another, first.entry_sets)))
+            for _ in range(count - 1)
+        ),
+    ]
+
+
+def coefficients(setup: Setup, session: Any, n: int, rows: int) -> Feeds:
+    """What a live graph is fed: the values of an adapter for each row."""
+    interface = from_text(session.get_modelmeta().custom_metadata_map[KEY], "live graph")
+    values = [fit(adapter, interface, "adapter") for adapter in adapters_of(setup, n, rows)]
+    return {name: np.stack([value[name] for value in values]) for name in values[0]}
+
+
+def _session(setup: Setup) -> Arm:
+    """The live graph through AdapterSession, which is asked by names."""
+    n = max(setup.sizes)
+    adapters = adapters_of(setup, n, setup.case.rows)
+    live = AdapterSession(
+        setup.files.live(n),
+        providers=setup.providers,
+        session_options=partial(options_of, setup.threads),
+        adapters={str(number): adapter for number, adapter in enumerate(adapters)},
+    )
+    feeds, names = feeds_of(setup, live.session), live.names
+
+    def answers() -> Array:
+        first: Array = live.run(feeds, names)[0]
+        return first
+
+    return Arm(answers, answers, setup.case.rows)
 
 
 def loras(setup: Setup, count: int) -> list[tuple[Any, Feeds]]:
@@ -222,6 +263,7 @@ ARMS: Final[Mapping[str, _Opener]] = {
     "live_one_1000": partial(_live, most=True, rows=False),
     "live_rows_200": partial(_live, most=False, rows=True),
     "live_rows_1000": partial(_live, most=True, rows=True),
+    "session_rows_1000": _session,
     "lora_one": lambda s: _whole(s.files.lora, s, lora=1),
     "lora_rows": partial(_lora_rows, sessions=1),
     "lora_two_sessions": partial(_lora_rows, sessions=2),

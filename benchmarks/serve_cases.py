@@ -126,6 +126,7 @@ LABELS: Final[Mapping[str, str]] = {
     "live_one_1000": "live, one adapter for all rows, n = 1000",
     "live_rows_200": "live, an adapter for each row, n = 200",
     "live_rows_1000": "live, an adapter for each row, n = 1000",
+    "session_rows_1000": "the same through AdapterSession, by names",
     "lora_one": "LoRA r = 8, one adapter for all rows",
     "lora_rows": "LoRA r = 8, an adapter for each row, one Run a row",
     "lora_two_sessions": "the same, two sessions of one thread",
@@ -134,7 +135,9 @@ LABELS: Final[Mapping[str, str]] = {
 }
 """The arms; a session for each row is one row's time, times the rows."""
 
-_OF_SEVERAL_ROWS: Final = {"live_rows_200", "live_rows_1000", "lora_rows", "lora_two_sessions"}
+_OF_SEVERAL_ROWS: Final = {
+    *("live_rows_200", "live_rows_1000", "session_rows_1000", "lora_rows", "lora_two_sessions")
+}
 
 
 def arms_of(case: Case, model: Model, chosen: Sequence[str]) -> list[str]:

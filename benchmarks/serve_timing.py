@@ -6,23 +6,21 @@ import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime
 from measure import Call, Json, peak_mib, progress, rounded, settled_mib, timed
 from numpy.typing import NDArray
-from serve_arms import Arm, Setup, open_arm, session_of
-
-import fourier_format
-from fourier_converters.onnx import merge_at_load
+from serve_arms import Arm, Setup, open_arm
 
 _SAMPLE_SECONDS: Final = 0.15
 """What is timed lasts at least so long, or is repeated until it does."""
 _REST_SECONDS: Final = 0.02
 """Until the threads of the session before no longer wait in a loop."""
 _MEMORY_CALLS: Final = 3
+_WHOLE: Final = ("lora_two_sessions", "session_rows_1000")
+"""Arms whose rows are all another's."""
 
 
 def times(names: Sequence[str], setup: Setup, runs: int) -> Json:
@@ -85,39 +83,14 @@ def _agreement(arms: Mapping[str, Arm]) -> Json:
         report["effect"] = _apart(found["merged"], found["base"])
     expected = dict.fromkeys(("live_one_1000", "live_rows_1000", "open_merged"), "merged")
     expected |= {"live_rows_200": "live_one_200", "lora_rows": "lora_one"}
+    expected |= {"session_rows_1000": "live_rows_1000"}
     expected |= {"open_optimised": "merged", "lora_two_sessions": "lora_rows"}
     for name, other in expected.items():
         if name in found and other in found:
-            first = slice(None) if name == "lora_two_sessions" else slice(1)
+            first = slice(None) if name in _WHOLE else slice(1)
             report[f"{name}_from_{other}"] = _apart(found[name][first], found[other][first])
     return report
 
 
 def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
     return rounded(float(np.abs(one - other).max() / np.abs(other).max()))
-
-
-def openings(setup: Setup, runs: int) -> Json:
-    """Time ways of coming to a session with one adapter, in turn; nothing is run."""
-    files, most = setup.files, max(setup.sizes)
-    adapter = fourier_format.load(files.adapter(most))
-    optimised = files.optimised(files.base)
-
-    def at_load(base: Path) -> Any:
-        merged = merge_at_load(adapter, base)
-        return onnxruntime.InferenceSession(merged.model, merged.options, providers=setup.providers)
-
-    jobs = {
-        "open_base": lambda: session_of(files.base, setup),
-        "open_optimised_base": lambda: session_of(optimised, setup),
-        "merge_at_load": lambda: at_load(files.base),
-        "merge_at_load_optimised": lambda: at_load(optimised),
-    }
-    calls: dict[str, list[Call]] = {name: [] for name in jobs}
-    for number in range(runs + 1):
-        for name, job in jobs.items():
-            gc.collect()
-            call = timed(job)
-            if number:
-                calls[name].append(call)
-    return {"calls": calls}

@@ -16,6 +16,7 @@ _ONLY_FOR: Final = {
     "live": ("onnx",),
     "static": ("onnx",),
     "adapters": ("onnx",),
+    "packed": ("onnx",),
     "rank": ("lora",),
     "min_energy": ("lora",),
 }
@@ -127,7 +128,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _check_live(arguments: argparse.Namespace) -> None:
     """A live graph holds no adapter, so that nothing of one can be scaled, rounded or explained."""
     if not arguments.live:
-        for option in ("adapters", "static"):
+        for option in ("adapters", "static", "packed"):
             if getattr(arguments, option):
                 raise usage_error(f"--{option}", "it belongs to --live", "add --live")
         return

@@ -78,6 +78,7 @@ class Fitter:
         self._chairs = {
             (b.transform, b.shape, b.entries_sha256): _Chairs(b) for b in interface.banks
         }
+        self._seen: dict[tuple[str, tuple[int, int]], tuple[Array, _Chairs]] = {}
 
     def fit(self, adapter: Adapter, where: str, *, unverified: bool = False) -> dict[str, Array]:
         """Returns what `adapter` feeds; as `fit`, and raises as it does."""
@@ -88,11 +89,21 @@ class Fitter:
         values = _coefficients(adapter, seated, where)
         return values | _differences(adapter, self.interface, where)
 
+    def _find(self, transform: str, entry_set: EntrySet) -> _Chairs | None:
+        """Returns the bank of an entry set; entries as they were last time are not hashed again."""
+        place = (transform, entry_set.shape)
+        seen = self._seen.get(place)
+        if seen is not None and np.array_equal(seen[0], entry_set.entries):
+            return seen[1]
+        chairs = self._chairs.get((*place, entries_digest(entry_set.entries)))
+        if chairs is not None:
+            self._seen[place] = entry_set.entries, chairs
+        return chairs
+
     def _seat(self, adapter: Adapter, where: str) -> list[_Seated]:
         of_set: dict[str, _Seated | None] = {}
         for s in adapter.entry_sets:
-            key = (adapter.transform, s.shape, entries_digest(s.entries))
-            chairs = self._chairs.get(key)
+            chairs = self._find(adapter.transform, s)
             of_set[s.id] = None if chairs is None else _Seated(s, chairs, [], [], [])
         failures = []
         for target in adapter.targets:

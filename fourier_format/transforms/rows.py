@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fourier_format.adapter import Array
-from fourier_format.threads import by_blocks
+from fourier_format.threads import by_blocks, is_shared
 
 Shape = tuple[int, int]
 
@@ -82,4 +82,4 @@ def whole(rows: Rows, dtype: npt.DTypeLike) -> Array:
 
 def workers(shape: Shape) -> int:
     """Returns how many threads SciPy shall take: all, or one where that is faster."""
-    return -1 if shape[0] * shape[1] >= PARALLEL_SIZE else 1
+    return -1 if shape[0] * shape[1] >= PARALLEL_SIZE and not is_shared() else 1

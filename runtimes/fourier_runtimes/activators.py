@@ -19,5 +19,8 @@ class Activator(Protocol):
     def session_for(self, name: str) -> Any | None:
         """Returns the merged InferenceSession of `name` where it is ready."""
 
+    def wait(self, name: str, timeout: float | None = None) -> Any:
+        """Returns the merged InferenceSession of `name` once it is there, or raises why not."""
+
     def close(self) -> None:
         """Let go of all."""

@@ -6,14 +6,18 @@ hand rows to the wrong adapter, or fail deep inside.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from fourier_format.errors import UsageError, Violation
 from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes.rows import Rows
+
+_NAMES: Final = ("batch", "batch_size")
+"""What every exporter calls the batch, if it calls it anything."""
 
 Inputs: TypeAlias = Mapping[str, Any]
 """Arrays or OrtValues by the input's name."""
@@ -52,29 +56,40 @@ def fitting(declared: Declared, inputs: Inputs, rows: Rows, *, by_token: bool) -
 
 
 def batch_size(declared: Declared, inputs: Inputs) -> int | None:
-    """Returns the first axis of the inputs, None where none of them has one.
+    """Returns the size of the batch, None where no input has an axis.
 
-    Inputs that declare a symbolic first axis are asked before those of a fixed one.
+    As the converter does: the axis that is called the batch, or what most inputs have first. Open
+    sizes go before fixed ones, and inputs of one axis, which may be of tokens, last.
 
     Raises:
         UsageError: E-ADAPTER-ROWS: a symbolic size is not the same everywhere.
     """
     sizes: dict[str, tuple[int, str]] = {}
-    first: list[tuple[bool, int]] = []
+    firsts: dict[tuple[bool, bool], Counter[tuple[str, int]]] = defaultdict(Counter)
     for name, dimensions in declared.items():
         shape = _shape(inputs[name]) if name in inputs else ()
         if not shape or len(shape) != len(dimensions):
             continue  # of another rank: ONNX Runtime says so
-        first.append((isinstance(dimensions[0], int), shape[0]))
-        for symbol, size in zip(dimensions, shape, strict=True):
-            if not isinstance(symbol, str) or not symbol:
-                continue
-            known, where = sizes.setdefault(symbol, (size, name))
-            if known != size:
+        symbols = ["" if _is_open(d) else str(d) for d in dimensions]
+        firsts[len(shape) == 1, isinstance(dimensions[0], int)][symbols[0], shape[0]] += 1
+        for symbol, size in zip(symbols, shape, strict=True):
+            known, where = sizes.setdefault(symbol, (size, name)) if symbol else (size, name)
+            if known != size and not symbol.isdecimal():
                 problem = f"inputs disagree on the size {symbol!r}"
                 got, expected = f"{size} in {name}", f"{known} as in {where}"
                 raise UsageError(Violation("E-ADAPTER-ROWS", "inputs", problem, got, expected))
-    return min(first, key=lambda pair: pair[0])[1] if first else None
+    for name in _NAMES:
+        if name in sizes:
+            return sizes[name][0]
+    if not firsts:
+        return None
+    ((_, size), _), *_ = firsts[min(firsts)].most_common(1)
+    return size
+
+
+def _is_open(dimension: int | str | None) -> bool:
+    """Whether a size has neither a number nor a name; tf2onnx numbers those."""
+    return not dimension or str(dimension).startswith("unk__")
 
 
 def _tokens(value: Any, rows: Rows) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,8 +47,16 @@ def read(base: bytes | str, options: Any) -> Graph:
     return Graph(base, options, PLAIN if text is None else from_text(text, name_of(base)))
 
 
-def made_live(adapters: Sequence[Adapter], base: bytes | str, options: Any) -> Graph:
+def made_live(
+    adapters: Sequence[Adapter], base: bytes | str, options: Any, *, static: bool = False
+) -> Graph:
     """Returns the graph of a plain `base` with a place for each of `adapters`, made in memory.
+
+    Args:
+        adapters: One of each sort.
+        base: The path of the base.
+        options: ONNX Runtime's session options, which are added to.
+        static: Whether it is to have no control flow, as CUDA graphs need.
 
     Raises:
         TargetNotFoundError: A target was not found in the base, or not uniquely.
@@ -60,8 +67,9 @@ def made_live(adapters: Sequence[Adapter], base: bytes | str, options: Any) -> G
         advice = "give its path, or a live graph's bytes"
         problem = "a live graph is made of a file only"
         raise UsageError(Violation("E-USAGE", "base", problem, advice=advice))
-    live = importlib.import_module("fourier_converters.onnx.live")
-    made = live.live_at_load(list(adapters), Path(base), options)
+    from fourier_converters.onnx.live import live_at_load
+
+    made = live_at_load(list(adapters), Path(base), options, static=static)
     return Graph(made.model, made.options, made.interface)
 
 

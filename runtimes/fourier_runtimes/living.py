@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import InvalidAdapterError, UsageError, Violation
 from fourier_format.live import Fitter, Interface
 from fourier_runtimes import graphs
+from fourier_runtimes.activators import Activator
 from fourier_runtimes.devices import DeviceTables
 from fourier_runtimes.failures import serving_errors
 from fourier_runtimes.feeding import Declared
 from fourier_runtimes.graphs import Graph
-from fourier_runtimes.providers import Provider, device_of, opened
+from fourier_runtimes.providers import (
+    Provider,
+    device_of,
+    name_of,
+    opened,
+    options_like,
+    quiet_options,
+)
 from fourier_runtimes.runners import BoundRunner, FedRunner, FixedRunner, Runner
 from fourier_runtimes.store import Store
 
@@ -46,7 +56,7 @@ class Base:
 
     Attributes:
         model: Its path, or its bytes.
-        options: Makes ONNX Runtime's session options, None for its own.
+        options: ONNX Runtime's session options, or what makes them; None for its own.
         providers: The execution providers.
         strict: Whether one that does not work is an error.
         binding: How values reach the graph.
@@ -54,7 +64,7 @@ class Base:
     """
 
     model: bytes | str
-    options: Callable[[], Any]
+    options: Any
     providers: Sequence[Provider]
     strict: bool
     binding: Binding
@@ -67,11 +77,13 @@ class Base:
 
     def graph(self) -> Graph:
         """Returns its graph as it is; raises as `graphs.read`."""
-        return graphs.read(self.model, self.options())
+        return graphs.read(self.model, self._options())
 
     def graph_for(self, adapters: Sequence[Adapter]) -> Graph:
         """Returns a graph with a place for each of `adapters`; raises as `graphs.made_live`."""
-        return graphs.made_live(adapters, self.model, self.options())
+        options = self._options()
+        static = device_of(self.providers).graphs
+        return graphs.made_live(adapters, self.model, options, static=static)
 
     def opened(self, graph: Graph, store: Store) -> Live:
         """Returns `graph` with an open session, for the adapters in `store`.
@@ -90,6 +102,20 @@ class Base:
             runner = self._runner(session, store, interface)
         return Live(session, interface, Fitter(interface), runner, declared)
 
+    def activator(self, plain: Path, budget: int) -> Activator:
+        """Returns who makes merged sessions of `plain`, the model in a file."""
+        from fourier_runtimes.activating import MergedSessions
+
+        options = self.options
+        if options is not None and not callable(options):
+            options = partial(options_like, options)
+        return MergedSessions(plain, providers=self.providers, options=options, budget=budget)
+
+    def _options(self) -> Any:
+        if self.options is None:
+            return quiet_options()
+        return self.options() if callable(self.options) else self.options
+
     def _check(self, session: Any, interface: Interface) -> None:
         has = {i.name for i in (*session.get_inputs(), *session.get_overridable_initializers())}
         for name in interface.layouts:
@@ -98,7 +124,7 @@ class Base:
                 raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", self.name, problem))
 
     def _runner(self, session: Any, store: Store, interface: Interface) -> Runner:
-        providers = [p for p in self.providers if _name(p) in session.get_providers()]
+        providers = [p for p in self.providers if name_of(p) in session.get_providers()]
         device = device_of(providers)
         binding = self.binding
         if device.graphs and interface.layouts and not interface.static:
@@ -113,7 +139,3 @@ class Base:
         if binding == "bound":
             return BoundRunner(session, store, interface, tables)
         return FixedRunner(session, store, interface, tables, device)
-
-
-def _name(provider: Provider) -> str:
-    return provider if isinstance(provider, str) else provider[0]

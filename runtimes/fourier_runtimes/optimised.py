@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fourier_converters.directories import staged_directory
-from fourier_converters.onnx.external import byte_size, is_external
+from fourier_converters.onnx.external import is_external
 from fourier_converters.onnx.model import Model
-from fourier_converters.onnx.protos import all_tensors, subgraphs
-from fourier_converters.onnx.tensors import FOUR_BITS, dtype_of
+from fourier_converters.onnx.protos import all_tensors
 from fourier_format.atomic import os_errors
 from fourier_format.errors import FourierFormatError, OutputExistsError
 
@@ -28,10 +27,6 @@ MODEL: Final = "base.onnx"
 DATA: Final = "base.onnx.data"
 _FORM: Final = 1
 """Counts up when what is kept changes."""
-_CSE: Final = "CommonSubexpressionElimination"
-_SMALL: Final = 1024
-"""Bytes below which ONNX Runtime may take equal constants for one (it does up to 8 values)."""
-_INTEGERS: Final = frozenset({"I64", "I32", "BOOL"})
 _CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv"})
 
 Options = Callable[[], Any]
@@ -76,7 +71,7 @@ def optimised(base: Path, providers: Sequence[Any], options: Options, cache: Pat
             cache.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.suppress(OutputExistsError):  # another process was first
-                _optimise(base, providers, options, folder, merge_equal=not has_twins(model))
+                _optimise(base, providers, options, folder)
         except FourierFormatError:
             raise
         except Exception as error:  # noqa: BLE001 -- ONNX Runtime raises classes of its own
@@ -105,42 +100,7 @@ def key_of(model: Model, providers: Sequence[Any]) -> str:
     return digest.hexdigest()[:32]
 
 
-def has_twins(model: Model) -> bool:
-    """Whether two nodes compute the same from the same stored parameter.
-
-    ONNX Runtime makes one of them, and what is then merged for the one module would change the
-    other's: two heads that begin with equal weights.
-    """
-    return any(_twins(scope.graph, model) for scope in model.scopes)
-
-
-def _twins(graph: Any, model: Model) -> bool:
-    numbers: dict[str, object] = {}
-    parameters: set[str] = set()
-    for tensor in graph.initializer:
-        small = (byte_size(tensor) or _SMALL) < _SMALL and tensor.data_type not in FOUR_BITS
-        if small and dtype_of(tensor) is not None:
-            content = model.reader.read(tensor).tobytes()
-            numbers[tensor.name] = (tensor.data_type, tuple(tensor.dims), content)
-        if dtype_of(tensor) not in _INTEGERS and max(tensor.dims, default=1) > 1:
-            parameters.add(tensor.name)
-    seen: dict[object, int] = {}
-    for node in graph.node:
-        if any(True for _ in subgraphs(node)):
-            continue
-        inputs = tuple(numbers.get(name, name) for name in node.input)
-        attributes = sorted(entry.SerializeToString() for entry in node.attribute)
-        key = (node.domain, node.op_type, inputs, tuple(attributes))
-        if key in seen and not parameters.isdisjoint(node.input):
-            return True
-        number = seen.setdefault(key, len(seen))
-        numbers.update({name: (number, slot) for slot, name in enumerate(node.output) if name})
-    return False
-
-
-def _optimise(
-    base: Path, providers: Sequence[Any], options: Options, folder: Path, *, merge_equal: bool
-) -> None:
+def _optimise(base: Path, providers: Sequence[Any], options: Options, folder: Path) -> None:
     """Have ONNX Runtime write the optimised base to `folder`, whole or not at all."""
     import onnxruntime
 
@@ -156,12 +116,7 @@ def _optimise(
         }.items():
             settings.add_session_config_entry(f"session.{key}", value)
         settings.log_severity_level = max(3, settings.log_severity_level)  # it warns of saving
-        onnxruntime.InferenceSession(
-            str(base),
-            settings,
-            providers=list(providers),
-            disabled_optimizers=None if merge_equal else [_CSE],
-        )
+        onnxruntime.InferenceSession(str(base), settings, providers=list(providers))
 
 
 def _is_convolutional(model: Model) -> bool:

@@ -13,6 +13,20 @@ from fourier_runtimes.failures import serving_errors
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 
+_ATTRIBUTES: Final = (
+    "enable_cpu_mem_arena",
+    "enable_mem_pattern",
+    "enable_mem_reuse",
+    "execution_mode",
+    "execution_order",
+    "graph_optimization_level",
+    "inter_op_num_threads",
+    "intra_op_num_threads",
+    "log_severity_level",
+    "log_verbosity_level",
+    "use_deterministic_compute",
+)
+
 Provider: TypeAlias = str | tuple[str, Mapping[str, Any]]
 """As ONNX Runtime takes it: a name, or a name with options."""
 
@@ -87,9 +101,7 @@ def opened(
     Raises:
         ServingError: ONNX Runtime refused, or (`strict`) a provider does not work here.
     """
-    if options is None:
-        options = onnxruntime().SessionOptions()
-        options.log_severity_level = 3  # it warns of every default that can be fed
+    options = quiet_options() if options is None else options
     with serving_errors(where):
         session = onnxruntime().InferenceSession(
             model, options, providers=_plain(providers), enable_fallback=0
@@ -100,6 +112,21 @@ def opened(
     if absent:
         _refuse(absent, strict, "it does not work on this machine")
     return session
+
+
+def quiet_options() -> Any:
+    """Returns session options without warnings: there is one for each default that can be fed."""
+    options = onnxruntime().SessionOptions()
+    options.log_severity_level = 3
+    return options
+
+
+def options_like(options: Any) -> Any:
+    """Returns new session options with the attributes of `options`; it tells no config entries."""
+    copied = quiet_options()
+    for name in _ATTRIBUTES:
+        setattr(copied, name, getattr(options, name))
+    return copied
 
 
 def _plain(providers: Sequence[Provider]) -> list[Any]:

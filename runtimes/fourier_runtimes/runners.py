@@ -130,8 +130,7 @@ class FixedRunner:
                 self._fixed[key] = self._made(arrays, length, names)
             fixed = self._fixed[key]
             for name, array in arrays.items():
-                raw = array.view(np.uint16) if array.dtype == BFLOAT16 else array
-                fixed.inputs[name].update_inplace(raw)
+                fixed.inputs[name].update_inplace(_raw(array))
             indices = np.broadcast_to(rows.indices, (length,))
             self._tables.gather(rows.blends, indices, list(fixed.gathered), fixed.gathered)
             self._session.run_with_iobinding(fixed.binding, fixed.options)
@@ -162,3 +161,8 @@ class FixedRunner:
         if self._device.graphs:
             options.add_run_config_entry("gpu_graph_id", str(graph))
         return options
+
+
+def _raw(array: Array) -> Array:
+    """Returns the array as ONNX Runtime copies it."""
+    return array.view(np.uint16) if array.dtype == BFLOAT16 else array

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,25 +13,26 @@ from fourier_format.adapter import Adapter
 from fourier_format.errors import (
     FourierFormatError,
     UnknownAdapterError,
-    UnsupportedError,
     UsageError,
     Violation,
     raise_all,
 )
 from fourier_format.live import Interface
 from fourier_format.live.interface import ROW_ADAPTER
-from fourier_runtimes import graphs, rows, sources
+from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
 from fourier_runtimes.failures import StaleError, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
-from fourier_runtimes.living import Base, Binding, Live
-from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown, sorts
+from fourier_runtimes.growing import Growing
+from fourier_runtimes.living import Base, Binding
+from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown
 from fourier_runtimes.providers import Provider, chosen
-from fourier_runtimes.store import Store, unknown
+from fourier_runtimes.store import unknown
 from fourier_runtimes.tables import Precision
 from fourier_runtimes.values import numpy_lacks, run_arrays
 
 DEVICE_BYTES: Final = 2**28
+MERGED_BYTES: Final = 2**30
 _TRIES: Final = 100
 """How often a graph may be made anew, or a name go, under one call's hands."""
 
@@ -44,6 +43,32 @@ class AdapterSession:
     `base` is a live graph (`fourier-convert --live`) or a plain one, of which the live graph is
     made in memory for the adapters that are loaded; later adapters with entries of their own make
     it anew with one more bank, while running requests finish on the old one.
+
+    Args:
+        base: The path or bytes of a live graph, or the path of a plain ONNX model.
+        providers: ONNX Runtime's execution providers; the CPU's by default.
+        session_options: ONNX Runtime's SessionOptions, or a function that makes them; merged
+            sessions get config entries from a function alone.
+        dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
+        folder: Where the store keeps its files, mapped into memory; adapters that it holds
+            from before are there at once. Of a plain base these need `adapters` of each sort.
+            In memory by default.
+        source: A directory or fsspec URL; a name that is not loaded is looked for there, as
+            `<name>.fft`, when a run asks for it.
+        adapters: Paths, or paths and Adapters by name, to load at once.
+        unverified: Whether adapters without fingerprints are taken; nothing then says whether
+            the base is theirs.
+        strict: Whether an absent execution provider is an error, not a warning.
+        binding: How values reach the graph: "fed" as arrays, "bound" on the device, "fixed"
+            in buffers that stay, as CUDA graphs need. "auto" follows the providers.
+        device_bytes: What adapters may take of the device's memory.
+        plain: The model that a live `base` was made of, for `activate`.
+        merged_bytes: What merged sessions may take together; those used longest ago go.
+        activator: Who keeps merged sessions instead.
+
+    Raises:
+        FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
+            cannot be made so; a provider is absent (`strict`).
     """
 
     def __init__(
@@ -60,55 +85,26 @@ class AdapterSession:
         strict: bool = False,
         binding: Binding = "auto",
         device_bytes: int = DEVICE_BYTES,
+        plain: str | os.PathLike[str] | None = None,
+        merged_bytes: int = MERGED_BYTES,
         activator: Activator | None = None,
     ) -> None:
-        """Opens the base and loads `adapters`.
-
-        Args:
-            base: The path or bytes of a live graph, or the path of a plain ONNX model.
-            providers: ONNX Runtime's execution providers; the CPU's by default.
-            session_options: ONNX Runtime's SessionOptions, or a function that makes them: a plain
-                base needs a function where its live graph is made more than once.
-            dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
-            folder: Where the store keeps its files, mapped into memory; adapters that it holds
-                from before are there at once. Of a plain base these need `adapters` of each sort.
-                In memory by default.
-            source: A directory or fsspec URL; a name that is not loaded is looked for there, as
-                `<name>.fft`, when a run asks for it.
-            adapters: Paths, or paths and Adapters by name, to load at once.
-            unverified: Whether adapters without fingerprints are taken; nothing then says whether
-                the base is theirs.
-            strict: Whether an absent execution provider is an error, not a warning.
-            binding: How values reach the graph: "fed" as arrays, "bound" on the device, "fixed"
-                in buffers that stay, as CUDA graphs need. "auto" follows the providers.
-            device_bytes: What adapters may take of the device's memory.
-            activator: Who keeps merged sessions, for `activate`.
-
-        Raises:
-            FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
-                cannot be made so; a provider is absent (`strict`).
-        """
         model = base if isinstance(base, bytes) else os.fspath(base)
-        options = session_options if callable(session_options) else lambda: session_options
         given = chosen(providers, strict=strict)
-        self._base = Base(model, options, given, strict, binding, device_bytes)
-        self._unverified = unverified
+        opened = Base(model, session_options, given, strict, binding, device_bytes)
+        self._merged_of = model if plain is None else os.fspath(plain)
+        self._merged_bytes = merged_bytes
         self._source = None if source is None else sources.Source(source)
         self._activator = activator
-        self._objects: dict[str, Adapter] = {}
-        self._making = threading.Lock()
+        self._activating = threading.Lock()
         named = named_by_file(adapters)
-        graph = self._base.graph()
-        self._is_plain = graph.interface is graphs.PLAIN
-        self._sorts = sorts(named) if self._is_plain else {}
-        if self._sorts:
-            graph = self._base.graph_for(list(self._sorts.values()))
-        self._store = Store(graph.interface, dtype, None if folder is None else Path(folder))
+        where = None if folder is None else Path(folder)
+        self._growing = Growing(opened, named, dtype, where, unverified=unverified)
+        self._store = self._growing.store
         try:
-            self._live: Live | None = self._base.opened(graph, self._store)
             self.load_all(named)
         except BaseException:
-            self._store.close()
+            self._growing.close()
             raise
 
     @property
@@ -119,12 +115,12 @@ class AdapterSession:
     @property
     def interface(self) -> Interface:
         """What the live graph says of itself."""
-        return self._open().interface
+        return self._growing.live.interface
 
     @property
     def session(self) -> Any:
         """The live graph's InferenceSession."""
-        return self._open().session
+        return self._growing.live.session
 
     def load(self, adapter: Loadable, name: str | None = None) -> str:
         """Hold an adapter under a name; one that was loaded under it before is replaced.
@@ -149,7 +145,7 @@ class AdapterSession:
         if isinstance(adapter, Adapter):
             if name is None:
                 raise UsageError(Violation("E-USAGE", "name", "an Adapter is loaded under a name"))
-            self._put(name, adapter, None)
+            self._put(name, adapter, adapter)
             return name
         name = sources.stem(adapter) if name is None else name
         self._put(name, sources.loaded(adapter), os.fspath(adapter))
@@ -191,7 +187,6 @@ class AdapterSession:
         if self._store.missing([name]):
             raise self._unknown(name)
         self._store.remove(name)
-        self._objects.pop(name, None)
 
     def run(
         self,
@@ -223,7 +218,7 @@ class AdapterSession:
         for tries_left in reversed(range(_TRIES)):
             if merged is None:
                 self._demand(asked.names)
-            live = self._open()
+            live = self._growing.live
             fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
             try:
                 with serving_errors("run"):
@@ -240,25 +235,30 @@ class AdapterSession:
                     raise
         raise AssertionError  # the last try returns or raises
 
-    def activate(self, name: str, adapter: Loadable | None = None) -> None:
+    def activate(self, name: str, adapter: Loadable | None = None, *, wait: bool = False) -> None:
         """Have a merged session made of one adapter, for batches that ask for it in all rows.
+
+        The live graph answers until it is there.
 
         Args:
             name: The adapter's name.
             adapter: A file or Adapter that is not loaded, such as one that cannot be served live.
+            wait: Whether to return only when it is there.
 
         Raises:
             UnknownAdapterError: Nothing is known by this name.
-            UsageError: The session has no activator.
+            UsageError: The session is of a live graph alone, without the model it was made of.
+            FourierFormatError: The adapter cannot be read, or (`wait`) merged.
         """
-        if self._activator is None:
-            problem = "this session keeps no merged sessions"
-            raise UsageError(Violation("E-USAGE", "activate", problem))
+        self._growing.check_open()
         if adapter is None:
             adapter = self._adapter_of(name)
         elif not isinstance(adapter, Adapter):
             adapter = sources.loaded(adapter)
-        self._activator.activate(name, adapter)
+        activator = self._keeper()
+        activator.activate(name, adapter)
+        if wait:
+            activator.wait(name)
 
     def deactivate(self, name: str) -> None:
         """Let go of the merged session of `name`; it is served live again, if it is loaded."""
@@ -275,15 +275,11 @@ class AdapterSession:
 
     def close(self) -> None:
         """Let go of everything; runs that have begun finish. A second call does nothing."""
-        if self._live is None:
-            return
-        self._live = None
-        self._objects.clear()
         try:
             if self._activator is not None:
                 self._activator.close()
         finally:
-            self._store.close()
+            self._growing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -296,54 +292,23 @@ class AdapterSession:
     ) -> None:
         self.close()
 
-    def _open(self) -> Live:
-        live = self._live
-        if live is None:
-            raise UsageError(Violation("E-USAGE", "AdapterSession", "the session is closed"))
-        return live
+    def _keeper(self) -> Activator:
+        """Returns who keeps merged sessions; made when first asked for."""
+        with self._activating:
+            if self._activator is None:
+                base = self._growing.base
+                is_live = not self._growing.is_plain and self._merged_of == base.model
+                if isinstance(self._merged_of, bytes) or is_live:
+                    problem = "nothing says of which model file a merged session is to be made"
+                    advice = "give `plain`, the model that the live graph was made of"
+                    raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
+                self._activator = base.activator(Path(self._merged_of), self._merged_bytes)
+            return self._activator
 
-    def _put(self, name: str, adapter: Adapter, origin: str | None) -> None:
-        made_for_it = False
-        while True:
-            live = self._open()
-            try:
-                values = live.fitter.fit(adapter, name, unverified=self._unverified)
-            except UnsupportedError as error:
-                if not self._is_plain or made_for_it or error.code != "E-LIVE-LAYOUT":
-                    raise
-                made_for_it = self._make_anew(name, adapter, live)
-                continue
-            try:
-                with self._store.serving(live.interface):
-                    self._store.put(name, values, adapter.alpha, origin)
-                    self._objects.pop(name, None)
-                    if origin is None:
-                        self._objects[name] = adapter
-            except StaleError:  # the graph was made anew meanwhile
-                continue
-            if self._activator is not None:
-                self._activator.deactivate(name)  # it has what was loaded before
-            return
-
-    def _make_anew(self, name: str, adapter: Adapter, seen: Live) -> bool:
-        """Returns whether the graph now has a place for `adapter`; another thread may have made it.
-
-        The store and the session change hands under one lock.
-        """
-        with self._making:
-            if self._live is not seen:
-                return False
-            begun = time.perf_counter()
-            sorts = self._sorts | {graphs.sort_of(adapter): adapter}
-            graph = self._base.graph_for(list(sorts.values()))
-            live = self._base.opened(graph, self._store)
-            with self._store.lock:
-                self._open()
-                self._store.adopt(graph.interface)
-                self._live, self._sorts = live, sorts
-            if seen.interface is not graphs.PLAIN:
-                _warn_of_bank(name, graph.interface, time.perf_counter() - begun)
-            return True
+    def _put(self, name: str, adapter: Adapter, origin: str | Adapter) -> None:
+        self._growing.put(name, adapter, origin)
+        if self._activator is not None:
+            self._activator.deactivate(name)  # it has what was loaded before
 
     def _merged(self, asked: rows.Rows) -> Any | None:
         name = asked.single
@@ -362,13 +327,11 @@ class AdapterSession:
         self._put(name, *found)
 
     def _adapter_of(self, name: str) -> Adapter:
-        adapter = self._objects.get(name)
-        if adapter is not None:
-            return adapter
-        if not self._store.missing([name]):
-            origin = self._store.origin(name)
-            if origin is not None:
-                return sources.loaded(origin)
+        origin = None if self._store.missing([name]) else self._store.origin(name)
+        if isinstance(origin, Adapter):
+            return origin
+        if origin is not None:
+            return sources.loaded(origin)
         found = None if self._source is None else self._source.fetch(name)
         if found is None:
             raise self._unknown(name)
@@ -378,11 +341,3 @@ class AdapterSession:
         there = [] if self._source is None else self._source.names()
         where = None if self._source is None else self._source.where
         return unknown(name, sources.near(name, [*self.names, *there]), where)
-
-
-def _warn_of_bank(name: str, interface: Interface, seconds: float) -> None:
-    message = (
-        f"{name} has entries of its own: the live graph was made anew in {seconds:.1f} s and has "
-        f"{len(interface.banks)} banks now; a batch pays for each bank that its adapters use"
-    )
-    warnings.warn(message, stacklevel=5)

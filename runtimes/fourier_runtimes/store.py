@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from fourier_format.adapter import Array
+from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import (
     BaseMismatchError,
     InvalidAdapterError,
@@ -39,14 +39,15 @@ class _Held:
     Attributes:
         slots: Its slot in the table of each input that it touches.
         serial: Tells it from what was or will be loaded under its name.
-        origin: Where it was loaded from.
+        origin: The path or URL that it was loaded from; the adapter itself, if from memory; None
+            of one that a folder has and that came from memory once.
         digests: Of what was stored, by input; of a store in a folder.
         checked: Whether what is stored is known to have these digests.
     """
 
     slots: dict[str, int]
     serial: int
-    origin: str | None
+    origin: str | Adapter | None
     digests: dict[str, str] = field(default_factory=dict)
     checked: bool = True
 
@@ -98,13 +99,17 @@ class Store:
     def __len__(self) -> int:
         return len(self._held)
 
-    def origin(self, name: str) -> str | None:
-        """Returns the path or URL that `name` was loaded from, None if from memory."""
+    def origin(self, name: str) -> str | Adapter | None:
+        """Returns the path or URL that `name` was loaded from, or what was in memory, if known."""
         with self.lock:
             return self._get(name).origin
 
     def put(
-        self, name: str, values: Mapping[str, Array], alpha: float, origin: str | None = None
+        self,
+        name: str,
+        values: Mapping[str, Array],
+        alpha: float,
+        origin: str | Adapter | None = None,
     ) -> None:
         """Hold `values`, by input, under `name`; what was there is gone.
 
@@ -112,7 +117,7 @@ class Store:
             name: The name.
             values: (*layout) float32 by input.
             alpha: What float16 rows are divided by; any number is good, the adapter's alpha best.
-            origin: The path or URL of the adapter.
+            origin: The path or URL of the adapter, or itself, for `origin`.
 
         Raises:
             FileAccessError: The disk of the store's folder is full.
@@ -259,7 +264,7 @@ class Store:
                 name: index.Entry(
                     {keys[i]: slot for i, slot in held.slots.items()},
                     {keys[i]: digest for i, digest in held.digests.items()},
-                    held.origin,
+                    held.origin if isinstance(held.origin, str) else None,
                 )
                 for name, held in self._held.items()
             }

@@ -63,7 +63,15 @@ class Table:
         return self._record.itemsize
 
     def add(self, values: Array, alpha: float) -> int:
-        """Returns the slot that now holds float32 `values`; a freed one where there is one."""
+        """Returns the slot that now holds float32 `values`; a freed one where there is one.
+
+        Raises:
+            ValueError: They are of another shape.
+            FileAccessError: The disk is full.
+        """
+        if values.shape != self.shape:
+            message = f"values of shape {values.shape} in a table of {self.shape}"
+            raise ValueError(message)
         slot = self._free.pop() if self._free else self._next
         if slot == self._next:
             if slot == self.capacity:
@@ -77,9 +85,9 @@ class Table:
         record = self._at(slot)
         if self.precision == "float32":
             return record["values"]
-        wide = record["values"].astype(np.float64)
-        wide *= record["scale"][..., None] if self.shape else record["scale"]
-        return wide.astype(np.float32)
+        scale = record["scale"][..., None] if self.shape else record["scale"]
+        values: Array = (record["values"] * scale).astype(np.float32)
+        return values
 
     def digest(self, slot: int) -> str:
         """Returns the SHA-256 of what is stored, in lower-case hex."""
@@ -126,10 +134,14 @@ class Table:
         if self.precision == "float32":
             record["values"] = values
             return
-        plain = values.astype(np.float64) / (alpha or 1.0)
-        largest = np.abs(plain).max(axis=-1, initial=0.0) if self.shape else np.abs(plain)
+        plain = values.astype(np.float64)
+        plain /= alpha or 1.0
+        largest = np.abs(values).max(axis=-1, initial=0.0) if self.shape else np.abs(values)
+        largest = largest.astype(np.float64) / abs(alpha or 1.0)
         exponent = _TOP - np.frexp(largest)[1]  # (*shape[:-1])
-        record["values"] = np.ldexp(plain, exponent[..., None] if self.shape else exponent)
+        factor = np.ldexp(1.0, exponent)
+        plain *= factor[..., None] if self.shape else factor
+        record["values"] = plain
         record["scale"] = np.ldexp(alpha or 1.0, -exponent)
 
     def _grow(self) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.tolerances import ONNX_OUTPUT_F32
+
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
 _ROW = re.compile(r"^\| `(\w+)\.py` \|.*\|([^|]*)\|$", re.MULTILINE)
 _ROOT = _FOLDER.parent
@@ -24,7 +26,7 @@ def _keys() -> dict[str, set[str]]:
 
 
 def _run(name: str, *options: str) -> dict[str, Any]:
-    roots = (_ROOT, _ROOT / "converters", _ROOT / "trainers")
+    roots = (_ROOT, _ROOT / "converters", _ROOT / "trainers", _ROOT / "runtimes")
     paths = [*map(str, roots), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, str(_FOLDER / f"{name}.py"), *options],
@@ -87,6 +89,16 @@ def test_conversion() -> None:
 
 
 @pytest.mark.slow
+def test_many_adapters() -> None:
+    options = ("--adapters", "200", "--runs", "1", "--requests", "5", "--n", "50")
+
+    report = _run("many_adapters", "--tiny", *options)
+
+    assert report["adapters"] == 200
+    assert report["request"]["cold"]["ms"]["runs"] == 5
+
+
+@pytest.mark.slow
 def test_large_base() -> None:
     sizes = {"layers": 2, "width": 128, "vocabulary": 200, "shards": 2, "n": 50}
     options = [text for name, size in sizes.items() for text in (f"--{name}", str(size))]
@@ -144,3 +156,24 @@ def test_calibrate_paths() -> None:
     report = _run("calibrate_paths", *sizes, "--seconds", "0.001")
 
     assert report["sizes"]["8x16"]["rfft_element"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "more"),
+    [("minilm_32x64", ()), ("llama_float32_32x1", ("--binding", "--no-memory", "--no-openings"))],
+)
+def test_serve(case: str, more: tuple[str, ...], tmp_path: Path) -> None:
+    options = ("--work", str(tmp_path), "--cases", case, "--runs", "1", "--threads", "1", "--smoke")
+
+    report = _run("serve", *options, *more)
+
+    found = report["cases"][case]
+    assert set(found["arms"]) == set(report["labels"]) - {"merged_requantized"}
+    agreement = found["agreement"]
+    assert agreement.pop("live_nothing_is_base")
+    effect = agreement.pop("effect")
+    assert all(apart < ONNX_OUTPUT_F32 < 1e-3 * effect for apart in agreement.values())
+    if not more:
+        assert all("peak_mib" in arm["memory"] for arm in found["arms"].values())
+        assert set(report["openings"]["minilm"]) >= {"activate", "activate_cached"}

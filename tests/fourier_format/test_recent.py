@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fourier_format
-from fourier_format import Adapter, manifest
+from fourier_format import Adapter, manifest, meaning
 from fourier_format.containers import safetensors
 from fourier_format.document import Document
 from fourier_format.errors import InvalidAdapterError, Violation
@@ -35,6 +35,7 @@ MARK = '","fourier_format_sha256":"'
 def forget() -> None:
     safetensors.HEADERS.clear()
     manifest.READ.clear()
+    meaning.SOUND_ENTRIES.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +231,17 @@ def test_changing_the_json_of_one_adapter_does_not_change_the_next() -> None:
         fields["must_understand"] = True
 
     assert_same(fourier_format.from_bytes(data), expected)
+
+
+@pytest.mark.parametrize("shape", [[4, 5], [3, 6], [2, 9]])
+def test_entries_that_are_sound_in_one_shape_are_asked_anew_in_another(shape: list[int]) -> None:
+    fits = [minimal.set_in("entries.0.shape", [4, 6]), minimal.set_in("targets.0.shape", [4, 6])]
+    less = [minimal.set_in("entries.0.shape", shape), minimal.set_in("targets.0.shape", shape)]
+
+    assert_judged_alike(minimal.fft(*fits), minimal.fft(*less))
+    found = judged(minimal.fft(*less))
+    assert isinstance(found, tuple)
+    assert [v.code for v in found] == ["E-ENTRY-RANGE"]
 
 
 def test_the_next_adapter_shares_its_targets() -> None:

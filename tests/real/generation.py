@@ -8,9 +8,11 @@ The builder reads a checkpoint, not an exported graph. It packs q, k and v into 
 import io
 import json
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime_genai
@@ -100,29 +102,55 @@ def build(source: Path, folder: Path, form: str) -> None:
         create_model(*settings, **parse_extra_options(*settings, list(options)))
 
 
+class Generating:
+    """A folder's model in onnxruntime-genai, on the CPU whatever the folder was built for."""
+
+    def __init__(self, folder: Path, **adapters: Path) -> None:
+        """Load it, and the .onnx_adapter files that it is to know by these names."""
+        config = onnxruntime_genai.Config(str(folder))
+        config.clear_providers()
+        config.overlay(_EXACT_QDQ)
+        self._model = onnxruntime_genai.Model(config)
+        self._adapters = onnxruntime_genai.Adapters(self._model)
+        for name, file in adapters.items():
+            self._adapters.load(str(file), name)
+
+    def generator(self, rows: int, length: int, adapter: str | None, **search: Any) -> Any:
+        """Return a greedy Generator of ``_COUNT`` tokens, nothing appended yet."""
+        settings = onnxruntime_genai.GeneratorParams(self._model)
+        settings.set_search_options(
+            max_length=length + _COUNT, batch_size=rows, do_sample=False, **search
+        )
+        generator = onnxruntime_genai.Generator(self._model, settings)
+        if adapter is not None:  # before the prompt, whose keys and values are kept
+            generator.set_active_adapter(self._adapters, adapter)
+        return generator
+
+    def generate(
+        self, prompt: Sequence[int] = PROMPT, adapter: str | None = None, *, pieces: int = 1
+    ) -> Generated:
+        """Continue the prompt, which is given in this many pieces."""
+        generator = self.generator(1, len(prompt), adapter)
+        for piece in np.array_split(np.array(prompt, np.int32), pieces):
+            generator.append_tokens(piece[None])
+        logits = []
+        while not generator.is_done():
+            logits.append(np.array(generator.get_logits(), np.float32).reshape(-1))
+            generator.generate_next_token()
+        tokens = [int(token) for token in generator.get_sequence(0)]
+        if len(tokens) < len(prompt) + len(logits):  # it ends without saying that it does
+            tokens.append(int(logits[-1].argmax()))
+        return Generated(tokens, np.stack(logits))
+
+
 def generate(folder: Path) -> Generated:
-    """Continue the prompt with onnxruntime-genai, on the CPU whatever the folder was built for."""
-    config = onnxruntime_genai.Config(str(folder))
-    config.clear_providers()
-    config.overlay(_EXACT_QDQ)
-    model = onnxruntime_genai.Model(config)
-    settings = onnxruntime_genai.GeneratorParams(model)
-    settings.set_search_options(max_length=len(PROMPT) + _COUNT, do_sample=False)
-    generator = onnxruntime_genai.Generator(model, settings)
-    generator.append_tokens(np.array([PROMPT], np.int32))
-    logits = []
-    while not generator.is_done():
-        logits.append(np.array(generator.get_logits(), np.float32).reshape(-1))
-        generator.generate_next_token()
-    tokens = [int(token) for token in generator.get_sequence(0)]
-    if len(tokens) < len(PROMPT) + len(logits):  # it ends without saying that it does
-        tokens.append(int(logits[-1].argmax()))
-    return Generated(tokens, np.stack(logits))
+    """Continue the prompt with onnxruntime-genai."""
+    return Generating(folder).generate()
 
 
-def torch_generate(model: PreTrainedModel) -> Generated:
+def torch_generate(model: PreTrainedModel, prompt: Sequence[int] = PROMPT) -> Generated:
     """Continue the prompt with torch, the whole sequence anew at each step."""
-    tokens = list(PROMPT)
+    tokens = list(prompt)
     logits: list[NDArray[np.float32]] = []
     while len(logits) < _COUNT and tokens[-1] != model.config.eos_token_id:
         ids = torch.tensor([tokens])

@@ -18,13 +18,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.applying import Outcome, QuantizedMode
-from fourier_converters.onnx.candidates import Candidate
+from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.convert import Found, find
 from fourier_converters.onnx.external import External, byte_size, is_external, set_external
 from fourier_converters.onnx.merging import Made
@@ -35,11 +35,12 @@ from fourier_converters.onnx.tensors import FLOATS, FOUR_BITS, dtype_of, set_val
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
 from fourier_format.errors import dependency_missing
-from fourier_format.threads import by_blocks
+from fourier_format.threads import by_blocks, cores
 
 FOLDER: Final = "session.model_external_initializers_file_folder_path"
 _HANDED: Final = "handed-over-at-load"
 _PREPACKED: Final = "prepacked_"
+_Uses: TypeAlias = tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +142,7 @@ class Prepared:
             with np.errstate(over="ignore", invalid="ignore"):  # refused where it is made
                 return made[start].make(adapter) if kept is None else kept
 
-        values = by_blocks(work, len(made), 1)
+        values = by_blocks(work, len(made), 1, parallel=len(made) >= cores())
         self.found.candidates.model.reader.files.release()
         return {id(m.tensor): array for m, array in zip(made, values, strict=True)}
 
@@ -192,18 +193,41 @@ def prepare(
 def same_places(one: Found, other: Found) -> bool:
     """Whether what an adapter changes in two forms of one base is the same, by the base's values.
 
-    Where a tool folded something into a bias, its new values would lose that; a use that it fused
-    into something unknown would be left out.
+    Not so where a tool folded something into a bias, whose new values would lose that; fused a use
+    into something unknown, which would be left out; or made one node of two that computed the same,
+    of which only one is meant.
     """
     mine, others = _changed(one), _changed(other)
     return mine.keys() == others.keys() and all(
-        len(uses) == len(others[key])
-        and np.array_equal(one.candidates.values(uses[0]), other.candidates.values(others[key][0]))
-        for key, uses in mine.items()
+        _is_same(one.candidates, uses, other.candidates, others[key]) for key, uses in mine.items()
     )
 
 
-def _changed(found: Found) -> dict[tuple[str, str], tuple[Candidate, ...]]:
+def _is_same(
+    candidates: Candidates, uses: _Uses, other_candidates: Candidates, others: _Uses
+) -> bool:
+    """Whether uses have the same values in two graphs, as often, and as often as others there."""
+    mine, theirs = candidates.values(uses[0]), other_candidates.values(others[0])
+    return (
+        len(uses) == len(others)
+        and np.array_equal(mine, theirs)
+        and _equals(candidates, uses[0], mine) == _equals(other_candidates, others[0], theirs)
+    )
+
+
+def _equals(candidates: Candidates, candidate: Candidate, values: Array) -> int:
+    """Returns how many uses of the sort of `candidate` have its values, by samples of matrices."""
+    sort = (candidate.use.kind, candidate.use.role, candidate.shape)
+    alike = {
+        (c.use, c.rows): c for c in candidates.all if (c.use.kind, c.use.role, c.shape) == sort
+    }
+    if candidate.shape is not None:
+        samples = candidates.samples(candidate)
+        return sum(np.array_equal(samples, candidates.samples(c)) for c in alike.values())
+    return sum(np.array_equal(values, candidates.values(c)) for c in alike.values())
+
+
+def _changed(found: Found) -> dict[tuple[str, str], _Uses]:
     """Returns the uses of what changes; of a bias that is added, the layer's."""
     uses = {("target", match.target.name): match.uses for match in found.matches}
     kinds = {r.name: "added" if r.added else "replaced" for r in found.replaced}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
-from fourier_converters.onnx.protos import all_graphs
+from fourier_converters.onnx.protos import all_graphs, subgraphs
 from fourier_converters.onnx.tensors import element_type
 from fourier_converters.onnx.tracing import is_passed
 
@@ -52,33 +54,88 @@ def recompute(model: Model, value: Value, make: Callable[[str], Sequence[Any]]) 
         scope.producers.update(dict.fromkeys(node.output, scope.graph.node[index]))
 
 
-def read_instead(model: Model, read: Read, make: Callable[[str, str], Sequence[Any]]) -> None:
-    """Let one input of a node read a new value; nothing else reads that.
+class Swap(NamedTuple):
+    """A value that is computed anew: `before` is what it was, `after` what it will be."""
 
-    `make` returns the nodes, given the name that was read and that of the new value.
+    before: str
+    after: str
+
+
+def take(model: Model, value: Value, beside: Read | None = None) -> Swap:
+    """Make room for a new `value`, or for what one input reads `beside` it; the caller computes it.
+
+    Whoever reads `value`, the graph's outputs included, reads the new one; of `beside` that input
+    alone.
     """
-    scope, node = model.scopes[read.scope], model.node(read)
-    before = str(node.input[read.slot])
-    after = model.fresh_name(f"{before}.beside")
-    index = _position(scope.graph, node)
-    for new in reversed(list(make(before, after))):
-        scope.graph.node.insert(index, new)
-        scope.producers.update(dict.fromkeys(new.output, scope.graph.node[index]))
-    model.node(read).input[read.slot] = after
-    said = [*scope.graph.value_info, *scope.graph.input]  # optimisers ask for the shape
-    for info in [v for v in said if v.name == before]:
-        copy = scope.graph.value_info.add()
-        copy.CopyFrom(info)
-        copy.name = after
+    scope = model.scopes[value.scope if beside is None else beside.scope]
+    if beside is not None:
+        node = model.node(beside)
+        before = str(node.input[beside.slot])
+        after = model.fresh_name(f"{before}.beside")
+        node.input[beside.slot] = after
+        said = [*scope.graph.value_info, *scope.graph.input]  # optimisers ask for the shape
+        for info in [v for v in said if v.name == before]:
+            copy = scope.graph.value_info.add()
+            copy.CopyFrom(info)
+            copy.name = after
+        return Swap(before, after)
+    producer = model.producer(value)
+    before = model.fresh_name(f"{value.name}.before")
+    for slot, name in enumerate(producer.output):
+        if name == value.name:
+            producer.output[slot] = before
+    scope.producers[before] = producer
+    return Swap(before, value.name)
 
 
-def insert_behind(model: Model, value: Value, nodes: Sequence[Any]) -> None:
-    """Put nodes that read `value` behind what computes it, at the head where nothing does."""
-    scope = model.scopes[value.scope]
-    index = _position(scope.graph, model.producer(value)) + 1
-    for node in reversed(nodes):
-        scope.graph.node.insert(index, node)
-        scope.producers.update(dict.fromkeys(node.output, scope.graph.node[index]))
+def append(model: Model, scope: int, nodes: Sequence[Any]) -> None:
+    """Put nodes into a graph, in no order; `sort_nodes` has to follow."""
+    graph = model.scopes[scope].graph
+    for node in nodes:
+        graph.node.append(node)
+        model.scopes[scope].producers.update(dict.fromkeys(node.output, graph.node[-1]))
+
+
+def sort_nodes(model: Model) -> None:
+    """Put the nodes of every graph behind what they read, else in the order in which they are."""
+    for scope in model.scopes:
+        _sort(scope.graph)
+
+
+def _sort(graph: Any) -> None:
+    made = {name: at for at, node in enumerate(graph.node) for name in node.output if name}
+    waits: list[int] = []
+    follow: dict[int, list[int]] = defaultdict(list)
+    for at, node in enumerate(graph.node):
+        needed = {made[name] for name in _read_by(node) if name in made} - {at}
+        waits.append(len(needed))
+        for one in needed:
+            follow[one].append(at)
+    ready = [at for at, count in enumerate(waits) if count == 0]
+    order: list[int] = []
+    while ready:
+        at = heapq.heappop(ready)
+        order.append(at)
+        for one in follow[at]:
+            waits[one] -= 1
+            if waits[one] == 0:
+                heapq.heappush(ready, one)
+    if len(order) < len(graph.node):
+        raise AssertionError("an edit made a node read what depends on it")
+    if order == list(range(len(graph.node))):
+        return
+    nodes = [type(node).FromString(node.SerializeToString()) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes[at] for at in order)
+
+
+def _read_by(node: Any) -> Iterator[str]:
+    """Yields what a node reads, its subgraphs' names among them: outer ones are read, too."""
+    yield from (str(name) for name in node.input)
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from _read_by(inner)
+        yield from (str(output.name) for output in graph.output)
 
 
 def replace_node(model: Model, read: Read, nodes: Sequence[Any]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from fourier_converters.onnx.generative import graph_of
 from fourier_converters.onnx.model import Model
 from fourier_converters.outputs import refuse_input
@@ -84,10 +86,12 @@ def interface_of(path: Path) -> Interface:
 
 def _export(runtime: Any, values: Mapping[str, Array], path: Path) -> None:
     of_numpy = runtime.OrtValue.ortvalue_from_numpy
+    # An OrtValue borrows an array's memory, and set_parameters drops what keeps the array alive.
+    rows = {name: np.ascontiguousarray(value[None]) for name, value in values.items()}
     exported = runtime.AdapterFormat()
     exported.set_adapter_version(_VERSION)
     exported.set_model_version(_VERSION)
-    exported.set_parameters({name: of_numpy(value[None]) for name, value in values.items()})
+    exported.set_parameters({name: of_numpy(row) for name, row in rows.items()})
     try:
         exported.export_adapter(str(path.absolute()))
     except (RuntimeError, UnicodeError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fourier_converters.onnx.live.batches import Batch
+from fourier_converters.onnx.batches import Batch
 from fourier_converters.onnx.live.nodes import Nodes
 
 

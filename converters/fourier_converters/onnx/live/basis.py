@@ -1,29 +1,28 @@
 """What all adapters of one bank share: the constants with which a branch computes x delta^T.
 
-Features come first, tokens last. With S = `splitting`'s outer matrix of the axis and the routes of
-the transform (fourier_format.spectral),
+Features come first, tokens last. With the routes of the transform (fourier_format.spectral) as
+blocks (`blocks`), and each axis split in two products (`splitting`),
 
-    X = inner_in (S_in x^T)           (blocks, width, N): the rows of A_in x^T that routes begin at
-    G = X[gather]                     (blocks', width', N): one row for each route, by its end
-    delta x^T = S_out^T (inner_out (G * c[entry]))
+    X = inner_in (outer_in x^T)          (groups * width, N): the rows of A_in x^T that are needed
+    Y = (weights * c[entries]) X[begins] (blocks * ROWS, N): rows of M A_in x^T
+    delta x^T = outer_out (inner_out Y[ends])
 
-where weights and 1 / (out * in) are in `inner_out`. Routes of one block are padded to one width;
-padding has zeros in `inner_out`.
+1 / (out * in) is in `weights`. Groups are padded to one width; padding meets zeros in `inner_out`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from fourier_converters.onnx.live.blocks import blocks_of
 from fourier_converters.onnx.live.splitting import Split, splits
 from fourier_format.adapter import Array
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.spectral.axes import Axis, FourierAxis
-from fourier_format.spectral.routes import Routes, routes
+from fourier_format.spectral.routes import routes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +34,15 @@ class Basis:
         split_out: That of the outputs.
         order_in: (in,) int64: a permutation of x's features; None for none.
         order_out: (out,) int64: that of the outputs, by which they are put back; None for none.
-        outer_in: (2 F, a) float32.
-        inner_in: (F, width, 2 b) float32.
-        gather: (F' * width',) int64, rows of X.
-        entry: (F' * width',) int64, which coefficient each route has.
-        inner_out: (F', 2 b', width') float32.
-        outer_out: (a', 2 F') float32.
+        outer_in: (2 groups, a) float32.
+        inner_in: (groups, width, 2 b) float32.
+        begins: (blocks, K) int64, rows of X.
+        entries: (blocks, K) int64, which coefficient each column has.
+        count: The coefficients of a target, n.
+        weights: (blocks, ROWS, K) float32.
+        ends: (groups', width') int64, rows of Y.
+        inner_out: (groups', 2 b', width') float32.
+        outer_out: (a', 2 groups') float32.
     """
 
     split_in: Split
@@ -49,23 +51,26 @@ class Basis:
     order_out: Array | None
     outer_in: Array
     inner_in: Array
-    gather: Array
-    entry: Array
+    begins: Array
+    entries: Array
+    count: int
+    weights: Array
+    ends: Array
     inner_out: Array
     outer_out: Array
 
     @property
     def nbytes(self) -> int:
         """The bytes of all constants."""
-        arrays = (self.outer_in, self.inner_in, self.gather, self.entry, self.inner_out)
-        return sum(a.nbytes for a in arrays) + self.outer_out.nbytes
+        real = (self.outer_in, self.inner_in, self.weights, self.inner_out, self.outer_out)
+        whole = (self.begins, self.entries, self.ends)
+        return sum(array.nbytes for array in (*real, *whole))
 
     @property
     def products(self) -> int:
-        """Multiplications and additions a token: of the inputs, routes and outputs together."""
-        matrices = (self.inner_in, self.inner_out)
+        """Multiplications a token, where it is a row's only target that reads its x."""
         outer = self.outer_in.size * self.split_in.b + self.outer_out.size * self.split_out.b
-        return outer + sum(m.size for m in matrices) + self.gather.size
+        return outer + self.inner_in.size + self.weights.size + self.inner_out.size
 
 
 def basis(transform: str, shape: tuple[int, int], entries: Array) -> Basis:
@@ -76,76 +81,58 @@ def basis(transform: str, shape: tuple[int, int], entries: Array) -> Basis:
     """
     found = routes(transform, shape, entries)
     in_axis, out_axis = _fourier(found.in_axis, transform), _fourier(found.out_axis, transform)
-    in_rows, where = np.unique(found.in_rows, return_inverse=True)  # where each route begins
-    split_in = _cheapest(in_axis.length, in_rows)
-    split_out = _cheapest(out_axis.length, found.out_rows.ravel())
-    begun = split_in.place(in_rows)
-    slots, width = _slots(begun.block, split_in.blocks)
-    inner_in = np.zeros((split_in.blocks * width, 2 * split_in.b), np.float32)
-    inner_in[slots] = begun.vector
-    out = _ends(found, split_out, slots[where.ravel()])
+    blocks = blocks_of(found)
+    begun, begins = np.unique(blocks.begins, return_inverse=True)
+    side_in = _side(in_axis.length, begun)
+    side_out = _side(out_axis.length, blocks.ends)
+    ends = np.zeros(side_out.inner.shape[:2], np.int64)
+    ends.ravel()[side_out.slots] = blocks.places
     return Basis(
-        split_in,
-        split_out,
+        side_in.split,
+        side_out.split,
         in_axis.order,
         None if out_axis.order is None else np.argsort(out_axis.order),
-        split_in.outer().astype(np.float32),
-        inner_in.reshape(split_in.blocks, width, 2 * split_in.b),
-        out.gather,
-        out.entry,
-        out.inner,
-        np.ascontiguousarray(split_out.outer().T, np.float32),
+        side_in.split.outer().astype(np.float32),
+        side_in.inner.astype(np.float32),
+        side_in.slots[begins.reshape(blocks.begins.shape)],
+        blocks.entries,
+        entries.shape[0],
+        blocks.weights.astype(np.float32),
+        ends,
+        np.ascontiguousarray(side_out.inner.transpose(0, 2, 1), np.float32),
+        np.ascontiguousarray(side_out.split.outer().T, np.float32),
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ends:
-    gather: Array
-    entry: Array
+class _Side:
+    """One axis: how it is split, its inner matrices, and where each row of A is in their result."""
+
+    split: Split
     inner: Array
+    slots: Array
 
 
-def _ends(found: Routes, split: Split, begin: Array) -> _Ends:
-    """Returns the routes by where they end; `begin` says which row of X each begins at."""
-    terms, count = found.out_rows.shape
-    ended = split.place(found.out_rows.ravel())
-    slots, width = _slots(ended.block, split.blocks)
-    gather = np.zeros(split.blocks * width, np.int64)
-    entry = np.zeros(split.blocks * width, np.int64)
-    inner = np.zeros((split.blocks * width, 2 * split.b))
-    gather[slots] = begin
-    entry[slots] = np.tile(np.arange(count), terms)
-    inner[slots] = ended.vector * (found.norm * found.weights.ravel())[:, None]
-    stacked = inner.reshape(split.blocks, width, 2 * split.b).transpose(0, 2, 1)
-    return _Ends(gather, entry, np.ascontiguousarray(stacked, np.float32))
-
-
-def _slots(block: Array, blocks: int) -> tuple[Array, int]:
-    """Returns where each member of a block stands, in blocks of one width, and that width."""
-    counts = np.bincount(block, minlength=blocks)
+def _side(length: int, rows: Array) -> _Side:
+    """Returns the split with the fewest products a token for the distinct `rows` of A."""
+    split = min(_divisions(length), key=lambda one: _cost(one, rows))
+    group, vector = split.place(rows)
+    counts = np.bincount(group, minlength=split.groups)
     width = int(counts.max())
-    by_block = np.argsort(block, kind="stable")
+    order = np.argsort(group, kind="stable")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    slots = np.empty(block.size, np.int64)
-    slots[by_block] = block[by_block] * width + np.arange(block.size) - starts[block[by_block]]
-    return slots, width
+    slots = np.empty(rows.size, np.int64)
+    slots[order] = group[order] * width + np.arange(rows.size) - starts[group[order]]
+    inner = np.zeros((split.groups * width, 2 * split.b))
+    inner[slots] = vector
+    return _Side(split, inner.reshape(split.groups, width, 2 * split.b), slots)
 
 
-def _cheapest(length: int, rows: Array) -> Split:
-    """Returns the split with the fewest products a token for these rows of A."""
-    return min(_divisions(length), key=lambda split: _cost(split, rows))
-
-
-def _cost(split: Split, rows: Array) -> float:
-    frequency = rows // 2
-    k1 = frequency % split.a
-    block = np.where(k1 >= split.blocks, split.a - k1, k1)
-    width = int(np.bincount(block).max())
-    return (2 * split.blocks) * split.length + split.blocks * width * (2 * split.b + _ROW)
-
-
-_ROW = 8
-"""What it costs to gather and scale a row, in multiplications."""
+def _cost(split: Split, rows: Array) -> int:
+    k1 = (rows // 2) % split.a
+    group = np.minimum(k1, split.a - k1) * (2 * k1 != split.a)
+    width = int(np.bincount(group).max())
+    return 2 * split.groups * split.length + split.groups * width * 2 * split.b
 
 
 @cache
@@ -157,12 +144,7 @@ def _fourier(axis: Axis, transform: str) -> FourierAxis:
     if isinstance(axis, FourierAxis):
         return axis
     problem = f"a live graph computes Fourier transforms, not {transform}"
-    advice = "merge this adapter (without --live), or serve it merged"
+    advice = "merge this adapter (without --live), or serve it merged (`activate`)"
     raise UnsupportedError(
         Violation("E-CONVERSION-UNSUPPORTED", "transform", problem, advice=advice)
     )
-
-
-def total_bytes(bases: Iterable[Basis]) -> int:
-    """Returns the bytes of the constants of several banks."""
-    return sum(one.nbytes for one in bases)

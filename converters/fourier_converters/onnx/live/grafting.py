@@ -1,7 +1,7 @@
-"""Puts a live plan into a graph: inputs, one If for each group, one for each value added to.
+"""Puts a live plan into a graph: inputs, and one If for all that one input adds behind one x.
 
-An If reads its condition on the CPU and nothing else, so that a graph to which nothing is fed does
-what the base does, to the bit. Without If, in the static form, zeros are added.
+An If reads its condition and nothing else where nothing is fed, so that such a graph does what the
+base does, to the bit. Without If, in the static form, zeros are computed with and added.
 """
 
 from __future__ import annotations
@@ -13,26 +13,23 @@ from typing import Any
 import numpy as np
 
 from fourier_converters.onnx import surgery
-from fourier_converters.onnx.live.arranging import (
-    arrangement,
-    batch_size,
-    bias_term,
-    put_back,
-    rows_outside,
-)
+from fourier_converters.onnx.batches import Batch, Batches
+from fourier_converters.onnx.live.arranging import arrangement
 from fourier_converters.onnx.live.basis import basis
-from fourier_converters.onnx.live.batches import Batch, Batches
+from fourier_converters.onnx.live.counting import count_of
 from fourier_converters.onnx.live.nodes import Constants, Nodes
-from fourier_converters.onnx.live.opening import open_attention, refuse_unopenable
+from fourier_converters.onnx.live.opening import Fused, Source, open_attention, refuse_unopenable
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added, LivePlan
-from fourier_converters.onnx.live.sites import Site
-from fourier_converters.onnx.live.spectrum import StoredBasis, begun, ended, stored
-from fourier_converters.onnx.model import Model, Value
+from fourier_converters.onnx.live.spectrum import StoredBasis, stored
+from fourier_converters.onnx.live.terms import Terms
+from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.tensors import element_type
+from fourier_format.adapter import Array
+from fourier_format.dtypes import dtype_name
 from fourier_format.errors import UnsupportedError, Violation, raise_all
-from fourier_format.live.interface import KEY, to_text
+from fourier_format.live.interface import KEY, ROW_ADAPTER, to_text
 
 
 def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], None]) -> None:
@@ -42,19 +39,57 @@ def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], 
         UnsupportedError: E-CONVERSION-UNSUPPORTED: nothing shows which row of the batch a site's
             tokens belong to, or a fused Attention cannot be opened.
     """
-    fused = [one.site for one in plan.added if one.site.place is None]
-    refuse_unopenable(model, [site.read for site in fused], [site.width for site in fused])
-    rows = _rows_of(plan, model)
-    grafter = _Grafter(plan, model, store, rows)
-    grafter.terms(progress)
-    grafter.sums()
-    grafter.finish()
+    _refuse_fused(plan, model)
+    batches = _batches_of(plan, model)
+    constants = Constants(model, store)
+    conditions = _declared(plan, constants, store)
+    terms = Terms(plan.interface, _bases(plan, constants), batches)
+    sites: dict[tuple[Any, ...], list[Added]] = defaultdict(list)
+    for one in plan.added:
+        site = one.site
+        sites[one.input, site.x, site.read.scope, _apart(one)].append(one)
+    opened: dict[tuple[int, int], list[list[Added]]] = defaultdict(list)
+    for members in sites.values():
+        site = members[0].site
+        progress(site.name)
+        if site.place is None:
+            opened[site.read.scope, site.read.node].append(members)
+        else:
+            _add(members, terms, constants, conditions)
+    for groups in opened.values():
+        _open(groups, terms, constants, conditions)
+    surgery.sort_nodes(model)
     entry = model.proto.metadata_props.add()
     entry.key, entry.value = KEY, to_text(plan.interface)
 
 
-def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
-    """Returns the batch axis of each site's x, by the site's id."""
+def _apart(one: Added) -> object:
+    """Returns what must not share an If with others: what stands beside may depend on theirs."""
+    place = one.site.place
+    if one.row is None:
+        return id(one)
+    if place is None:
+        return "fused"
+    return place if place.beside is not None else None
+
+
+def _refuse_fused(plan: LivePlan, model: Model) -> None:
+    """Check the fused Attentions that have to be opened."""
+    sites = [one.site for one in plan.added if one.site.place is None]
+    if sites and plan.interface.row_adapter:
+        problem = "a fused Attention has rows and tokens, and no packed ones"
+        raise UnsupportedError(
+            Violation(
+                "E-CONVERSION-UNSUPPORTED", sites[0].name, problem, advice="leave out --packed"
+            )
+        )
+    refuse_unopenable(model, [Fused(site.read, site.width, site.dtype) for site in sites])
+
+
+def _batches_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
+    """Returns where the batch lies at each site, by the site's id."""
+    if plan.interface.row_adapter:
+        return {id(one.site): Batch(0, "slowest", "") for one in plan.added}
     batches, found = Batches(model), {}
     failures = []
     for one in plan.added:
@@ -64,7 +99,7 @@ def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
         if batch is None or arrangement(batch) is None:
             why = batches.why(value) or f"they lie on axis {batch.axis if batch else 0}"
             problem = f"nothing shows which row of the batch its tokens belong to: {why}"
-            advice = "merge this adapter (without --live), or serve it merged (`activate`)"
+            advice = "merge this adapter (without --live); of packed tokens, add --packed"
             violation = Violation("E-CONVERSION-UNSUPPORTED", site.name, problem, advice=advice)
             failures.append(UnsupportedError(violation))
         else:
@@ -73,251 +108,103 @@ def _rows_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
     return found
 
 
-class _Grafter:
-    """One run of grafting: what was made so far, by name."""
-
-    def __init__(
-        self, plan: LivePlan, model: Model, store: Store, batches: dict[int, Batch]
-    ) -> None:
-        """Add the inputs and their conditions."""
-        self._plan = plan
-        self._model = model
-        self._store = store
-        self._batches = batches
-        self._constants = Constants(model, store)
-        self._head = Nodes(self._constants, "fourier")
-        self._conditions: dict[str, str] = {}
-        self._bases: dict[str, StoredBasis] = {}
-        self._terms: dict[int, str] = {}
-        self._empty = self._constants.of(np.zeros(0, np.float32), "fourier.nothing")
-        for name, layout in plan.interface.layouts.items():
-            self._add_input(name, layout)
-        for name, entries in plan.entries.items():
-            bank = next(b for b in plan.interface.banks if b.input == name)
-            made = basis(bank.transform, bank.shape, entries)
-            stem = name.removesuffix(".coefficients")
-            self._bases[name] = stored(made, self._constants, stem)
-
-    def _add_input(self, name: str, layout: tuple[int, ...]) -> None:
-        from onnx import helper
-
-        rows = 1 if self._plan.interface.static else 0
-        default = np.zeros((rows, *layout), np.float32)
-        tensor = surgery.new_initializer(self._model, name, "F32", default.shape)
-        if tensor.name != name:
-            problem = "the graph has a value of this name: it is live already"
-            advice = "make the live graph from the base"
-            raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, advice=advice))
-        self._store.add(tensor, default)
-        info = helper.make_tensor_value_info(name, element_type("F32"), ["adapters", *layout])
-        self._model.proto.graph.input.append(info)
-        if not self._plan.interface.static:
-            size = self._count(self._head, name)
-            zero = self._constants.integers(0)
-            self._conditions[name] = self._head.add("Greater", size, zero, name=f"{name}.is_fed")
-
-    def _count(self, nodes: Nodes, name: str) -> str:
-        """Returns the first axis of a value, int64 (1,)."""
-        shape = nodes.add("Shape", name, name="shape")
-        return nodes.add("Gather", shape, self._constants.integers(0), axis=0)
-
-    def terms(self, progress: Callable[[str], None]) -> None:
-        """Add what computes the terms: of each group, and of each replaced weight."""
-        for (name, x), members in self._plan.groups().items():
-            progress(members[0].site.name)
-            self._add_terms(name, x, members, self._spectral(name, x, members))
-        for one in self._plan.added:
-            if one.row is None and not one.bias:
-                self._add_terms(one.input, one.site.x, [one], self._difference(one))
-
-    def _add_terms(
-        self,
-        name: str,
-        x: Value,
-        members: Sequence[Added],
-        compute: Callable[[Nodes], Sequence[str]],
-    ) -> None:
-        """Add the nodes of terms behind x; nothing is computed where nothing is fed."""
-        nodes = Nodes(self._constants, f"{x.name}.{name}")
-        outputs = [self._model.fresh_name(f"{one.site.name}.term") for one in members]
-        if self._plan.interface.static:
-            for output, made in zip(outputs, compute(nodes), strict=True):
-                _name_output(nodes.made, made, output)
-        else:
-            dtypes = ["F32"] * len(outputs)
-            nodes.either(
-                self._conditions[name],
-                compute,
-                lambda inner: [inner.add("Identity", self._empty) for _ in outputs],
-                outputs,
-                dtypes,
-            )
-        surgery.insert_behind(self._model, x, nodes.made)
-        for one, output in zip(members, outputs, strict=True):
-            self._terms[id(one)] = output
-
-    def _spectral(
-        self, name: str, x: Value, members: Sequence[Added]
-    ) -> Callable[[Nodes], Sequence[str]]:
-        def compute(nodes: Nodes) -> list[str]:
-            site = members[0].site
-            fed, rows = self._checked(nodes, name, self._batches[id(site)])
-            width = self._bases[name].of.split_in.length
-            wide = self._rows_first(nodes, x, site, width)
-            begin = begun(nodes, self._bases[name], wide, rows)
-            rows_of = [one.row or 0 for one in members]
-            return [ended(nodes, self._bases[name], begin, fed, row) for row in rows_of]
-
-        return compute
-
-    def _difference(self, one: Added) -> Callable[[Nodes], Sequence[str]]:
-        """Returns what computes x D^T for the difference D of a replaced weight, (N, out)."""
-
-        def compute(nodes: Nodes) -> list[str]:
-            site = one.site
-            fed, rows = self._checked(nodes, one.input, self._batches[id(site)])
-            layout = self._plan.interface.layouts[one.input]
-            out, in_ = layout[::-1] if one.turned else layout
-            matrix = fed if one.turned else nodes.add("Transpose", fed, perm=[0, 2, 1])
-            features = self._constants.integers(in_)
-            shape = nodes.add("Concat", rows, self._constants.integers(-1), features, axis=0)
-            tokens = nodes.add("Reshape", self._rows_first(nodes, site.x, site, in_), shape)
-            return [nodes.reshape(nodes.add("MatMul", tokens, matrix), -1, out)]
-
-        return compute
-
-    def _checked(self, nodes: Nodes, name: str, batch: Batch) -> tuple[str, str]:
-        """Returns the fed tensor and its count of rows (1,), which is 1 or the batch.
-
-        The Reshape fails for any other count, before a row could get the wrong adapter.
-        """
-        one = self._constants.integers(1)
-        count, size = self._count(nodes, name), batch_size(nodes, batch)
-        rows = nodes.add("Where", nodes.add("Equal", count, one), one, size)
-        layout = self._plan.interface.layouts[name]
-        first = self._constants.integers(1, *(0 for _ in layout))
-        others = self._constants.integers(0, *layout)
-        # Of a Concat, ONNX Runtime makes the constant (-1, L, n), which takes any count.
-        shape = nodes.add("Add", nodes.add("Mul", rows, first), others)
-        return nodes.add("Reshape", name, shape, name="rows_are_1_or_batch"), rows
-
-    def _rows_first(self, nodes: Nodes, x: Value, site: Site, width: int) -> str:
-        """Returns x as float32 with the rows of the batch slowest."""
-        wide = x.name if site.dtype == "F32" else nodes.cast(x.name, "F32")
-        return rows_outside(nodes, wide, self._batches[id(site)], width)
-
-    def sums(self) -> None:
-        """Add the terms to what the base computes."""
-        by_place: dict[tuple[Place, str], list[Added]] = defaultdict(list)
-        fused: dict[Any, list[Added]] = defaultdict(list)
-        for one in self._plan.added:
-            if one.site.place is None:
-                fused[one.site.read.scope, one.site.read.node].append(one)
-            else:
-                by_place[one.site.place, one.input].append(one)
-        for (place, name), members in by_place.items():
-            self._add_sum(place, name, members)
-        for members in fused.values():
-            self._open(members)
-
-    def _add_sum(self, place: Place, name: str, members: Sequence[Added]) -> None:
-        def made(before: str, after: str) -> list[Any]:
-            nodes = Nodes(self._constants, f"{place.y.name}.sum")
-            shape_of = place.y.name if place.beside else before
-            if self._plan.interface.static:
-                _name_output(nodes.made, self._summed(nodes, before, shape_of, members), after)
-            else:
-                nodes.either(
-                    self._conditions[name],
-                    lambda inner: [self._summed(inner, before, shape_of, members)],
-                    lambda inner: [inner.add("Identity", before)],
-                    [after],
-                    [members[0].site.dtype],
-                )
-            return nodes.made
-
-        if place.beside is None:
-            surgery.recompute(self._model, place.y, lambda before: made(before, place.y.name))
-        else:
-            surgery.read_instead(self._model, place.beside, made)
-
-    def _summed(self, nodes: Nodes, before: str, shape_of: str, members: Sequence[Added]) -> str:
-        """Returns `before` and the terms of `members`, in their rows of it."""
-        whole = members[0].site.width
-        if members[0].site.rows is None:
-            for one in members:
-                before = self._plus(nodes, before, shape_of, one, whole)
-            return before
-        parts = sorted(members, key=lambda one: one.site.rows or (0, 0))
-        sizes, owners = _divided([one.site.rows or (0, whole) for one in parts], whole)
-        pieces = nodes.split(before, sizes)
-        for at, owner in owners.items():
-            pieces[at] = self._plus(nodes, pieces[at], pieces[at], parts[owner], sizes[at])
-        return nodes.add("Concat", *pieces, axis=-1)
-
-    def _plus(self, nodes: Nodes, before: str, shape_of: str, one: Added, width: int) -> str:
-        """Returns `before` plus one term or bias, which has the shape of `shape_of`."""
-        shape = nodes.add("Shape", shape_of)
-        batch, dtype = self._batches[id(one.site)], one.site.dtype
-        if one.bias:
-            fed, rows = self._checked(nodes, one.input, batch)
-            fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
-            term = bias_term(nodes, shape_of, fed, rows, batch, shape)
-            return nodes.add("Add", before, term)
-        term = self._terms[id(one)]
-        term = term if dtype == "F32" else nodes.cast(term, dtype)
-        return nodes.add("Add", before, put_back(nodes, term, batch, width, shape))
-
-    def _open(self, members: Sequence[Added]) -> None:
-        """Open a fused Attention to which terms are added."""
-        site = members[0].site
-        terms = [(one.site.rows or (0, site.width), one.input, self._fill(one)) for one in members]
-        conditions = None if self._plan.interface.static else self._conditions
-        open_attention(self._constants, site.read, site.width, site.dtype, terms, conditions)
-
-    def _fill(self, one: Added) -> Callable[[Nodes], str]:
-        """Returns what computes a term of a fused Attention: (rows, tokens, features)."""
-        site = one.site
-        first, end = site.rows or (0, site.width)
-
-        def fill(nodes: Nodes) -> str:
-            if one.bias:
-                fed, _ = self._checked(nodes, one.input, self._batches[id(site)])
-                term = nodes.reshape(fed, -1, 1, end - first)
-            else:
-                whole = nodes.add("Shape", site.x.name)
-                leading = nodes.add("Gather", whole, self._constants.integers(0, 1), axis=0)
-                shape = nodes.add("Concat", leading, self._constants.integers(end - first), axis=0)
-                term = nodes.add("Reshape", self._terms[id(one)], shape)
-            return term if site.dtype == "F32" else nodes.cast(term, site.dtype)
-
-        return fill
-
-    def finish(self) -> None:
-        """Put the conditions at the head of the graph."""
-        for node in reversed(self._head.made):
-            self._model.proto.graph.node.insert(0, node)
+def _declared(plan: LivePlan, constants: Constants, store: Store) -> dict[str, str] | None:
+    """Add the inputs; returns whether each is fed, by name, None in the static form."""
+    static = plan.interface.static
+    head = Nodes(constants, "fourier")
+    conditions: dict[str, str] = {}
+    for name, layout in plan.interface.layouts.items():
+        default = np.zeros((int(static), *layout), np.float32)
+        _declare(name, default, ["adapters", *layout], constants.model, store)
+        if not static:
+            zero = constants.integers(0)
+            fed = head.add("Greater", count_of(head, name), zero, name=f"{name}.is_fed")
+            conditions[name] = fed
+    if plan.interface.row_adapter:
+        _declare(ROW_ADAPTER, np.zeros(1, np.int64), ["tokens"], constants.model, store)
+    constants.model.proto.graph.node.extend(head.made)
+    return None if static else conditions
 
 
-def _divided(rows: Sequence[tuple[int, int]], whole: int) -> tuple[list[int], dict[int, int]]:
-    """Returns the sizes of the parts of a packed product, and which are whose of `rows`."""
-    sizes: list[int] = []
-    owners: dict[int, int] = {}
-    at = 0
-    for owner, (first, end) in enumerate(rows):
-        if first > at:
-            sizes.append(first - at)
-        owners[len(sizes)] = owner
-        sizes.append(end - first)
-        at = end
-    if whole > at:
-        sizes.append(whole - at)
-    return sizes, owners
+def _declare(
+    name: str, default: Array, shape: Sequence[int | str], model: Model, store: Store
+) -> None:
+    """Add an input that has a default."""
+    from onnx import helper
+
+    dtype = str(dtype_name(default.dtype))
+    tensor = surgery.new_initializer(model, name, dtype, default.shape)
+    if tensor.name != name:
+        problem = "the graph has a value of this name: it is live already"
+        advice = "make the live graph from the base"
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, advice=advice))
+    store.add(tensor, default)
+    info = helper.make_tensor_value_info(name, element_type(dtype), shape)
+    model.proto.graph.input.append(info)
 
 
-def _name_output(made: Sequence[Any], old: str, new: str) -> None:
-    """Give the output of the last of some nodes another name."""
-    for node in made:
-        for slot, name in enumerate(node.output):
-            if name == old:
-                node.output[slot] = new
+def _bases(plan: LivePlan, constants: Constants) -> dict[str, StoredBasis]:
+    found = {}
+    for bank in plan.interface.banks:
+        made = basis(bank.transform, bank.shape, plan.entries[bank.input])
+        found[bank.input] = stored(made, constants, bank.input.removesuffix(".coefficients"))
+    return found
+
+
+def _add(
+    members: Sequence[Added],
+    terms: Terms,
+    constants: Constants,
+    conditions: dict[str, str] | None,
+) -> None:
+    """Add what one input adds behind one x, to each place by itself."""
+    model, first = constants.model, members[0].site
+    by_place: dict[Place, list[Added]] = defaultdict(list)
+    for one in members:
+        if one.site.place is not None:
+            by_place[one.site.place].append(one)
+    swaps = [surgery.take(model, place.y, place.beside) for place in by_place]
+    nodes = Nodes(constants, f"{first.x.name}.{members[0].input}")
+
+    def summed(inner: Nodes) -> list[str]:
+        made = terms.of(inner, members)
+        return [
+            terms.added(inner, swap, place, group, made)
+            for swap, (place, group) in zip(swaps, by_place.items(), strict=True)
+        ]
+
+    after = [swap.after for swap in swaps]
+    if conditions is None:
+        for swap, name in zip(swaps, summed(nodes), strict=True):
+            nodes.rename(name, swap.after)
+    else:
+        nodes.either(
+            conditions[members[0].input],
+            summed,
+            lambda inner: [inner.add("Identity", swap.before) for swap in swaps],
+            after,
+            [first.dtype] * len(after),
+        )
+    surgery.append(model, first.read.scope, nodes.made)
+
+
+def _open(
+    groups: Sequence[Sequence[Added]],
+    terms: Terms,
+    constants: Constants,
+    conditions: dict[str, str] | None,
+) -> None:
+    """Open a fused Attention to which terms are added."""
+    by_input: dict[str, list[Sequence[Added]]] = defaultdict(list)
+    for members in groups:
+        by_input[members[0].input].append(members)
+    sources = []
+    for name, groups_of in by_input.items():
+        columns = [one.site.rows or (0, one.site.width) for g in groups_of for one in g]
+
+        def fill(nodes: Nodes, groups_of: Sequence[Sequence[Added]] = groups_of) -> list[str]:
+            return [name for group in groups_of for name in terms.for_attention(nodes, group)]
+
+        sources.append(Source(name, tuple(columns), fill))
+    site = groups[0][0].site
+    open_attention(constants, Fused(site.read, site.width, site.dtype), sources, conditions)

@@ -16,25 +16,25 @@ from fourier_format.dtypes import dtype_name
 
 
 class Constants:
-    """Constants of the main graph, which every If sees; equal small ones are one."""
+    """Constants of the main graph, which every If sees; equal ones are one."""
 
     def __init__(self, model: Model, store: Store) -> None:
         """Takes the model that gets them, and the store that takes their values."""
         self.model = model
         self._store = store
-        self._small: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._made: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def of(self, values: Array, stem: str) -> str:
         """Returns the name of an initializer with `values`."""
         values = np.array(values, order="C")  # ascontiguousarray makes vectors of scalars
-        key = (str(values.dtype), values.shape, values.tobytes() if values.size < 64 else b"")
-        if values.size < 64 and key in self._small:
-            return self._small[key]
+        key = (str(values.dtype), values.shape, values.tobytes())
+        if key in self._made:
+            return self._made[key]
         tensor = surgery.new_initializer(
             self.model, stem, str(dtype_name(values.dtype)), values.shape
         )
         self._store.add(tensor, values)
-        self._small[key] = tensor.name
+        self._made[key] = tensor.name
         return str(tensor.name)
 
     def integers(self, *values: int) -> str:
@@ -88,6 +88,13 @@ class Nodes:
             helper.make_node("Split", inputs, names, name=f"{names[0]}.split", axis=-1, **given)
         )
         return names
+
+    def rename(self, old: str, new: str) -> None:
+        """Give an output that nothing here reads another name."""
+        for node in self.made:
+            for slot, name in enumerate(node.output):
+                if name == old:
+                    node.output[slot] = new
 
     def either(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,65 +15,79 @@ from fourier_converters.onnx.shapes import known_shapes
 from fourier_format.dtypes import DTYPES
 from fourier_format.errors import UnsupportedError, raise_all
 
-Fill = Callable[[Nodes], str]
-"""Adds nodes that compute a tensor of rank 3 with q's, k's or v's features; returns its name."""
+
+class Source(NamedTuple):
+    """Terms that one input feeds.
+
+    Attributes:
+        input: The input.
+        columns: The columns of the packed product that each term has.
+        fill: Adds nodes that compute the terms, of rank 3; returns their names.
+    """
+
+    input: str
+    columns: tuple[tuple[int, int], ...]
+    fill: Callable[[Nodes], Sequence[str]]
 
 
-def refuse_unopenable(model: Model, reads: Sequence[Read], widths: Sequence[int]) -> None:
+class Fused(NamedTuple):
+    """A fused Attention.
+
+    Attributes:
+        read: Its input that reads the packed weight.
+        width: Columns of its packed product.
+        dtype: The dtype of x and of the outputs.
+    """
+
+    read: Read
+    width: int
+    dtype: str
+
+
+def refuse_unopenable(model: Model, nodes: Sequence[Fused]) -> None:
     """Check fused nodes that have to be opened.
 
     Raises:
         UnsupportedError: E-CONVERSION-UNSUPPORTED, for all of them.
     """
     shapes = known_shapes(model.proto)
-    found = [
-        refusal(model.node(read), shapes, width) for read, width in zip(reads, widths, strict=True)
-    ]
+    found = [refusal(model.node(fused.read), shapes, fused.width) for fused in nodes]
     raise_all([UnsupportedError(violation) for violation in found if violation is not None])
 
 
 def open_attention(
     constants: Constants,
-    read: Read,
-    width: int,
-    dtype: str,
-    terms: Sequence[tuple[tuple[int, int], str, Fill]],
+    fused: Fused,
+    sources: Sequence[Source],
     conditions: Mapping[str, str] | None,
 ) -> None:
-    """Replace a fused Attention by an If that opens it where a term's input is fed.
+    """Replace a fused Attention by an If that opens it where one of its inputs is fed.
 
     Args:
         constants: Of the model.
-        read: The node's input that reads the packed weight.
-        width: Columns of its packed product.
-        dtype: The dtype of x and of the outputs.
-        terms: Columns, the input that feeds it, and what computes it.
+        fused: The node.
+        sources: Its terms, by input.
         conditions: Whether an input is fed; None in the static form, which has no If.
     """
     model = constants.model
-    node = model.node(read)
+    node = model.node(fused.read)
     nodes = Nodes(constants, str(node.output[0]))
-    inputs = list(dict.fromkeys(name for _, name, _ in terms))
     if conditions is None:
-        made = _opened(nodes, node, width, [(rows, fill(nodes)) for rows, _, fill in terms])
-        surgery.replace_node(model, read, [*nodes.made, *made])
+        terms = [pair for s in sources for pair in zip(s.columns, s.fill(nodes), strict=True)]
+        surgery.replace_node(model, fused.read, [*nodes.made, *_opened(nodes, node, fused, terms)])
         return
-    condition = conditions[inputs[0]]
-    for name in inputs[1:]:
-        condition = nodes.add("Or", condition, conditions[name])
+    condition = conditions[sources[0].input]
+    for source in sources[1:]:
+        condition = nodes.add("Or", condition, conditions[source.input])
 
     def then(inner: Nodes) -> list[str]:
-        ready = [
-            (
-                rows,
-                fill(inner)
-                if len(inputs) == 1
-                else _or_zero(inner, conditions[name], fill, rows[1] - rows[0], dtype),
-            )
-            for rows, name, fill in terms
-        ]
+        terms = []
+        for source in sources:
+            alone = len(sources) == 1
+            made = source.fill(inner) if alone else _or_zeros(inner, source, fused, conditions)
+            terms += list(zip(source.columns, made, strict=True))
         copy = _renamed(node, model)
-        inner.made += _opened(inner, copy, width, ready)
+        inner.made += _opened(inner, copy, fused, terms)
         return [name for name in copy.output if name]
 
     def otherwise(inner: Nodes) -> list[str]:
@@ -82,31 +96,36 @@ def open_attention(
         return [name for name in copy.output if name]
 
     outputs = [name for name in node.output if name]
-    dtypes = [dtype] * len(outputs)
-    nodes.either(condition, then, otherwise, outputs, dtypes)
-    surgery.replace_node(model, read, nodes.made)
+    nodes.either(condition, then, otherwise, outputs, [fused.dtype] * len(outputs))
+    surgery.replace_node(model, fused.read, nodes.made)
 
 
 def _opened(
-    nodes: Nodes, node: Any, width: int, terms: Sequence[tuple[tuple[int, int], str]]
+    nodes: Nodes, node: Any, fused: Fused, terms: Sequence[tuple[tuple[int, int], str]]
 ) -> list[Any]:
     model = nodes.constants.model
-    return opened(node, terms, model.fresh_name, width=width, opset=surgery.opset(model))
+    opset = surgery.opset(model)
+    return list(opened(node, terms, model.fresh_name, width=fused.width, opset=opset))
 
 
-def _or_zero(nodes: Nodes, condition: str, fill: Fill, width: int, dtype: str) -> str:
-    """Returns a term, or zeros that rows and tokens take where its input is not fed."""
-    values = np.zeros((1, 1, width), DTYPES[dtype])
-    zero = nodes.constants.of(values, "fourier.zero")
-    output = nodes.constants.model.fresh_name("fourier.term")
+def _or_zeros(
+    nodes: Nodes, source: Source, fused: Fused, conditions: Mapping[str, str]
+) -> list[str]:
+    """Returns the terms, or zeros for all rows and tokens where their input is not fed."""
+    constants = nodes.constants
+    zeros = [
+        constants.of(np.zeros((1, 1, end - first), DTYPES[fused.dtype]), "fourier.zeros")
+        for first, end in source.columns
+    ]
+    outputs = [constants.model.fresh_name("fourier.term") for _ in zeros]
     nodes.either(
-        condition,
-        lambda inner: [fill(inner)],
-        lambda inner: [inner.add("Identity", zero)],
-        [output],
-        [dtype],
+        conditions[source.input],
+        source.fill,
+        lambda inner: [inner.add("Identity", zero) for zero in zeros],
+        outputs,
+        [fused.dtype] * len(outputs),
     )
-    return output
+    return outputs
 
 
 def _renamed(node: Any, model: Model) -> Any:

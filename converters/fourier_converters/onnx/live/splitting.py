@@ -4,10 +4,11 @@ With d = a b, a position p = b p1 + p2 and a frequency k = k1 + a k2,
 
     X[k] = sum_p2 exp(-2 pi i p2 k / d) (sum_p1 x[b p1 + p2] exp(-2 pi i p1 k1 / a)),
 
-so that a product with `outer` over p1 and one with `inner` over p2, for each k1 by itself, cost
-d (a + 2 b) a token and not d^2. As x is real, k1 runs to a // 2 only: a frequency is there itself,
-or mirrored, d - k, which is its conjugate. All of it is real arithmetic. b = 1 is the direct form,
-which any length has.
+so that a product with `outer` over p1 and one over p2, for each k1 by itself, cost d (a + 2 b) a
+token and not d^2. As x is real, k1 runs to a / 2 only: a frequency is there itself, or mirrored,
+d - k, which is its conjugate. At k1 = 0 and a / 2 the outer sums are real; they are the two parts
+of one group, as real and imaginary parts are of the others. All of it is real arithmetic. b = 1 is
+the direct form, which any length has.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class Place(NamedTuple):
     """Where rows of A (see fourier_format.spectral.axes) are found.
 
     Attributes:
-        block: (m,) int64, k1.
-        vector: (m, 2 b) float64: the row of A is the block's part of `outer`'s result times it.
+        group: (m,) int64.
+        vector: (m, 2 b) float64: the row is the group's part of `outer`'s result times it.
     """
 
-    block: Array
+    group: Array
     vector: Array
 
 
@@ -50,31 +51,43 @@ class Split:
         return self.a * self.b
 
     @property
-    def blocks(self) -> int:
-        """The outer frequencies, a // 2 + 1."""
-        return self.a // 2 + 1
+    def groups(self) -> int:
+        """The groups of two outer sums, each for every p2."""
+        return (self.a + 1) // 2
 
     def outer(self) -> Array:
-        """Returns (2 (a // 2 + 1), a) float64; rows 2 k1 are cosines, 2 k1 + 1 negated sines."""
-        phase = np.outer(np.arange(self.blocks), np.arange(self.a)) % self.a  # (F, a)
-        angle = 2 * np.pi * phase / self.a
-        return np.stack([np.cos(angle), -np.sin(angle)], axis=1).reshape(-1, self.a)
+        """Returns (2 groups, a) float64; a group's rows are cosines and negated sines.
+
+        Group 0 has k1 = 0 and, where a is even, k1 = a / 2.
+        """
+        phase = np.outer(np.arange(self.groups), np.arange(self.a)) % self.a
+        angle = 2 * np.pi * phase / self.a  # (groups, a)
+        pairs = np.stack([np.cos(angle), -np.sin(angle)], axis=1)  # (groups, 2, a)
+        pairs[0, 1] = (-1.0) ** np.arange(self.a) if self.a % 2 == 0 else 0.0
+        return pairs.reshape(-1, self.a)
 
     def place(self, rows: Array) -> Place:
         """Returns where `rows` (m,) of A are: row 2 w is the cosine of w, 2 w + 1 the sine.
 
-        The 2 b elements of a vector belong to the real parts at every p2, then the imaginary ones.
+        The 2 b elements of a vector belong to a group's first sum at every p2, then to its second.
         """
-        frequency, part = rows // 2, rows % 2
-        mirrored = frequency % self.a >= self.blocks
+        frequency, is_sine = rows // 2, rows[:, None] % 2 == 1
+        mirrored = frequency % self.a > self.a // 2
         k = np.where(mirrored, self.length - frequency, frequency)
-        phase = np.outer(k, np.arange(self.b)) % self.length  # (m, b)
-        angle = 2 * np.pi * phase / self.length
-        real = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)  # (m, 2 b)
-        imaginary = np.concatenate([-np.sin(angle), np.cos(angle)], axis=1)
+        k1 = k % self.a
+        angle = 2 * np.pi * (np.outer(k, np.arange(self.b)) % self.length) / self.length  # (m, b)
+        cosine, sine = np.cos(angle), np.sin(angle)
         conjugate = np.where(mirrored, -1.0, 1.0)[:, None]
-        vector = np.where(part[:, None] == 0, real, imaginary * conjugate)
-        return Place(k % self.a, vector)
+        first = np.where(is_sine, -sine * conjugate, cosine)
+        second = np.where(is_sine, cosine * conjugate, sine)
+        zero = np.zeros_like(cosine)
+        half = (2 * k1 == self.a)[:, None]  # its real sum is the second of group 0
+        real = (k1 == 0)[:, None] | half
+        vector = np.concatenate(
+            [np.where(half, zero, first), np.where(half, first, np.where(real, zero, second))],
+            axis=1,
+        )
+        return Place(np.where(real[:, 0], 0, k1), vector)
 
 
 def splits(length: int) -> list[Split]:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fourier_converters.onnx.live.leading import OPEN_BATCH, leading
-from fourier_converters.onnx.live.products import rule_of
-from fourier_converters.onnx.live.rows import SHARED, Lost, Rows, Shared, State, Step
-from fourier_converters.onnx.live.sizes import UNKNOWN, Kind, Sizes
+from fourier_converters.onnx.batches.leading import OPEN_BATCH, leading
+from fourier_converters.onnx.batches.rows import SHARED, Lost, Rows, Shared, State, Step
+from fourier_converters.onnx.batches.sizes import UNKNOWN, Kind, Sizes
+from fourier_converters.onnx.batches.table import rule_of
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import subgraphs
@@ -66,12 +66,11 @@ class Batches:
         rows = self._rows(value)
         if rows is None:
             return None
-        source = next(i for i in self._given.inputs if i.name == self._given.source)
         inside = rows.inner == 1
         order: Order = "fastest" if rows.outer != 1 else "only" if inside else "slowest"
         shape = self._sizes.shape(value)
         rank = None if shape is None else len(shape)
-        return Batch(rows.axis, order, source.name, source.axis or 0, rank)
+        return Batch(rows.axis, order, self._given.source, self._axis(), rank)
 
     def why(self, value: Value) -> str:
         """Returns in words why `of` has no answer, "" where it has one."""
@@ -99,20 +98,35 @@ class Batches:
     def _repeated(self, value: Value) -> Rows | None:
         """What all rows share can have been repeated for each: one axis is as long as the batch."""
         shape = self._sizes.shape(value)
-        if self._given.batch != OPEN_BATCH or shape is None or None in shape:
+        if self._given.batch != OPEN_BATCH or shape is None or None in shape or self._coincides():
             return None
         at = [
             axis for axis, size in enumerate(shape) if size is not None and size % OPEN_BATCH == 0
         ]
         return Rows(at[0]) if len(at) == 1 and shape[at[0]] == OPEN_BATCH else None
 
+    def _coincides(self) -> bool:
+        """Whether a size of the model's own could be taken for the batch's."""
+        stored = self._model.scopes[0].tensors.values()
+        return any(size % OPEN_BATCH == 0 for tensor in stored for size in tensor.dims if size)
+
     def _refutation(self) -> str:
+        """Returns why the axis that was taken for the batch may be none.
+
+        An axis that is not called the batch is only supposed to be it, until all outputs have it.
+        """
+        given = self._given
+        supposed = f"axis {self._axis()} of {given.source!r}"
         for output in self._model.proto.graph.output:
             state = self._states.get(Value(0, output.name))
             if isinstance(state, Lost) and state.mixed:
-                given = self._given
-                return f"the first axis of {given.source!r} is not the batch: {state.why}"
+                return f"{supposed} is not the batch: {state.why}"
+            if isinstance(state, Lost) and not given.named:
+                return f"{supposed} is not named 'batch', and need not be it: {state.why}"
         return ""
+
+    def _axis(self) -> int:
+        return next(i.axis or 0 for i in self._given.inputs if i.name == self._given.source)
 
     def _read_inputs(self) -> None:
         for given in self._given.inputs:
@@ -148,6 +162,7 @@ class Batches:
             outputs=[sizes.kind(Value(scope, name)) for name in node.output],
             batch=self._given.batch or 1,
             version=self._version,
+            trusted=self._given.named,
             named=_named(node),
         )
         return _follow(step)
@@ -210,7 +225,7 @@ class Batches:
                 inner.add(index)
         for known in (self._states, self._sizes.kinds, self._sizes.numbers):
             for value in [v for v in known if v.scope in inner and v not in keep]:
-                del known[value]  # type: ignore[attr-defined]
+                del known[value]
 
 
 _BODIES: Final = frozenset({"If", "Loop", "Scan"})
@@ -228,7 +243,10 @@ def _follow(step: Step) -> Sequence[State]:
     if rule is None:
         mixed = next((s for s in states if isinstance(s, Lost) and s.mixed), None)
         return [mixed or step.lost("is not known to leave rows where they are")]
-    result = rule(step)
+    try:
+        result = rule(step)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return [step.lost("breaks its operator's definition")]
     found = result if isinstance(result, list) else [result]
     return [_plain(state, step) for state in found]
 

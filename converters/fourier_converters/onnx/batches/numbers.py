@@ -11,8 +11,8 @@ from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import attribute
 from fourier_format.adapter import Array
 
-MOST: Final = 1024
-"""Numbers that a value may hold to be computed."""
+MOST: Final = 1 << 17
+"""Numbers that a value may hold to be computed: those of a mask's indices."""
 _DTYPES: Final[dict[int, Any]] = {
     1: np.float32,
     6: np.int32,
@@ -28,7 +28,8 @@ def compute(node: Any, given: Sequence[Array | None]) -> Array | None:
     if rule is None or any(value is None for value in given[:1]):
         return None
     try:
-        result = np.asarray(rule(node, *given))
+        with np.errstate(all="ignore"):
+            result = np.asarray(rule(node, *given))
     except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
         return None
     return result if result.size <= MOST and result.dtype.kind in "biuf" else None
@@ -60,6 +61,12 @@ def _divide(_: Any, a: Array, b: Array) -> Array:
     if np.any(b == 0):
         raise ZeroDivisionError
     return np.asarray(np.trunc(a / b), a.dtype)
+
+
+def _remainder(node: Any, a: Array, b: Array) -> Array:
+    if np.any(b == 0):
+        raise ZeroDivisionError
+    return np.asarray(np.fmod(a, b) if attribute(node, "fmod", 0) else np.mod(a, b))
 
 
 def _unsqueeze(node: Any, x: Array, axes: Array | None = None) -> Array:
@@ -141,6 +148,7 @@ _RULES: Final[dict[str, Callable[..., Any]]] = {
     "Sub": lambda _, a, b: a - b,
     "Mul": lambda _, a, b: a * b,
     "Div": _divide,
+    "Mod": _remainder,
     "Neg": lambda _, a: -a,
     "Abs": lambda _, a: np.abs(a),
     "Floor": lambda _, a: np.floor(a),
@@ -168,3 +176,11 @@ def held(node: Any) -> Array | None:
         return _constant(node)
     except ValueError:
         return None
+
+
+def parts(x: Array, count: int, sizes: Array | None) -> list[Array | None]:
+    """Returns what Split makes of a list of numbers."""
+    if sizes is None:
+        return list(np.array_split(x, count)) if len(x) % count == 0 else []
+    ends = np.cumsum(np.ravel(sizes))
+    return [x[end - size : end] for size, end in zip(np.ravel(sizes), ends, strict=True)]

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fourier_converters.onnx.live import fused
-from fourier_converters.onnx.live.numbers import MOST, compute, held
+from fourier_converters.onnx.batches import fused
+from fourier_converters.onnx.batches.numbers import MOST, compute, held, parts
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import attribute
@@ -103,28 +103,23 @@ class Sizes:
             if value is not None and value not in self.kinds:
                 kind = found[slot] if slot < len(found) else UNKNOWN
                 self.kinds[value] = self._merged(kind, self._said(value))
-        result = self._computed(node, kinds, numbers)
-        if result is not None and outputs and outputs[0] is not None:
-            self.numbers[outputs[0]] = result
+        for value, result in zip(outputs, self._computed(node, kinds, numbers), strict=False):
+            if value is not None and result is not None:
+                self.numbers[value] = result
 
     def _computed(
         self, node: Any, kinds: Sequence[Kind], numbers: Sequence[Array | None]
-    ) -> Array | None:
+    ) -> Sequence[Array | None]:
+        """Returns the numbers of the outputs."""
         if node.domain not in ONNX:
-            return None
+            return []
         if node.op_type == "Constant":
-            return held(node)
+            return [held(node)]
         if node.op_type in {"Shape", "Size"}:
-            shape = kinds[0].shape
-            if shape is None:
-                return None
-            first, end = attribute(node, "start", 0), attribute(node, "end", len(shape))
-            sizes = shape[first:end] if node.op_type == "Shape" else shape
-            if any(size is None for size in sizes):
-                return None
-            array = np.array(sizes, np.int64)
-            return array if node.op_type == "Shape" else np.asarray(np.prod(array))
-        return compute(node, numbers)
+            return [_measured(node, kinds[0].shape)]
+        if node.op_type == "Split" and numbers[0] is not None and numbers[0].ndim == 1:
+            return parts(numbers[0], len(node.output), [*numbers, None][1])
+        return [compute(node, numbers)]
 
     def _infer(
         self, node: Any, kinds: Sequence[Kind], numbers: Sequence[Array | None]
@@ -206,3 +201,15 @@ class Sizes:
     def _merged(kind: Kind, said: Kind) -> Kind:
         shape = kind.shape if kind.shape is not None else said.shape
         return Kind(kind.dtype or said.dtype, shape)
+
+
+def _measured(node: Any, shape: Shape) -> Array | None:
+    """Returns what Shape or Size gives."""
+    if shape is None:
+        return None
+    first, end = attribute(node, "start", 0), attribute(node, "end", len(shape))
+    sizes = shape[first:end] if node.op_type == "Shape" else shape
+    if any(size is None for size in sizes):
+        return None
+    array = np.array(sizes, np.int64)
+    return array if node.op_type == "Shape" else np.asarray(np.prod(array))

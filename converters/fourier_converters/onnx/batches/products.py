@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
-from fourier_converters.onnx.live import rules
-from fourier_converters.onnx.live.fused import broadcast
-from fourier_converters.onnx.live.rows import Lost, Rows, Shared, State, Step, agreed, aligned, fits
-from fourier_converters.onnx.live.rules import Rule
-from fourier_converters.onnx.operators import MICROSOFT, ONNX
+from fourier_converters.onnx.batches.fused import broadcast
+from fourier_converters.onnx.batches.rows import (
+    SHARED,
+    Lost,
+    Rows,
+    Shared,
+    State,
+    Step,
+    agreed,
+    aligned,
+    fits,
+)
+from fourier_converters.onnx.batches.rules import Rule
 from fourier_converters.onnx.protos import attribute
 
 
-def rule_of(domain: str, operator: str) -> Rule | None:
-    """Returns the rule of an operator, None for one that is not known."""
-    if domain in ONNX:
-        return _OF_ONNX.get(operator) or rules.RULES.get(operator)
-    if domain == MICROSOFT or domain.startswith(f"{MICROSOFT}."):
-        return _OF_MICROSOFT.get(operator)
-    return None
+def matmul(left: int, right: int, bias: int | None = None) -> Rule:
+    """Returns the rule of a product of two inputs, whatever else is read between them."""
 
-
-def _matmul(left: int, right: int, bias: int | None = None) -> Rule:
     def rule(step: Step) -> State:
         if attribute(step.node, "transBatchA", 0) or attribute(step.node, "transBatchB", 0):
             return step.lost("turns its operands' first axes")
@@ -38,39 +37,50 @@ def _matmul(left: int, right: int, bias: int | None = None) -> Rule:
 
 def _product(step: Step, left: int, right: int) -> State:
     """A matrix product: the batch stays among its rows, or before them on both sides."""
-    a, b = step.state(left), step.state(right)
-    shapes = step.shape(left), step.shape(right)
-    for state in (a, b):
-        if isinstance(state, Lost) and state.mixed:
-            return state
-    if isinstance(a, Shared) and isinstance(b, Shared):
-        return a
-    if shapes[0] is None or shapes[1] is None or not shapes[0] or not shapes[1]:
-        lost = next((state for state in (a, b) if isinstance(state, Lost)), None)
-        return lost or step.lost("multiplies values of unknown shapes")
-    ranks = len(shapes[0]), len(shapes[1])
+    slots, states = (left, right), (step.state(left), step.state(right))
+    lost = sorted((s for s in states if isinstance(s, Lost)), key=lambda s: not s.mixed)
+    if (lost and lost[0].mixed) or all(isinstance(state, Shared) for state in states):
+        return lost[0] if lost else SHARED
+    ranks = [step.rank(slot) or 0 for slot in slots]
+    if not all(ranks):
+        return lost[0] if lost else step.lost("multiplies values of unknown shapes")
     rank = max(ranks) if min(ranks) > 1 else max(ranks) - 1
     turned = attribute(step.node, "transA", 0), attribute(step.node, "transB", 0)
-    axes = [
-        _behind(state, ranks[side], turned[side], side, rank) if isinstance(state, Rows) else None
-        for side, state in enumerate((a, b))
-    ]
-    if (isinstance(a, Rows) and axes[0] is None) or (isinstance(b, Rows) and axes[1] is None):
-        return step.mixed()
-    if isinstance(a, Rows) and isinstance(b, Rows):
-        found = agreed(replace(a, axis=axes[0] or 0), replace(b, axis=axes[1] or 0))
-        if found is not None and found.axis < rank - 2:
-            return found
-        return step.lost("multiplies each row of the batch with each")
-    if isinstance(a, Lost) or isinstance(b, Lost):
-        return _beside(step, (a, b), (left, right))
-    side = 0 if isinstance(a, Rows) else 1
-    state, axis = (a, b)[side], axes[side]
-    result = broadcast(shapes[0][:-2], shapes[1][:-2]) if min(ranks) > 1 else ()
-    if not isinstance(state, Rows) or axis is None or result is None:
+    moved: list[Rows] = []
+    for side, state in enumerate(states):
+        if isinstance(state, Rows):
+            axis = _behind(state, ranks[side], turned[side], side, rank)
+            if axis is None:
+                return step.mixed()
+            moved.append(replace(state, axis=axis))
+    if len(moved) == 2:
+        found = agreed(*moved)
+        inside = found is not None and found.axis < rank - 2
+        return (
+            found if found and inside else step.lost("multiplies each row of the batch with each")
+        )
+    return _beside(step, states, slots) if lost else _one_side(step, moved[0], slots, states)
+
+
+def _one_side(
+    step: Step, moved: Rows, slots: tuple[int, int], states: tuple[State, State]
+) -> State:
+    """Only one side has the batch: the other must not repeat it."""
+    shapes = [step.shape(slot) or () for slot in slots]
+    short = min(len(shape) for shape in shapes) < 2
+    leading = () if short else broadcast(*(shape[:-2] for shape in shapes))
+    if leading is None:
         return step.lost("multiplies values of unknown shapes")
-    whole = axis >= len(result) or fits(shapes[side], state.axis, (*result, None, None))
-    return replace(state, axis=axis) if whole else step.lost("repeats the batch")
+    side = 0 if isinstance(states[0], Rows) else 1
+    own = states[side]
+    before = moved.axis < len(leading)
+    if (
+        isinstance(own, Rows)
+        and before
+        and not fits(shapes[side], own.axis, (*leading, None, None))
+    ):
+        return step.lost("repeats the batch")
+    return moved
 
 
 def _behind(rows: Rows, rank: int, turned: int, side: int, result: int) -> int | None:
@@ -97,7 +107,7 @@ def _beside(step: Step, states: tuple[State, State], slots: tuple[int, int]) -> 
     return next(state for state in states if isinstance(state, Lost))
 
 
-def _rows_of(slot: int = 0) -> Rule:
+def rows_of(slot: int = 0) -> Rule:
     """Returns the rule of a product whose other operand is a weight."""
 
     def rule(step: Step) -> State:
@@ -111,11 +121,7 @@ def _rows_of(slot: int = 0) -> Rule:
     return rule
 
 
-def _gemm(left: int, right: int, bias: int) -> Rule:
-    return _matmul(left, right, bias)
-
-
-def _einsum(step: Step) -> State:
+def einsum(step: Step) -> State:
     """Letters say it all; dots stand for the axes before."""
     for state in step.states:
         if isinstance(state, Lost):
@@ -137,7 +143,7 @@ def _einsum(step: Step) -> State:
     return step.mixed() if found is None or found.axis < 0 else found
 
 
-def _leading(slots: tuple[int, ...], axes: tuple[int, ...]) -> Rule:
+def leading_batch(slots: tuple[int, ...], axes: tuple[int, ...]) -> Rule:
     """Returns the rule of attention: the batch is in front of every operand.
 
     Args:
@@ -162,13 +168,14 @@ def _leading(slots: tuple[int, ...], axes: tuple[int, ...]) -> Rule:
     return rule
 
 
-def _elementwise(*slots: int) -> Rule:
+def elementwise_of(*slots: int) -> Rule:
+    """Returns the rule of what is computed element by element of some inputs."""
     return lambda step: aligned(
         step, [slot for slot in slots if step.has(slot)], step.outputs[0].shape
     )
 
 
-def _skipped(step: Step) -> State:
+def skipped(step: Step) -> State:
     """SkipLayerNormalization: a sum, then each token by itself."""
     slots = [slot for slot in (0, 1) if step.has(slot)]
     state = aligned(step, slots, broadcast(*(step.shape(slot) for slot in slots)))
@@ -178,7 +185,7 @@ def _skipped(step: Step) -> State:
     return state
 
 
-def _joined(step: Step) -> State:
+def joined(step: Step) -> State:
     """QLinearConcat: scale and zero point before all, and behind each operand."""
     axis = attribute(step.node, "axis", 0)
     parts = range(2, len(step.states), 3)
@@ -187,45 +194,3 @@ def _joined(step: Step) -> State:
     if isinstance(state, Rows) and rank and axis % rank == state.axis:
         return step.lost("joins parts along the batch")
     return state
-
-
-_ATTENTION: Final[dict[str, Callable[[Step], State | list[State]]]] = {
-    "Attention": _leading((0,), (0, 1)),
-    "QAttention": _leading((0,), (0, 1)),
-    "MultiHeadAttention": _leading((0, 1, 2), (0, 0, 0, 0)),
-    "GroupQueryAttention": _leading((0, 1, 2, 3, 4), (0, 0, 0, 0)),
-    "EmbedLayerNormalization": _leading((0,), (0, 0, 0)),
-    "QEmbedLayerNormalization": _leading((0,), (0, 0, 0)),
-    "RotaryEmbedding": _leading((0,), (0,)),
-}
-_OF_ONNX: Final[dict[str, Rule]] = {
-    "MatMul": _matmul(0, 1),
-    "MatMulInteger": _matmul(0, 1),
-    "QLinearMatMul": _matmul(0, 3),
-    "Gemm": _gemm(0, 1, 2),
-    "Einsum": _einsum,
-    "Attention": _leading((0, 1, 2, 4, 5), (0, 0, 0, 0)),
-    "RotaryEmbedding": _leading((0,), (0,)),
-}
-_OF_MICROSOFT: Final[dict[str, Rule]] = {
-    **_ATTENTION,
-    "FusedMatMul": _matmul(0, 1),
-    "FusedGemm": _gemm(0, 1, 2),
-    "MatMulIntegerToFloat": _matmul(0, 1),
-    "DynamicQuantizeMatMul": _matmul(0, 1),
-    "QGemm": _gemm(0, 3, 6),
-    **dict.fromkeys(("MatMulNBits", "MatMulBnb4", "MoE", "QMoE"), _rows_of()),
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _skipped),
-    **dict.fromkeys(("BiasGelu", "FastGelu", "QuickGelu", "Gelu"), rules.elementwise),
-    **dict.fromkeys(("BiasSplitGelu",), _rows_of()),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "QLinearSigmoid"), rules.along),
-    **dict.fromkeys(("QLinearLeakyRelu",), rules.along),
-    **dict.fromkeys(("QLinearAdd", "QLinearMul"), _elementwise(0, 3)),
-    "QLinearSoftmax": rules.softmax,
-    "QLinearConcat": _joined,
-    "GatherBlockQuantized": rules.gathered,
-    **dict.fromkeys(("FusedConv", "Conv", "NhwcFusedConv", "QLinearConv"), rules.images),
-    **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), rules.images),
-    **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool"), rules.images),
-    **dict.fromkeys(("ReorderInput", "ReorderOutput"), rules.images),
-}

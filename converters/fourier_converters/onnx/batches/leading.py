@@ -1,7 +1,7 @@
 """Inputs: which axis of each graph input the batch is, and numbers for sizes that are left open.
 
-Open sizes become primes, so that the shape of every value is known in numbers. The batch's is so
-large that no other size can be taken for it; the others are small, since tables of positions end.
+Open sizes become primes, so that the shape of every value is known in numbers. The batch's is
+larger than most sizes; the others are small, since tables of positions end.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
-OPEN_BATCH: Final = 1_000_003
-"""A prime, more than any size in a model: what an open batch counts as."""
+OPEN_BATCH: Final = 1009
+"""A prime that sizes of models are no multiples of: what an open batch counts as."""
 _NAMES: Final = ("batch", "batch_size")
 """What every exporter calls the batch, if it calls it anything."""
 _PRIMES: Final = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83)
@@ -50,6 +50,7 @@ class Leading:
         batch: Its size in numbers, None where the inputs do not agree on one.
         source: The input that the batch is taken from; the first whose first axis it is.
         symbols: The numbers for names of sizes.
+        named: Whether the axis itself is called the batch.
         problem: Why there is no batch.
     """
 
@@ -57,6 +58,7 @@ class Leading:
     batch: int | None
     source: str
     symbols: dict[str, int]
+    named: bool
     problem: str
 
 
@@ -80,7 +82,7 @@ def leading(graph: Any) -> Leading:
     source = next((i.name for i in first or carrying), "")
     if batch is not None and not carrying:
         batch, problem = None, "no input has the batch on exactly one axis"
-    return Leading(inputs, batch, source, symbols, problem)
+    return Leading(inputs, batch, source, symbols, name in _NAMES, problem)
 
 
 def _axes(value: Any) -> tuple[Axis, ...] | None:

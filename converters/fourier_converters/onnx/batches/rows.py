@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fourier_converters.onnx.live.sizes import Kind, Shape
+from fourier_converters.onnx.batches.sizes import Kind, Shape
 from fourier_format.adapter import Array
 
 
@@ -62,6 +62,8 @@ class Step:
         outputs: The kinds of its outputs.
         batch: The batch's size in numbers.
         version: The opset of ONNX's own operators.
+        trusted: Whether the inputs call the batch by its name.
+        named: The node in words.
     """
 
     node: Any
@@ -71,7 +73,8 @@ class Step:
     outputs: Sequence[Kind]
     batch: int
     version: int
-    named: str = field(default="")
+    trusted: bool
+    named: str
 
     def state(self, slot: int) -> State:
         """Returns an input's state; an absent input is shared."""
@@ -108,43 +111,46 @@ class Step:
 
 def aligned(step: Step, slots: Sequence[int], result: Shape) -> State:
     """Returns where the batch is in what is computed element by element of some inputs."""
-    states = [step.state(slot) for slot in slots]
-    for state in states:
-        if isinstance(state, Lost) and state.mixed:
-            return state
-    if all(isinstance(state, Shared) for state in states):
-        return SHARED
-    shapes = [step.shape(slot) for slot in slots]
+    operands = [(step.state(slot), step.shape(slot)) for slot in slots]
+    lost = [state for state, _ in operands if isinstance(state, Lost)]
+    mixed = next((state for state in lost if state.mixed), None)
+    if mixed is not None or not any(isinstance(state, Rows) for state, _ in operands):
+        return mixed or next(iter(lost), SHARED)
     if result is None:
-        ranks = {None if shape is None else len(shape) for shape in shapes}
-        if len(ranks) != 1 or None in ranks:
-            return _first_lost(states) or step.lost("has operands of unknown shapes")
-        result = (None,) * len(shapes[0] or ())
+        ranks = {None if shape is None else len(shape) for _, shape in operands}
+        known = len(ranks) == 1 and None not in ranks
+        result = (None,) * len(operands[0][1] or ()) if known else None
+    found = _together(step, operands, result)
+    for state, shape in operands:
+        trusted = step.trusted and isinstance(found, Rows) and _beside(found, shape, result)
+        if isinstance(state, Lost) and not trusted:
+            return state
+    return found
+
+
+def _together(
+    step: Step, operands: Sequence[tuple[State, Shape]], result: Shape
+) -> Rows | Shared | Lost:
+    """Returns where the operands that have the batch have it in the result."""
     found: Rows | None = None
-    for state, shape in zip(states, shapes, strict=True):
+    for state, shape in operands:
         if not isinstance(state, Rows):
             continue
-        if shape is None or not fits(shape, state.axis, result):
+        if shape is None or result is None or not fits(shape, state.axis, result):
             return step.lost("has operands of unknown shapes")
         moved = replace(state, axis=state.axis + len(result) - len(shape))
         found = moved if found is None else agreed(found, moved)
         if found is None:
             return step.lost("has operands with the batch on different axes")
-    for state, shape in zip(states, shapes, strict=True):
-        if isinstance(state, Lost) and (found is None or not _beside(found, shape, result)):
-            return state
-    return found if found is not None else SHARED
-
-
-def _first_lost(states: Sequence[State]) -> Lost | None:
-    return next((state for state in states if isinstance(state, Lost)), None)
+    return found or SHARED
 
 
 def _beside(found: Rows, shape: Shape, result: Shape) -> bool:
     """Whether an operand of which nothing is known can only have its rows where others have them.
 
     Its size on that axis is theirs: a model that treats its rows alone, and so gives each the same
-    answer in any batch, must have put equal rows beside each other.
+    answer in any batch, must have put equal rows beside each other. Where it is only supposed that
+    the first axis is the batch, this proves nothing: tokens do not stay alone.
     """
     if shape is None or result is None or len(shape) != len(result):
         return False
@@ -156,7 +162,10 @@ def fits(shape: Shape, axis: int, result: Shape) -> bool:
     """Whether an operand's axis is whole in the result, and not repeated there."""
     if shape is None or result is None:
         return False
-    size, whole = shape[axis], result[axis + len(result) - len(shape)]
+    at = axis + len(result) - len(shape)
+    if at < 0:
+        return False
+    size, whole = shape[axis], result[at]
     return size is None or whole is None or size == whole
 
 

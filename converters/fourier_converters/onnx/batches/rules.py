@@ -1,16 +1,17 @@
 """Rules: where the batch is in what a node gives, by operator (onnx/docs/Operators.md).
 
-An operator that is not here is not known: what it gives is lost, unless it reads what all rows
-share. Weights, scales and tables are such.
+What all rows share, as weights, scales and tables are, stands still here; which operator has which
+rule is in `table`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
 
-from fourier_converters.onnx.live.rows import (
+import numpy as np
+
+from fourier_converters.onnx.batches.rows import (
     SHARED,
     Lost,
     Rows,
@@ -152,9 +153,11 @@ def normalized(step: Step) -> State:
 
 def softmax(step: Step) -> State:
     """Before opset 13 all axes from one on were one."""
-    if step.version >= 13:
-        return kept(-1)(step)
-    return _before(step, step.state(0), step.rank(0), attribute(step.node, "axis", 1))
+    state, rank = step.state(0), step.rank(0)
+    axis = attribute(step.node, "axis", 1 if step.version < 13 else -1)
+    if step.version < 13 or not isinstance(state, Rows) or rank is None:
+        return _before(step, state, rank, axis)
+    return step.mixed() if axis % rank == state.axis else state
 
 
 def _before(step: Step, state: State, rank: int | None, axis: int) -> State:
@@ -210,7 +213,7 @@ def sliced(step: Step) -> State:
 
 
 def gathered(step: Step) -> State:
-    """Rows of a table, or parts along an axis; `aligned` with neither."""
+    """Rows of a table, or parts along an axis."""
     axis = attribute(step.node, "gather_axis", 0) or attribute(step.node, "axis", 0)
     table, ids = step.state(0), step.state(1)
     rank, added = step.rank(0), step.rank(1)
@@ -221,6 +224,8 @@ def gathered(step: Step) -> State:
     axis %= rank
     if isinstance(table, Shared):
         return replace(ids, axis=axis + ids.axis) if isinstance(ids, Rows) else SHARED
+    if axis == 0 and isinstance(ids, Shared) and _own(step, table, nested=False):
+        return Rows(0)
     if isinstance(ids, Rows) or table.axis == axis:
         return step.lost("picks rows of the batch")
     moved = table.axis if table.axis < axis else table.axis + added - 1
@@ -232,25 +237,31 @@ def gathered_nd(step: Step) -> State:
     table, ids, rank = step.state(0), step.state(1), step.rank(1)
     if isinstance(table, Shared) and isinstance(ids, Rows) and rank and ids.axis < rank - 1:
         return ids
-    if isinstance(table, Rows) and isinstance(ids, Shared) and table == Rows(0) and _counts(step):
-        return table
+    if isinstance(table, Rows) and isinstance(ids, Shared) and _own(step, table, nested=True):
+        return Rows(0)
     inside = attribute(step.node, "batch_dims", 0) > 0
     if inside and isinstance(table, Rows) and isinstance(ids, Rows) and table.axis == 0:
         return table if table == ids else step.lost("picks rows of the batch")
     return step.lost("picks rows of the batch")
 
 
-def _counts(step: Step) -> bool:
-    """Whether stored indices take row r of the batch to row r, as dynamo writes masks."""
+def _own(step: Step, rows: Rows, *, nested: bool) -> bool:
+    """Whether the indices, which are known, give row r what is row r's, as exporters write masks.
+
+    Args:
+        step: The node.
+        rows: Where the batch is in the table.
+        nested: Whether the last axis of the indices has one for each of the table's first axes.
+    """
     ids = step.numbers[1]
-    if (
-        ids is None
-        or ids.ndim < 2
-        or len(ids) != step.batch
-        or attribute(step.node, "batch_dims", 0)
-    ):
+    if rows.axis or rows.outer != 1 or not rows.inner or ids is None or ids.ndim < 1 + nested:
         return False
-    return all(bool((row[..., 0] == number).all()) for number, row in enumerate(ids))
+    if len(ids) != step.batch or attribute(step.node, "batch_dims", 0):
+        return False
+    firsts = ids[..., 0] if nested else ids
+    count = step.batch * rows.inner
+    row = np.where(firsts < 0, firsts + count, firsts) // rows.inner
+    return bool((np.moveaxis(row, 0, -1) == np.arange(step.batch)).all())
 
 
 def padded(step: Step) -> State:
@@ -292,7 +303,9 @@ def images(step: Step) -> State:
         return state
     shape, result = step.shape(0), _result(step)
     known = shape is not None and result is not None and result[0] is not None
-    if (known and not fits(shape, 0, result)) or (not known and step.node.op_type in _RESIZING):
+    if (known and not fits(shape, 0, result)) or (
+        not known and step.node.op_type in {"Resize", "Upsample"}
+    ):
         return step.lost("may change the size of the batch")
     return along(step) if state.axis == 0 else step.mixed()
 
@@ -325,56 +338,3 @@ def triangle(step: Step) -> State:
 
 def _result(step: Step) -> tuple[int | None, ...] | None:
     return step.outputs[0].shape if step.outputs else None
-
-
-_UNARY: Final = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu"
-    " HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round"
-    " Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu"
-).split()
-_BINARY: Final = (
-    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less"
-    " LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where Xor"
-).split()
-_REDUCING: Final = (
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd"
-    " ReduceSum ReduceSumSquare ArgMax ArgMin"
-).split()
-_IMAGES: Final = (
-    "AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace GlobalAveragePool"
-    " GlobalLpPool GlobalMaxPool GroupNormalization InstanceNormalization LRN LpPool MaxPool"
-    " QLinearConv Resize SpaceToDepth Upsample"
-).split()
-_RESIZING: Final = frozenset({"Resize", "Upsample"})
-RULES: Final[dict[str, Rule]] = {
-    **dict.fromkeys((*_UNARY, *_BINARY), elementwise),
-    **dict.fromkeys(_REDUCING, reduced),
-    **dict.fromkeys(_IMAGES, images),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Clip", "CastLike"), along),
-    "Dropout": first,
-    "DynamicQuantizeLinear": quantized,
-    "Transpose": transposed,
-    **dict.fromkeys(("Reshape", "Flatten"), reshaping),
-    "Squeeze": squeezed,
-    "Unsqueeze": unsqueezed,
-    "Expand": expanded,
-    "Tile": tiled,
-    **dict.fromkeys(("LayerNormalization", "SimplifiedLayerNormalization"), normalized),
-    "RMSNormalization": normalized,
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), softmax),
-    "LpNormalization": kept(-1),
-    "TopK": kept(-1),
-    "CumSum": kept(0, argument=1),
-    "GatherElements": kept(0, (0, 1)),
-    "ScatterElements": kept(0, (0, 1, 2)),
-    "Concat": concatenated,
-    "Split": split,
-    "Slice": sliced,
-    "Gather": gathered,
-    "GatherND": gathered_nd,
-    "Pad": padded,
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent),
-    "OneHot": one_hot,
-    "Trilu": triangle,
-}
-"""Operators of ONNX but products; a rule gives one state for all outputs, or one for each."""

@@ -1,0 +1,1 @@
+"""Tests of fourier_converters.onnx.batches."""

@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import fourier_format
+from fourier_format import Adapter
+from fourier_format.adapter import Array
+from fourier_format.errors import (
+    BaseMismatchError,
+    FileAccessError,
+    FourierFormatError,
+    InvalidAdapterError,
+    ServingError,
+    UnknownAdapterError,
+    UnsupportedError,
+    UsageError,
+)
+from fourier_runtimes import AdapterSession
+from tests.fourier_runtimes.handmade import (
+    adapter_for,
+    bank_input,
+    batch,
+    entries_of,
+    handmade,
+    plain_model,
+)
+from tests.tolerances import SERVED_F16, SERVED_F32
+
+BASE = handmade(0, 1)
+A, B = adapter_for(BASE, 1), adapter_for(BASE, 2, 1)
+C, D = adapter_for(BASE, 3, head=True), adapter_for(BASE, 4, targets=("second",), alpha=-3.0)
+WAYS = ["fed", "bound", "fixed"]
+
+
+def session_of(**options: Any) -> AdapterSession:
+    session = AdapterSession(BASE.model(), **options)
+    for name, adapter in {"a": A, "b": B, "c": C, "d": D}.items():
+        session.load(adapter, name)
+    return session
+
+
+def off(got: Array, wanted: Array) -> float:
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("binding", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_each_row_has_the_adapter_that_it_asks_for(binding: Any, dtype: Any) -> None:
+    x = batch(6)
+    session = session_of(binding=binding, dtype=dtype)
+    asked = ["a", None, "c", {"a": 0.7, "b": -0.3, "c": 0.0}, "d", {"c": 0.5, "d": 2.0}]
+
+    (y,) = session.run({"x": x}, asked)
+
+    wanted = BASE.answer(x, {A: 1}, {}, {C: 1}, {A: 0.7, B: -0.3}, {D: 1}, {C: 0.5, D: 2.0})
+    assert off(y, wanted) < (SERVED_F32 if dtype == "float32" else SERVED_F16)
+
+
+@pytest.mark.parametrize("binding", WAYS)
+def test_one_thing_is_for_all_rows(binding: Any) -> None:
+    x = batch(3)
+    session = session_of(binding=binding)
+
+    (one,) = session.run({"x": x}, "c")
+    (blend,) = session.run({"x": x}, {"a": 0.25, "b": 1.0})
+    (same,) = session.run({"x": x}, ["d", "d", "d"])
+
+    assert off(one, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
+    assert off(blend, BASE.answer(x, *[{A: 0.25, B: 1}] * 3)) < SERVED_F32
+    assert off(same, BASE.answer(x, *[{D: 1}] * 3)) < SERVED_F32
+
+
+@pytest.mark.parametrize("adapters", [None, [None] * 4, [{}, None, {"a": 0.0}, None]])
+def test_without_an_adapter_the_base_answers_bit_for_bit(adapters: Any) -> None:
+    x = batch(4)
+    plain = onnxruntime.InferenceSession(plain_model(BASE))
+
+    (y,) = session_of().run({"x": x}, adapters)
+
+    assert np.array_equal(y, plain.run(None, {"x": x})[0])
+
+
+def test_what_is_fed_has_no_more_rows_than_it_must() -> None:
+    session = session_of()
+    seen: list[dict[str, tuple[int, ...]]] = []
+    store = session._store
+    gather = store.gather
+
+    def watched(rows: Any) -> Any:
+        seen.append({name: values.shape for name, values in gather(rows).items()})
+        return gather(rows)
+
+    store.gather = watched  # type: ignore[method-assign]
+    x = batch(3)
+    for adapters in (None, "a", ["a"] * 3, ["a", None, "a"]):
+        session.run({"x": x}, adapters)
+
+    first = bank_input(BASE.banks[0])
+    assert seen == [{}, {first: (1, 2, 12)}, {first: (1, 2, 12)}, {first: (3, 2, 12)}]
+
+
+def test_outputs_are_chosen_by_name() -> None:
+    x = batch(2)
+
+    assert len(session_of().run({"x": x}, "a", ["y"])) == 1
+    with pytest.raises(ServingError):
+        session_of().run({"x": x}, "a", ["z"])
+
+
+@pytest.mark.parametrize("binding", WAYS)
+def test_a_name_is_served_with_what_was_loaded_last(binding: Any) -> None:
+    x = batch(1)
+    session = session_of(binding=binding)
+    session.run({"x": x}, "a")
+    session.load(D, "a")
+
+    (y,) = session.run({"x": x}, "a")
+
+    assert off(y, BASE.answer(x, {D: 1})) < SERVED_F32
+
+
+@pytest.mark.parametrize("binding", WAYS)
+def test_an_unloaded_adapter_is_unknown(binding: Any) -> None:
+    session = session_of(binding=binding)
+    session.unload("a")
+
+    assert session.names == ["b", "c", "d"]
+    with pytest.raises(UnknownAdapterError):
+        session.run({"x": batch(1)}, "a")
+    with pytest.raises(UnknownAdapterError):
+        session.unload("a")
+
+
+def test_an_unknown_name_is_told_its_neighbours() -> None:
+    session = session_of()
+    session.load(A, "legal-de")
+
+    with pytest.raises(UnknownAdapterError, match="legal-de") as caught:
+        session.run({"x": batch(2)}, [None, "legal-dd"])
+
+    assert caught.value.code == "E-ADAPTER-UNKNOWN"
+
+
+@pytest.mark.parametrize("binding", WAYS)
+@pytest.mark.parametrize("listed", [[], ["a"], ["a", None], ["a", "a"], [None] * 4])
+def test_a_list_that_does_not_fit_the_batch_is_refused(listed: list[Any], binding: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        session_of(binding=binding).run({"x": batch(3)}, listed)
+
+    assert caught.value.code == "E-ADAPTER-ROWS"
+
+
+def test_files_are_loaded_under_their_own_names(tmp_path: Path) -> None:
+    fourier_format.save(A, tmp_path / "legal.v2.fft")
+    fourier_format.save(C, tmp_path / "other.fft")
+    x = batch(2)
+
+    session = AdapterSession(BASE.model(), adapters=[tmp_path / "legal.v2.fft"])
+    assert session.load(tmp_path / "other.fft") == "other"
+
+    assert session.names == ["legal.v2", "other"]
+    (y,) = session.run({"x": x}, ["other", "legal.v2"])
+    assert off(y, BASE.answer(x, {C: 1}, {A: 1})) < SERVED_F32
+
+
+def test_names_that_are_not_loaded_are_looked_for_in_the_source(tmp_path: Path) -> None:
+    fourier_format.save(A, tmp_path / "legal.fft")
+    session = AdapterSession(BASE.model(), source=tmp_path)
+    x = batch(2)
+
+    (y,) = session.run({"x": x}, ["legal", None])
+
+    assert off(y, BASE.answer(x, {A: 1}, {})) < SERVED_F32
+    assert session.names == ["legal"]
+    with pytest.raises(UnknownAdapterError, match="'legal'"):
+        session.run({"x": x}, "legol")
+
+
+def test_all_of_a_source_is_loaded_and_the_broken_are_named(tmp_path: Path) -> None:
+    for name, adapter in {"one": A, "two": B}.items():
+        fourier_format.save(adapter, tmp_path / f"{name}.fft")
+    data = bytearray((tmp_path / "one.fft").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "broken.fft").write_bytes(data)
+    session = AdapterSession(BASE.model(), source=tmp_path)
+
+    with pytest.raises(InvalidAdapterError, match=r"broken\.fft"):
+        session.load_all()
+
+    assert session.names == ["one", "two"]
+
+
+def test_a_wrong_base_is_refused_and_the_others_are_served() -> None:
+    session = session_of()
+    weights = {name: weight + 0.01 for name, weight in BASE.weights.items()}
+    other = handmade(0)
+    stranger = adapter_for(type(BASE)(weights, other.banks), 1)
+
+    with pytest.raises(BaseMismatchError, match="stranger"):
+        session.load(stranger, "stranger")
+
+    x = batch(1)
+    assert off(session.run({"x": x}, "a")[0], BASE.answer(x, {A: 1})) < SERVED_F32
+
+
+def test_an_adapter_without_a_fingerprint_is_refused_unless_it_is_allowed() -> None:
+    bare = adapter_for(BASE, 1, prints=False)
+
+    with pytest.raises(BaseMismatchError):
+        AdapterSession(BASE.model()).load(bare, "bare")
+
+    assert AdapterSession(BASE.model(), unverified=True).load(bare, "bare") == "bare"
+
+
+def test_an_adapter_of_another_layout_is_refused_by_a_live_graph() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        session_of().load(adapter_for(BASE, 1, entries=entries_of(9)), "e")
+
+    assert caught.value.code == "E-LIVE-LAYOUT"
+
+
+def test_an_adapter_in_memory_needs_a_name() -> None:
+    with pytest.raises(UsageError):
+        session_of().load(A)
+
+
+@pytest.mark.parametrize("binding", WAYS)
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"x": batch(2), "z": batch(2)},
+        {"x": batch(2).astype(np.float64)},
+        {"x": batch(2)[..., :3]},
+    ],
+    ids=["missing", "unknown", "dtype", "shape"],
+)
+def test_what_onnx_runtime_refuses_is_a_serving_error(
+    inputs: dict[str, Array], binding: Any
+) -> None:
+    session = session_of(binding=binding)
+
+    with pytest.raises(ServingError) as caught:
+        session.run(inputs, "a")
+
+    assert caught.value.code == "E-RUN-FAILED"
+    assert caught.value.__cause__ is not None
+    x = batch(1)
+    assert off(session.run({"x": x}, "a")[0], BASE.answer(x, {A: 1})) < SERVED_F32
+
+
+def test_a_file_that_is_no_model_is_a_serving_error(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"nothing of the sort")
+
+    with pytest.raises(ServingError, match=r"model\.onnx"):
+        AdapterSession(tmp_path / "model.onnx")
+    with pytest.raises(FileAccessError):
+        AdapterSession(tmp_path / "absent.onnx")
+
+
+def test_a_folder_keeps_adapters_between_sessions(tmp_path: Path) -> None:
+    x = batch(2)
+    with session_of(folder=tmp_path, dtype="float16") as session:
+        (before,) = session.run({"x": x}, ["c", "b"])
+
+    with AdapterSession(BASE.model(), folder=tmp_path, dtype="float16") as again:
+        assert again.names == ["a", "b", "c", "d"]
+        assert np.array_equal(again.run({"x": x}, ["c", "b"])[0], before)
+
+
+def test_a_closed_session_says_so() -> None:
+    session = session_of()
+    session.close()
+    session.close()
+
+    with pytest.raises(UsageError, match="closed"):
+        session.run({"x": batch(1)})
+    with pytest.raises(UsageError, match="closed"):
+        session.load(A, "a")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for folder in (tmp_path, tmp_path / "sub"):
+        fourier_format.save(A, folder / "a.fft")
+
+    with pytest.raises(UsageError, match="this name"):
+        AdapterSession(BASE.model(), adapters=[tmp_path / "a.fft", tmp_path / "sub" / "a.fft"])
+
+
+class Merged:
+    """An activator that answers with sessions it was given."""
+
+    def __init__(self) -> None:
+        self.ready: dict[str, Any] = {}
+        self.asked: list[tuple[str, Adapter]] = []
+        self.closed = False
+
+    def activate(self, name: str, adapter: Adapter) -> None:
+        self.asked.append((name, adapter))
+
+    def deactivate(self, name: str) -> None:
+        self.ready.pop(name, None)
+
+    def session_for(self, name: str) -> Any | None:
+        return self.ready.get(name)
+
+    def wait(self, name: str, timeout: float | None = None) -> Any:
+        return self.ready[name] if timeout is None else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_merged_session_answers_where_all_rows_ask_for_it(tmp_path: Path) -> None:
+    fourier_format.save(A, tmp_path / "a.fft")
+    merged = Merged()
+    other = handmade(0)
+    answering = type(BASE)({n: -w for n, w in BASE.weights.items()}, other.banks)
+    with AdapterSession(BASE.model(), source=tmp_path, activator=merged) as session:
+        session.activate("a")
+        x = batch(2)
+        (live,) = session.run({"x": x}, "a")
+        merged.ready["a"] = onnxruntime.InferenceSession(plain_model(answering))
+
+        (all_rows,) = session.run({"x": x}, ["a", "a"])
+        (some,) = session.run({"x": x}, ["a", None])
+        (half,) = session.run({"x": x}, {"a": 0.5})
+        with pytest.raises(UsageError):
+            session.run({"x": x}, ["a"])
+
+        assert [(name, adapter.alpha) for name, adapter in merged.asked] == [("a", A.alpha)]
+        assert off(live, BASE.answer(x, {A: 1}, {A: 1})) < SERVED_F32
+        assert off(all_rows, answering.answer(x, {}, {})) < SERVED_F32
+        assert off(some, BASE.answer(x, {A: 1}, {})) < SERVED_F32
+        assert off(half, BASE.answer(x, {A: 0.5}, {A: 0.5})) < SERVED_F32
+        session.load(D, "a")  # the merged session is of what was loaded before
+        assert off(session.run({"x": x}, "a")[0], BASE.answer(x, {D: 1}, {D: 1})) < SERVED_F32
+    assert merged.closed
+
+
+def test_a_live_graph_alone_cannot_be_merged_into() -> None:
+    with pytest.raises(UsageError, match="plain"):
+        session_of().activate("a")
+    with pytest.raises(UnknownAdapterError):
+        session_of().activate("nobody")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_activated_adapters_are_served_from_merged_sessions(
+    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURIER_CACHE", str(tmp_path / "cache"))
+    plain = tmp_path / "model.onnx"
+    plain.write_bytes(plain_model(BASE))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    x = batch(3)
+    with AdapterSession(
+        BASE.model() if live else plain, plain=plain if live else None, session_options=options
+    ) as session:
+        session.load(C, "c")
+        session.load(D, "d")
+        for name in ("c", "d"):
+            session.activate(name, wait=True)
+        assert session._activator is not None
+        merged = session._activator.session_for("c")
+        runs: list[Any] = []
+        assert merged is not None
+        monkeypatch.setattr(merged, "run", watched(merged.run, runs))
+
+        (y,) = session.run({"x": x}, "c")
+        (mixed,) = session.run({"x": x}, ["c", "d", None])
+        session.deactivate("c")
+        (after,) = session.run({"x": x}, "c")
+
+    assert len(runs) == 1
+    assert off(y, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
+    assert off(after, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
+    assert off(mixed, BASE.answer(x, {C: 1}, {D: 1}, {})) < SERVED_F32
+
+
+def watched(run: Any, runs: list[Any]) -> Any:
+    def called(*arguments: Any) -> Any:
+        runs.append(arguments)
+        return run(*arguments)
+
+    return called
+
+
+def test_an_adapter_without_a_place_in_the_graph_is_served_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURIER_CACHE", str(tmp_path / "cache"))
+    plain = tmp_path / "model.onnx"
+    plain.write_bytes(plain_model(BASE))
+    strange = adapter_for(BASE, 1, entries=entries_of(9))
+    x = batch(2)
+    with AdapterSession(BASE.model(), plain=plain) as session:
+        session.activate("strange", strange, wait=True)
+
+        (y,) = session.run({"x": x}, "strange")
+
+        assert session.names == []
+        assert off(y, BASE.answer(x, *[{strange: 1}] * 2)) < SERVED_F32
+
+
+def test_errors_of_many_files_are_one_error(tmp_path: Path) -> None:
+    (tmp_path / "one.fft").write_bytes(b"")
+    (tmp_path / "two.fft").write_bytes(b"x")
+
+    with pytest.raises(FourierFormatError) as caught:
+        AdapterSession(BASE.model(), source=tmp_path).load_all()
+
+    assert len(caught.value.violations) == 2

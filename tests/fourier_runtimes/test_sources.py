@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+import fourier_format
+from fourier_format.errors import (
+    DependencyMissingError,
+    FileAccessError,
+    FourierFormatError,
+    InvalidAdapterError,
+)
+from fourier_runtimes import AdapterSession, sources
+from fourier_runtimes.sources import Source, near, stem
+from tests.fourier_runtimes.handmade import adapter_for, batch, handmade
+from tests.fourier_runtimes.test_session import off
+from tests.tolerances import SERVED_F32
+
+BASE = handmade(0)
+A = adapter_for(BASE, 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "team").mkdir()
+    for name in ("legal", "team/support"):
+        fourier_format.save(A, tmp_path / f"{name}.fft")
+    fourier_format.save(A, tmp_path.parent / f"{tmp_path.name}-outside.fft")
+    return tmp_path
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    system = fsspec.filesystem("memory")
+    with system.open("/adapters/legal.fft", "wb") as file:
+        file.write(fourier_format.to_bytes(A))
+    with system.open("/adapters/broken.fft", "wb") as file:
+        file.write(fourier_format.to_bytes(A)[:-1])
+    yield "memory://adapters"
+    system.rm("/adapters", recursive=True)
+
+
+def test_a_directory_has_the_files_that_lie_in_it(folder: Path) -> None:
+    source = Source(folder)
+
+    found = source.fetch("legal")
+
+    assert found is not None
+    adapter, place = found
+    assert place == f"{folder}/legal.fft"
+    (got,), (wanted,) = adapter.entry_sets, A.entry_sets
+    assert np.array_equal(got.coefficients, wanted.coefficients)
+    assert source.fetch("team/support") is not None
+    assert source.fetch("nobody") is None
+    assert source.names() == ["legal"]
+
+
+@pytest.mark.parametrize("name", ["", "../{0}-outside", "/etc/passwd", "a\x00b", "team/../../{0}"])
+def test_no_name_leads_out_of_a_source(folder: Path, name: str) -> None:
+    assert Source(folder).fetch(name.format(folder.name)) is None
+
+
+def test_a_url_is_opened_by_fsspec(memory: str) -> None:
+    source = Source(memory)
+
+    found = source.fetch("legal")
+
+    assert found is not None
+    assert found[1] == "memory://adapters/legal.fft"
+    assert source.fetch("nobody") is None
+    assert source.names() == ["broken", "legal"]
+    with pytest.raises(InvalidAdapterError, match=r"memory://adapters/broken\.fft"):
+        source.fetch("broken")
+
+
+def test_a_session_serves_from_a_url(memory: str) -> None:
+    session = AdapterSession(BASE.model(), source=memory)
+    x = batch(2)
+
+    (y,) = session.run({"x": x}, [None, "legal"])
+    session.load(f"{memory}/legal.fft", "again")
+
+    assert off(y, BASE.answer(x, {}, {A: 1})) < SERVED_F32
+    assert session.names == ["legal", "again"]
+    with pytest.raises(FileAccessError):
+        session.load(f"{memory}/nobody.fft")
+
+
+def test_a_source_that_cannot_be_reached_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source("memory://adapters")
+
+    def failing(*_: object) -> bytes:
+        message = "the network is down"
+        raise TimeoutError(message)
+
+    monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", failing)
+
+    with pytest.raises(FileAccessError, match="the network is down") as caught:
+        source.fetch("legal")
+
+    assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+def test_a_source_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileAccessError):
+        Source(tmp_path / "absent")
+    with pytest.raises(FourierFormatError, match="nonsense"):
+        Source("nonsense://x")
+
+
+def test_without_fsspec_a_url_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+
+    with pytest.raises(DependencyMissingError, match="remote"):
+        sources.loaded("memory://adapters/legal.fft")
+
+
+def test_files_are_called_without_their_suffixes() -> None:
+    names = [stem(p) for p in ("a/legal.fft", "legal.v2.fft", "x.fft.h5", "y.h5", Path("z"))]
+
+    assert names == ["legal", "legal.v2", "x", "y", "z"]
+
+
+def test_near_names_are_spelt_alike() -> None:
+    assert near("leagl-de", ["legal-de", "support", "legal-en"])[0] == "legal-de"
+    assert near("zzz", ["legal-de"]) == []
