@@ -28,7 +28,12 @@ from fourier_converters.report import Report, Row, replacement_row
 from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
-from fourier_format.errors import UsageError, Violation, dependency_missing
+from fourier_format.errors import (
+    UnsupportedError,
+    UsageError,
+    Violation,
+    dependency_missing,
+)
 from fourier_format.live.interface import KEY, Interface, from_text
 
 Progress = Callable[[str], None]
@@ -95,6 +100,7 @@ def find_live(
         raise UsageError(Violation("E-USAGE", "", problem))
     mapping = mapping or Map()
     model = Model(base)
+    _refuse_live(model, base)
     candidates = Candidates(model, {name for a in adapters for name in module_names(a)})
     matches: list[list[Match]] = []
     replaced: list[list[Replaced]] = []
@@ -110,6 +116,13 @@ def find_live(
     notes += [str(r) for r in candidates.renamings if r != Renaming()]
     notes += _costs(plan)
     return FoundLive(candidates, plan, tuple(_rows(matches, replaced, plan)), tuple(notes))
+
+
+def _refuse_live(model: Model, base: Path) -> None:
+    if any(entry.key == KEY for entry in model.proto.metadata_props):
+        advice = "make the live graph from the base, for all adapters at once"
+        violation = Violation("E-BASE-UNSUPPORTED", str(base), "it is live already", advice=advice)
+        raise UnsupportedError(violation)
 
 
 def to_live(
