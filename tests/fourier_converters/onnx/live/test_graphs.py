@@ -20,6 +20,7 @@ from tests.fourier_converters.onnx.live.served import (
     adapter,
     batch,
     elsewhere,
+    opened,
     rows_of,
     serve,
     terms,
@@ -79,7 +80,7 @@ class TestShared:
             assert worst(served.run(rows, x=x), expected) <= LIVE_F32
 
     def test_layers_that_read_one_value_share_its_transform(self, tmp_path: Path) -> None:
-        """Three targets of one bank and one x: one If computes all their terms."""
+        """Three targets of one bank and one x: one If computes and adds all their terms."""
         import onnx
 
         arrays = {name: weight(24, IN, seed=i).T for i, name in enumerate("qkv")}
@@ -93,9 +94,29 @@ class TestShared:
         served = serve(model(text, arrays, {n: n for n in "qkv"}), whole, tmp_path)
 
         kinds = [node.op_type for node in onnx.load(served.path).graph.node]
-        assert kinds.count("If") == 1 + 3
+        assert kinds.count("If") == 1
         (bank,) = served.interface.banks
         assert bank.layout == (3, 5)
+
+    @pytest.mark.parametrize("tokens", [3, 12])
+    def test_of_which_a_row_may_adapt_some(self, tokens: int, tmp_path: Path) -> None:
+        """One layer's term never lands in another's output, few tokens a row or many."""
+        arrays = {name: weight(24, IN, seed=i).T for i, name in enumerate("qkv")}
+        text = f"""
+            g (float[N, T, {IN}] x) => (float[N, T, 24] a, float[N, T, 24] b, float[N, T, 24] c) {{
+                [q] a = MatMul (x, q) [k] b = MatMul (x, k) [v] c = MatMul (x, v)
+            }}
+        """
+        whole = adapter({name: array.T for name, array in arrays.items()})
+        rows = (whole, adapter({"v": arrays["v"].T}), None, tuned(whole, 4))
+        served = serve(model(text, arrays, {n: n for n in "qkv"}), whole, tmp_path)
+        x = batch(4, tokens, IN)
+
+        got = opened(served.path).run(None, {"x": x} | served.feeds(rows))
+
+        for output, (name, stored) in zip(got, arrays.items(), strict=True):
+            expected = x @ stored.astype(np.float64) + terms(rows, x, name, 24)
+            assert worst(output, expected) <= LIVE_F32
 
 
 class TestTokensFirst:
@@ -167,8 +188,6 @@ class TestBanks:
         return model(self.TEXT, {"w": W.T, "v": self.V.T}, {"q": "q", "k": "k"})
 
     def outputs(self, served: Served, rows: Sequence[Row] | None, x: Array) -> list[Array]:
-        from tests.fourier_converters.onnx.live.served import opened
-
         given = {} if rows is None else served.feeds(rows)
         found: list[Array] = opened(served.path).run(None, {"x": x} | given)
         return found

@@ -149,4 +149,4 @@ class TestRefused:
         (line,) = self.refuse([adapter({"one": W})], made, tmp_path, UnsupportedError)
 
         assert "nothing shows which row of the batch its tokens belong to" in line
-        assert "serve it merged" in line
+        assert "merge this adapter (without --live)" in line

@@ -115,6 +115,10 @@ Make = Callable[..., Any]
 FORMS: Final[list[Any]] = [
     *(pytest.param(flat, layer, (5, IN), id=name) for name, layer in FLAT.items()),
     *(pytest.param(cubed, layer, (5, 3, IN), id=f"{name}, 3-D") for name, layer in CUBED.items()),
+    *(
+        pytest.param(cubed, CUBED[name], (5, 11, IN), id=f"{name}, many tokens")
+        for name in ("MatMul, Add", "MatMulNBits, 4 bits", "quantize_dynamic")
+    ),
 ]
 
 
@@ -177,18 +181,21 @@ def test_every_opset_that_onnx_runtime_reads(
     assert difference(served, batch(5, IN)) <= LIVE_F32
 
 
-@pytest.mark.parametrize("transform", ["dct2", "dht2"])
+@pytest.mark.parametrize("tokens", [1, 8, 9, 20])
+@pytest.mark.parametrize("transform", ["dft2", "dct2", "dht2"])
 @pytest.mark.parametrize("shape", [(24, 40), (23, 37), (1, 5), (6, 1)], ids=str)
 def test_every_transform_of_every_shape(
-    shape: tuple[int, int], transform: str, tmp_path: Path
+    shape: tuple[int, int], transform: str, tokens: int, tmp_path: Path
 ) -> None:
+    """With few tokens a row and with many, which are computed in two orders."""
     out, in_ = shape
     canonical = weight(out, in_)
     whole = adapter({NAME: canonical}, transform=transform, alpha=10.0)
     layer = plain("[q] y = MatMul (x, w)", w=canonical.T)
-    served = serve(layer.model(in_=in_, out=f"N, {out}"), whole, tmp_path)
+    proto = set_shape(layer.model(in_=in_, out=f"N, {out}"), ["N", "T", in_], ["N", "T", out])
+    served = serve(proto, whole, tmp_path)
     rows = (None, whole, tuned(whole, 11))
-    x = batch(3, in_)
+    x = batch(3, tokens, in_)
 
     expected = x.astype(np.float64) @ canonical.T + terms(rows, x, NAME, out)
     assert worst(served.run(rows, x=x), expected) <= LIVE_F32

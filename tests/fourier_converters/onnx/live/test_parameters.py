@@ -49,7 +49,7 @@ def built(
     proto = model(text, {"w": W.T} | dict(arrays), {"q": "q", "h": "head"})
     for old, new in (names or {}).items():
         rename(proto, old, new)
-    return set_shape(proto, ["N", "T", IN], ["N", "T", "M"]) if rank == 3 else proto
+    return set_shape(proto, ["batch", "T", IN]) if rank == 3 else proto
 
 
 def whole(replacements: Mapping[str, Array], **fields: Any) -> Adapter:
