@@ -29,6 +29,7 @@ from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
+    InvalidAdapterError,
     UnsupportedError,
     UsageError,
     Violation,
