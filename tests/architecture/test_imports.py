@@ -12,7 +12,7 @@ MAY_IMPORT = {
 }
 FOLDERS = {"tests", "spec", "tools", "docs", "examples", "benchmarks", "experiments"}
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "peft", "transformers", "safetensors"}
-WITHOUT_FRAMEWORK = {"fourier_format", "fourier_converters"}
+WITHOUT_FRAMEWORK = {"fourier_format", "fourier_converters", "fourier_runtimes"}
 
 
 def broken(package: str, name: str) -> bool:

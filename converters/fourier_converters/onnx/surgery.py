@@ -73,7 +73,8 @@ def take(model: Model, value: Value, beside: Read | None = None) -> Swap:
         before = str(node.input[beside.slot])
         after = model.fresh_name(f"{before}.beside")
         node.input[beside.slot] = after
-        for info in [v for v in scope.graph.value_info if v.name == before]:
+        said = [*scope.graph.value_info, *scope.graph.input]  # optimisers ask for the shape
+        for info in [v for v in said if v.name == before]:
             copy = scope.graph.value_info.add()
             copy.CopyFrom(info)
             copy.name = after

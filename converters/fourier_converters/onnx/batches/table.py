@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from fourier_converters.onnx.batches import products, rules
 from fourier_converters.onnx.batches.rows import State, Step
 from fourier_converters.onnx.batches.rules import Rule
-from fourier_converters.onnx.batches import products, rules
 from fourier_converters.onnx.operators import MICROSOFT, ONNX
 
 

@@ -49,16 +49,16 @@ def put_back(nodes: Nodes, term: str, batch: Batch, width: int, shape: str) -> s
     return nodes.add("Reshape", term, shape)
 
 
-def plus_bias(nodes: Nodes, before: str, bias: str, rows: str, batch: Batch, shape: str) -> str:
-    """Returns `before` plus a bias for each row.
+def bias_term(nodes: Nodes, y: str, bias: str, rows: str, batch: Batch, shape: str) -> str:
+    """Returns a bias for each row as a term of the shape of `y`.
 
     Args:
         nodes: Where nodes are added.
-        before: What it is added to.
+        y: A value whose features the bias has.
         bias: (rows, width).
         rows: int64 (1,): 1 or the batch.
-        batch: How rows lie in `before`.
-        shape: The shape of `before`.
+        batch: How rows lie in `y`.
+        shape: The shape of `y`.
     """
     integers = nodes.constants.integers
     width = nodes.add("Gather", nodes.add("Shape", bias), integers(1), axis=0)
@@ -68,8 +68,9 @@ def plus_bias(nodes: Nodes, before: str, bias: str, rows: str, batch: Batch, sha
     else:
         tokens = nodes.add("Concat", integers(-1), batch_size(nodes, batch), width, axis=0)
         each = nodes.add("Concat", integers(1), rows, width, axis=0)
-    total = nodes.add("Add", nodes.add("Reshape", before, tokens), nodes.add("Reshape", bias, each))
-    return nodes.add("Reshape", total, shape)
+    size = nodes.add("Shape", nodes.add("Reshape", y, tokens))
+    wide = nodes.add("Expand", nodes.add("Reshape", bias, each), size)
+    return nodes.add("Reshape", wide, shape)
 
 
 def _turned(nodes: Nodes, value: str, batch: Batch, width: int, *, rows_first: bool) -> str:

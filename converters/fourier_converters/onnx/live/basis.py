@@ -38,6 +38,7 @@ class Basis:
         inner_in: (groups, width, 2 b) float32.
         begins: (blocks, K) int64, rows of X.
         entries: (blocks, K) int64, which coefficient each column has.
+        count: The coefficients of a target, n.
         weights: (blocks, ROWS, K) float32.
         ends: (groups', width') int64, rows of Y.
         inner_out: (groups', 2 b', width') float32.
@@ -52,6 +53,7 @@ class Basis:
     inner_in: Array
     begins: Array
     entries: Array
+    count: int
     weights: Array
     ends: Array
     inner_out: Array
@@ -94,6 +96,7 @@ def basis(transform: str, shape: tuple[int, int], entries: Array) -> Basis:
         side_in.inner.astype(np.float32),
         side_in.slots[begins.reshape(blocks.begins.shape)],
         blocks.entries,
+        entries.shape[0],
         blocks.weights.astype(np.float32),
         ends,
         np.ascontiguousarray(side_out.inner.transpose(0, 2, 1), np.float32),

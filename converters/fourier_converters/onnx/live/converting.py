@@ -28,7 +28,12 @@ from fourier_converters.report import Report, Row, replacement_row
 from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
-from fourier_format.errors import UsageError, Violation, dependency_missing
+from fourier_format.errors import (
+    UnsupportedError,
+    UsageError,
+    Violation,
+    dependency_missing,
+)
 from fourier_format.live.interface import KEY, Interface, from_text
 
 Progress = Callable[[str], None]
@@ -95,6 +100,7 @@ def find_live(
         raise UsageError(Violation("E-USAGE", "", problem))
     mapping = mapping or Map()
     model = Model(base)
+    _refuse_live(model, base)
     candidates = Candidates(model, {name for a in adapters for name in module_names(a)})
     matches: list[list[Match]] = []
     replaced: list[list[Replaced]] = []
@@ -112,6 +118,13 @@ def find_live(
     return FoundLive(candidates, plan, tuple(_rows(matches, replaced, plan)), tuple(notes))
 
 
+def _refuse_live(model: Model, base: Path) -> None:
+    if any(entry.key == KEY for entry in model.proto.metadata_props):
+        advice = "make the live graph from the base, for all adapters at once"
+        violation = Violation("E-BASE-UNSUPPORTED", str(base), "it is live already", advice=advice)
+        raise UnsupportedError(violation)
+
+
 def to_live(
     adapters: Sequence[Adapter],
     base: Path,
@@ -126,16 +139,13 @@ def to_live(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the live graph of the ONNX model at `base`, which is only read.
-
-    Nothing fed, it is the base. Which adapters it takes, and as which inputs, stands in its
-    metadata (spec/live-graph-1.0.md).
+    """Write the live graph of the ONNX model at `base` (spec/live-graph-1.0.md).
 
     Args:
-        adapters: The adapters whose entries and targets it is made for; it takes every adapter
-            that has these.
+        adapters: The adapters whose entries and targets it is made for; it takes all that have
+            these.
         base: The .onnx file; external data lies beside it.
-        output: The .onnx file to write; its data, if the base has external data, beside it.
+        output: The .onnx file to write; its data, if the base has any outside, beside it.
         mapping: What the user says of where weights lie.
         static: Whether to write a graph without If, for CUDA graphs.
         packed: Whether the base takes tokens of several sequences in one axis; the graph then has
@@ -151,11 +161,8 @@ def to_live(
 
     Raises:
         UsageError: There are no adapters, or `output` is one of the base's files.
-        TargetNotFoundError: A target or replacement was not found, or not uniquely.
-        BaseMismatchError: The base is not the one that an adapter was trained on.
-        UnsupportedError: The base, or an adapter, is of a sort that no live graph serves.
         OutputExistsError: `output` exists and `overwrite` is false.
-        FileAccessError: Reading or writing failed.
+        FourierFormatError: As `find_live`.
     """
     refuse_input(output, base)
     if not dry_run:

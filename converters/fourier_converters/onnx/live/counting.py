@@ -1,7 +1,6 @@
 """What is fed, and for how many rows: every size but those of the interface fails (clause 2.3).
 
-A Reshape fails for them before a row could get the wrong adapter. Where ONNX Runtime makes -1 of
-its first size, the products with x do not fit.
+A Reshape fails for them before a row could get the wrong adapter.
 """
 
 from __future__ import annotations
@@ -37,7 +36,10 @@ def by_batch(nodes: Nodes, name: str, layout: Sequence[int], batch: Batch) -> Ch
     """Returns an input that has one adapter for all rows, or one for each row of the batch."""
     one, count = nodes.constants.integers(1), count_of(nodes, name)
     rows = nodes.add("Where", nodes.add("Equal", count, one), one, batch_size(nodes, batch))
-    shape = nodes.add("Concat", rows, nodes.constants.integers(*layout), axis=0)
+    first = nodes.constants.integers(1, *(0 for _ in layout))
+    others = nodes.constants.integers(0, *layout)
+    # Of a Concat, ONNX Runtime makes the constant (-1, *layout), which takes any count.
+    shape = nodes.add("Add", nodes.add("Mul", rows, first), others)
     return Checked(nodes.add("Reshape", name, shape, name="rows_are_1_or_batch"), rows)
 
 

@@ -50,6 +50,22 @@ def place_of(model: Model, product: Value) -> Place:
     return Place(product, Read(residual.node, 1 - residual.slot, residual.scope))
 
 
+def place_of_bias(model: Model, read: Read) -> Place:
+    """Returns where a difference of biases is added, given the node's input that reads the bias.
+
+    Where a term of the layer would be, if the node adds the bias to a product that nothing else
+    reads; else behind the node.
+    """
+    node = model.node(read)
+    total = Value(read.scope, node.output[0])
+    if node.op_type != "Add":
+        return Place(total)
+    product = model.resolve(read.scope, node.input[1 - read.slot])
+    summed = _only_sum(model, product) if product.scope == read.scope else None
+    fits = summed is not None and (summed.scope, summed.node) == (read.scope, read.node)
+    return place_of(model, product) if fits and model.producer(product) else Place(total)
+
+
 def _only_sum(model: Model, value: Value) -> Read | None:
     """Returns the read of an Add in the same graph, if nothing else reads the value."""
     reads = model.reads(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from fourier_converters.onnx.live.sites import Site, site_of
 from fourier_converters.onnx.matching import Match, tolerance
 from fourier_converters.onnx.merging import Edit
 from fourier_converters.onnx.model import Value
-from fourier_converters.onnx.replacing import Replaced
+from fourier_converters.onnx.replacing import Replaced, placed
 from fourier_format.adapter import Adapter, Array, EntrySet
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.fingerprint import frobenius_norm
@@ -188,7 +188,7 @@ def _parameter(
         base = np.zeros(replaced.values.shape, np.float32)
     else:
         base = candidates.values(first).astype(np.float32)
-    turned = not bias and _is_turned(replaced, first)
+    turned = not bias and _is_turned(name, replaced, first)
     base = base.T if turned else base
     input_ = f"fourier.{name}.difference"
     places = []
@@ -202,12 +202,15 @@ def _parameter(
     return Parameter(name, input_, np.ascontiguousarray(base)), places
 
 
-def _is_turned(replaced: Replaced, candidate: Candidate) -> bool:
+def _is_turned(name: str, replaced: Replaced, candidate: Candidate) -> bool:
     """Whether the adapter stores a weight (in, out)."""
-    out, in_ = candidate.shape or (0, 0)
-    if replaced.layout is None:
-        return bool(replaced.values.shape != (out, in_))
-    return replaced.layout == "in_out"
+    numbers = np.arange(replaced.values.size).reshape(replaced.values.shape)
+    matrix = placed(replace(replaced, values=numbers), candidate)
+    if matrix is not None and np.array_equal(matrix, numbers):
+        return False
+    if matrix is None or not np.array_equal(matrix, numbers.T):
+        raise _unsupported(name, f"it is stored neither (out, in) nor (in, out) ({candidate})")
+    return True
 
 
 def _unsupported(name: str, problem: str) -> UnsupportedError:

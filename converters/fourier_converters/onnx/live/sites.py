@@ -7,7 +7,7 @@ from typing import Final
 
 from fourier_converters.onnx.branches import Branch, product_of
 from fourier_converters.onnx.candidates import Candidate
-from fourier_converters.onnx.live.placing import Place, place_of
+from fourier_converters.onnx.live.placing import Place, place_of, place_of_bias
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.protos import attribute
 from fourier_format.errors import UnsupportedError, Violation
@@ -66,8 +66,9 @@ def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None
         if node.op_type not in _BIASED:
             raise _refused(name, f"its bias is added inside {node.op_type} {node.name!r}")
         x = model.resolve(use.read.scope, node.input[0])
-        y = product_of(model, use.read) if use.quantized else Value(use.read.scope, node.output[0])
-        return Site(name, use.read, x, Place(y), whole, candidate.rows, dtype)
+        behind = Place(product_of(model, use.read)) if use.quantized else None
+        place = behind or place_of_bias(model, use.read)
+        return Site(name, use.read, x, place, whole, candidate.rows, dtype)
     if use.operator == "Einsum" and not _is_plain(attribute(node, "equation", "")):
         equation = attribute(node, "equation", "")
         raise _refused(

@@ -16,7 +16,7 @@ from fourier_converters.onnx.live.blocks import ROWS
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_format.adapter import Array
 
-FEW_TOKENS = 4
+FEW_TOKENS = 8
 """Tokens a row up to which the order by token is faster (measured: docs/benchmarks.md)."""
 
 
@@ -100,8 +100,10 @@ def by_row(nodes: Nodes, basis: StoredBasis, x: str, fed: Fed) -> list[str]:
     found = nodes.add("MatMul", basis.inner_in, inner)  # (rows, groups, width, T)
     found = nodes.reshape(found, 0, of.inner_in.shape[0] * of.inner_in.shape[1], -1)
     begun = _taken(nodes, found, of.begins, 1)  # (rows, blocks, K, T)
-    each = _taken(nodes, _own(nodes, fed), of.entries, 2)  # (rows, targets, blocks, K)
-    each = nodes.reshape(nodes.add("Transpose", each, perm=[0, 2, 1, 3]), 0, 0, count, 1, width)
+    index = np.stack([of.entries + at * of.count for at in range(count)], axis=1)
+    each = _taken(nodes, _own(nodes, fed), index.ravel(), 0)  # (blocks * targets * K, rows)
+    each = nodes.add("Transpose", each, perm=[1, 0])
+    each = nodes.reshape(each, -1, blocks, count, 1, width)
     weights = nodes.reshape(basis.weights, blocks, 1, ROWS, width)
     matrices = nodes.reshape(nodes.add("Mul", each, weights), 0, blocks, count * ROWS, width)
     met = nodes.add("MatMul", matrices, begun)  # (rows, blocks, targets * ROWS, T)
@@ -121,24 +123,29 @@ def by_row(nodes: Nodes, basis: StoredBasis, x: str, fed: Fed) -> list[str]:
 
 
 def by_token(nodes: Nodes, basis: StoredBasis, x: str, fed: Fed) -> list[str]:
-    """Returns the terms; x is (rows, T, in), and all N = rows * T tokens are the fastest axis."""
+    """Returns the terms; x is (rows, T, in), and all N = T * rows tokens are the fastest axis.
+
+    A row's tokens are `rows` apart, so that coefficients and values meet in vectors of all rows.
+    """
     of = basis.of
     blocks, width = of.begins.shape
-    tokens = nodes.add("Transpose", nodes.reshape(x, -1, of.split_in.length), perm=[1, 0])
-    features = _permuted(nodes, tokens, of.order_in, 0)  # (in, N)
+    rest = nodes.constants.integers(-1)
+    mixed = nodes.reshape(nodes.add("Transpose", x, perm=[1, 0, 2]), -1, of.split_in.length)
+    features = _permuted(nodes, nodes.add("Transpose", mixed, perm=[1, 0]), of.order_in, 0)
     outer = nodes.add("MatMul", basis.outer_in, nodes.reshape(features, of.split_in.a, -1))
     inner = nodes.reshape(outer, of.split_in.groups, 2 * of.split_in.b, -1)
     found = nodes.add("MatMul", basis.inner_in, inner)
     found = nodes.reshape(found, of.inner_in.shape[0] * of.inner_in.shape[1], -1)
     begun = _taken(nodes, found, of.begins.ravel(), 0)  # (blocks * K, N)
-    size, rest = nodes.constants.integers(blocks * width), nodes.constants.integers(-1)
-    begun = nodes.add("Reshape", begun, nodes.add("Concat", size, fed.rows, rest, axis=0))
-    each = _taken(nodes, _own(nodes, fed), of.entries.ravel(), 2)  # (rows, targets, blocks * K)
-    each = nodes.add("Transpose", each, perm=[1, 2, 0])  # (targets, blocks * K, rows)
+    size = nodes.constants.integers(blocks * width)
+    begun = nodes.add("Reshape", begun, nodes.add("Concat", size, rest, fed.rows, axis=0))
+    length = nodes.constants.integers(of.split_out.length)
+    back = nodes.add("Concat", rest, fed.rows, length, axis=0)
+    each = _own(nodes, fed)
     results = []
     for at in range(len(fed.targets)):
-        own = nodes.add("Gather", each, nodes.constants.scalar(at), axis=0)
-        scaled = nodes.add("Mul", begun, nodes.reshape(own, 0, 0, 1))  # (blocks * K, rows, T)
+        own = _taken(nodes, each, of.entries.reshape(-1, 1) + at * of.count, 0)
+        scaled = nodes.add("Mul", begun, own)  # (blocks * K, T, rows) by (blocks * K, 1, rows)
         met = nodes.add("MatMul", basis.weights, nodes.reshape(scaled, blocks, width, -1))
         ended = _taken(nodes, nodes.reshape(met, blocks * ROWS, -1), of.ends, 0)
         inner = nodes.reshape(
@@ -146,13 +153,19 @@ def by_token(nodes: Nodes, basis: StoredBasis, x: str, fed: Fed) -> list[str]:
         )
         outer = nodes.add("MatMul", basis.outer_out, inner)
         result = _permuted(nodes, nodes.reshape(outer, of.split_out.length, -1), of.order_out, 0)
-        results.append(nodes.add("Transpose", result, perm=[1, 0]))
+        mixed = nodes.add("Reshape", nodes.add("Transpose", result, perm=[1, 0]), back)
+        turned = nodes.add("Transpose", mixed, perm=[1, 0, 2])  # (rows, T, out)
+        results.append(nodes.reshape(turned, -1, of.split_out.length))
     return results
 
 
 def _own(nodes: Nodes, fed: Fed) -> str:
-    """Returns the coefficients of the targets, (rows, targets, n)."""
-    return _taken(nodes, fed.coefficients, np.array(fed.targets), 1)
+    """Returns the coefficients of the targets, (targets * n, rows).
+
+    Rows of the batch come last, as ONNX Runtime gathers whole vectors far faster than numbers.
+    """
+    own = nodes.reshape(_taken(nodes, fed.coefficients, np.array(fed.targets), 1), 0, -1)
+    return nodes.add("Transpose", own, perm=[1, 0])
 
 
 def _taken(nodes: Nodes, values: str, index: Array, axis: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fourier_converters.onnx.batches import Batch
-from fourier_converters.onnx.live.arranging import plus_bias, put_back, rows_outside
+from fourier_converters.onnx.live.arranging import bias_term, put_back, rows_outside
 from fourier_converters.onnx.live.counting import Checked, by_batch, by_token
 from fourier_converters.onnx.live.nodes import Nodes
 from fourier_converters.onnx.live.placing import Place
@@ -136,7 +136,7 @@ class Terms:
         if one.bias:
             fed, rows = self._fed(nodes, one, shape_of, width)
             fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
-            return plus_bias(nodes, before, fed, rows, batch, shape)
+            return nodes.add("Add", before, bias_term(nodes, shape_of, fed, rows, batch, shape))
         term = made[id(one)] if dtype == "F32" else nodes.cast(made[id(one)], dtype)
         return nodes.add("Add", before, put_back(nodes, term, batch, width, shape))
 
