@@ -34,6 +34,7 @@ from forms_graphs import (
 from measure import Json, environment, finish, progress, rounded, timed
 
 import fourier_format
+from fourier_converters.onnx.live.spectrum import FEW_TOKENS
 from fourier_runtimes import costs
 from fourier_runtimes.activating import MergedSessions
 
@@ -290,16 +291,16 @@ def _few_tokens(points: list[Point]) -> Json:
     for (width, n, rows, tokens), ns in places.items():
         of = over.setdefault(f"{width}, n {n}, {rows} rows", {})
         of[str(tokens)] = rounded(ns["by_row"] / ns["by_token"])
-    losses = {}
+    losses: Json = {"one row": {}, "more rows": {}}
     for threshold in (0, *FEW):
-        ratios = [
-            ns["by_token" if tokens <= threshold else "by_row"] / min(ns.values())
-            for (*_, tokens), ns in places.items()
-        ]
-        losses[str(threshold)] = {
-            "mean": rounded(statistics.fmean(ratios)),
-            "max": rounded(max(ratios)),
-        }
+        for kind, of in losses.items():
+            ratios = [
+                ns["by_token" if tokens <= threshold else "by_row"] / min(ns.values())
+                for (_, _, rows, tokens), ns in places.items()
+                if (rows == 1) is (kind == "one row")
+            ]
+            mean = rounded(statistics.fmean(ratios))
+            of[str(threshold)] = {"mean": mean, "max": rounded(max(ratios))}
     return {"by_row_over_by_token": over, "over_the_better": losses}
 
 
@@ -310,7 +311,7 @@ def _predicted(case: Case, width: int, n: int, table: costs.Table) -> float:
     base = table.ns("base", {"run": 1, **costs.linear(weights, tokens)})
     if case.form == "base":
         return 1.0
-    order = "by_token" if case.tokens <= costs.FEW_TOKENS else "by_row"
+    order = "by_token" if case.tokens <= FEW_TOKENS else "by_row"
     form = order if case.form == "spectral" else case.form
     point = Point(form, width, n, case.rows, case.fed, case.tokens, 0.0, 0.0)
     return 1 + table.ns(form, WORKS[form](point)) / base

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.optimize import nnls
 
-from fourier_runtimes.costs import UNITS, Group, Work, dense, factored, linear, spectral
+from fourier_runtimes.costs import UNITS, Group, Work, dense, factored, inputs, linear, spectral
 
 Array = NDArray[Any]
 
@@ -42,8 +42,8 @@ class Point(NamedTuple):
 
 WORKS: Final[Mapping[str, Callable[[Point], Work]]] = {
     "base": lambda p: {"run": 1, **linear(p.group.weights, p.rows * p.tokens)},
-    "inputs": lambda p: linear(p.group.weights, p.rows * p.tokens),
-    "dense": lambda p: dense(p.group, p.fed, p.rows * p.tokens),
+    "inputs": lambda p: inputs(p.group.weights, p.rows * p.tokens),
+    "dense": lambda p: dense(p.group.weights, p.fed, p.rows * p.tokens),
     "factored": lambda p: factored(p.group, p.rows * p.tokens),
     "by_row": lambda p: spectral(p.group, p.fed, p.rows * p.tokens, by_token=False),
     "by_token": lambda p: spectral(p.group, p.fed, p.rows * p.tokens, by_token=True),

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 from fourier_runtimes.session import AdapterSession
 
 if TYPE_CHECKING:
-    from fourier_runtimes.planning import Plan, plan
+    from fourier_runtimes.planning import plan
+    from fourier_runtimes.plans import Plan
 
 __all__ = ["AdapterSession", "Plan", "plan"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"Plan", "plan"}:  # they need the converters, which serving alone does not
-        from fourier_runtimes import planning
+    if name == "plan":  # it needs the converters, which serving alone does not
+        from fourier_runtimes.planning import plan
 
-        return getattr(planning, name)
+        return plan
+    if name == "Plan":
+        from fourier_runtimes.plans import Plan
+
+        return Plan
     raise AttributeError(name)

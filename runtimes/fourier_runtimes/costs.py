@@ -19,37 +19,31 @@ import numpy as np
 
 from fourier_converters.onnx.live.basis import Basis, basis
 from fourier_converters.onnx.live.blocks import ROWS
-from fourier_converters.onnx.live.spectrum import FEW_TOKENS
 from fourier_format.atomic import os_errors
 from fourier_format.errors import UsageError, Violation
-
-__all__ = [
-    "FEW_TOKENS",
-    "UNITS",
-    "Group",
-    "Table",
-    "Work",
-    "dense",
-    "factored",
-    "linear",
-    "spectral",
-    "table",
-]
 
 Work: TypeAlias = Mapping[str, float]
 """How many of each unit."""
 
 UNITS: Final[Mapping[str, tuple[str, ...]]] = {
-    "base": ("run", "weight", "product"),
-    "inputs": ("weight", "product"),
-    "dense": ("group", "weight", "product"),
-    "factored": ("group", "weight", "product", "element"),
-    "by_row": ("group", "gemm", "product", "element"),
-    "by_token": ("group", "gemm", "product", "element"),
+    "base": ("run", "weight", "cold", "product"),
+    "inputs": ("packed", "product"),
+    "dense": ("group", "weight", "cold", "packed", "product"),
+    "factored": ("group", "weight", "cold", "product", "element"),
+    "by_row": ("group", "gemm", "vector", "product", "element"),
+    "by_token": ("group", "gemm", "vector", "product", "element"),
     "merging": ("run", "weight", "base_weight"),
     "delta": ("run", "weight"),
 }
-"""The units of each form; `inputs` to `by_token` come on top of the base."""
+"""The units of each form; `inputs` to `by_token` come on top of the base.
+
+A weight is read; a cold one from memory and not from a cache; a packed one is arranged for a
+product, as weights that are no constants are. A gemm is a small product by itself, a vector one
+that is gathered, an element one that is moved.
+"""
+
+CACHED: Final = 2**22
+"""Weights that stay in a cache from one run to the next: 16 MiB."""
 
 _FILE: Final = "costs.json"
 _SEED: Final = 0
@@ -136,14 +130,33 @@ def _table(device: str, value: Mapping[str, Any]) -> Table:
     return Table(device, str(value["processor"]), forms)
 
 
-def linear(weights: int, tokens: float) -> Work:
+def linear(weights: float, tokens: float) -> Work:
     """Returns the work of linear layers of so many weights, for all tokens of a run."""
-    return {"weight": weights, "product": weights * tokens}
+    return {"weight": weights, "cold": _cold(weights), "product": weights * tokens}
 
 
-def dense(group: Group, rows: float, tokens: float) -> Work:
-    """Returns what a delta that is fed adds, one for each of `rows`; `tokens` are all of them."""
-    return {"group": 1, "weight": rows * group.weights, "product": tokens * group.weights}
+def inputs(weights: float, tokens: float) -> Work:
+    """Returns what it adds that weights are inputs."""
+    return {"packed": weights if tokens > 1 else 0.0, "product": weights * tokens}
+
+
+def dense(weights: float, rows: float, tokens: float, *, groups: int = 1) -> Work:
+    """Returns what deltas add that are fed, one for each of `rows`.
+
+    Args:
+        weights: The targets' weights, of all groups.
+        rows: The rows of adapters.
+        tokens: All tokens of a run.
+        groups: How many groups there are.
+    """
+    read = rows * weights
+    return {
+        "group": groups,
+        "weight": read,
+        "cold": _cold(read),
+        "packed": read if tokens > rows else 0.0,
+        "product": tokens * weights,
+    }
 
 
 def factored(group: Group, tokens: float) -> Work:
@@ -151,7 +164,13 @@ def factored(group: Group, tokens: float) -> Work:
     (out, in_), rank = group.shape, 2 * group.n
     products = rank * (in_ + group.targets * out)
     elements = tokens * (rank * (1 + group.targets) + group.targets * out)
-    return {"group": 1, "weight": products, "product": tokens * products, "element": elements}
+    return {
+        "group": 1,
+        "weight": products,
+        "cold": _cold(products),
+        "product": tokens * products,
+        "element": elements,
+    }
 
 
 def spectral(group: Group, rows: float, tokens: float, *, by_token: bool) -> Work:
@@ -172,11 +191,24 @@ def spectral(group: Group, rows: float, tokens: float, *, by_token: bool) -> Wor
     gemms = of.split_in.groups + count * of.split_out.groups
     found, ended = of.inner_in.shape[0] * of.inner_in.shape[1], of.ends.size
     ways = in_ + found + begun + count * (met + ended + 2 * out)
+    own = count * (of.count + begun)
     if by_token:
-        moved = tokens * (ways + count * begun)
-        return {"group": 1, "gemm": gemms + blocks, "product": products, "element": moved}
-    moved = tokens * ways + rows * count * met * width
-    return {"group": 1, "gemm": rows * (gemms + blocks), "product": products, "element": moved}
+        ways += in_ + count * (begun + out)
+        gemms += count * blocks
+    else:
+        own += count * (begun + met * width)
+        gemms = rows * (gemms + blocks)
+    return {
+        "group": 1,
+        "gemm": gemms,
+        "vector": count * begun + (1 if by_token else rows) * (begun + count * ended),
+        "product": products,
+        "element": tokens * ways + rows * own,
+    }
+
+
+def _cold(weights: float) -> float:
+    return weights if weights > CACHED else 0.0
 
 
 @lru_cache(maxsize=64)

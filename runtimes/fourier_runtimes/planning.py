@@ -11,107 +11,28 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol
 
+from fourier_converters.onnx.live.spectrum import FEW_TOKENS
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UsageError, Violation
 from fourier_format.live import Interface, from_text
 from fourier_runtimes import costs
+from fourier_runtimes.activating import PER_GRAPH
 from fourier_runtimes.costs import Group, Table
 from fourier_runtimes.graphs import live_text, name_of
+from fourier_runtimes.plans import LABELS, Cost, Form, Plan
 from fourier_runtimes.weighing import (
     TARGETS,
+    Weighed,
     groups_of_adapter,
     groups_of_base,
     groups_of_interface,
     weighed,
 )
 
-Form: TypeAlias = Literal["merged", "inputs", "factored", "spectral", "dense"]
-
-LABELS: Final[dict[Form, str]] = {
-    "merged": "merged session",
-    "inputs": "adapted weights as inputs",
-    "factored": "live, factored",
-    "spectral": "live, spectral",
-    "dense": "dense delta per run",
-}
 BUDGET: Final = 2**30
 _FLOAT: Final = 4
-_INDEX: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one form costs.
-
-    Attributes:
-        form: The form.
-        milliseconds: Of a run of all rows, on what was measured, one thread; infinite where the
-            form cannot serve this.
-        relative: The same over the base's.
-        nbytes: What all adapters take, beside the base.
-        note: What the time is made of.
-    """
-
-    form: Form
-    milliseconds: float
-    relative: float
-    nbytes: int
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which form is best.
-
-    Attributes:
-        form: The fastest.
-        costs: Of every form, the fastest first.
-        relative_to: What relative costs are relative to: "the base", or "the adapted layers" where
-            nothing says what else the base computes.
-        why: Why, in a sentence.
-        pays_after: Runs with one adapter after which making its merged session has paid, against
-            the live graph; None if it never does.
-        measured_on: Of what the table is.
-    """
-
-    form: Form
-    costs: tuple[Cost, ...]
-    relative_to: str
-    why: str
-    pays_after: int | None
-    measured_on: str
-
-    def cost(self, form: Form) -> Cost:
-        """Returns what a form costs."""
-        return next(cost for cost in self.costs if cost.form == form)
-
-    def best_of(self, *forms: Form) -> Form:
-        """Returns the fastest of some forms."""
-        return next(cost.form for cost in self.costs if cost.form in forms)
-
-    def __str__(self) -> str:
-        """The costs as a table, and why."""
-        rows = [("form", f"times {self.relative_to}", "ms a run", "MB", "")]
-        rows += [
-            (
-                LABELS[one.form],
-                f"{one.relative:.2f}" if math.isfinite(one.relative) else "-",
-                f"{one.milliseconds:.3g}" if math.isfinite(one.relative) else "-",
-                f"{one.nbytes / 1e6:.1f}",
-                one.note,
-            )
-            for one in self.costs
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            "  ".join(
-                [row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in (1, 2, 3)), row[4]]
-            ).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*lines, self.why])
 
 
 class Served(Protocol):
@@ -166,8 +87,8 @@ def plan(
     for name, value in {"n": n, "adapters": adapters, "tokens": tokens, "rows": rows}.items():
         if value is not None and value < 1:
             raise UsageError(Violation("E-USAGE", name, "not a count", str(value), "1 or more"))
-    groups, known = _described(base, n, adapter, targets)
-    weights = known if weights is None else weights
+    groups, found = _described(base, n, adapter, targets)
+    weights = found.weights if weights is None and found is not None else weights
     adapted = sum(group.weights for group in groups)
     distinct = adapters * -math.expm1(rows * math.log1p(-1 / adapters)) if adapters > 1 else 1.0
     asked = _Asked(
@@ -179,6 +100,7 @@ def plan(
         rows * tokens,
         min(distinct if per_run is None else max(1.0, per_run), rows, adapters),
         budget,
+        0 if found is None else PER_GRAPH * found.graph_bytes,
         _refused(groups, adapter),
     )
     return _planned(
@@ -191,8 +113,8 @@ def _described(
     n: int | None,
     adapter: Adapter | None,
     targets: Sequence[str],
-) -> tuple[list[Group], int | None]:
-    """Returns the targets, and the weights of all linear layers where the base says them."""
+) -> tuple[list[Group], Weighed | None]:
+    """Returns the targets, and what the base consists of where it is there to be read."""
     if isinstance(base, Interface):
         interface, path = base, None
     elif isinstance(base, str | os.PathLike):
@@ -216,7 +138,7 @@ def _described(
         raise UsageError(
             Violation("E-USAGE", "base", problem, advice="give `adapter` or `targets`")
         )
-    return groups, None if found is None else found.weights
+    return groups, found
 
 
 def _refused(groups: Iterable[Group], adapter: Adapter | None) -> str | None:
@@ -243,6 +165,7 @@ class _Asked:
         tokens: All tokens of a run.
         distinct: The adapters that a run asks for.
         budget: Bytes.
+        session: The bytes of a session beside its weights.
         refused: Why no live graph serves this.
     """
 
@@ -254,6 +177,7 @@ class _Asked:
     tokens: int
     distinct: float
     budget: int
+    session: int
     refused: str | None
 
     @property
@@ -305,7 +229,7 @@ def _making(asked: _Asked, table: Table) -> float:
 
 def _merged(asked: _Asked, table: Table) -> tuple[float, int, str]:
     shared = 0 if table.device == "cpu" else asked.weights - asked.adapted
-    each = _FLOAT * (asked.adapted + shared)
+    each = _FLOAT * (asked.adapted + shared) + asked.session
     missing, runs = asked.missing(each), asked.distinct
     if missing is None:
         return math.inf, each * asked.adapters, "one takes more than the budget"
@@ -320,7 +244,7 @@ def _inputs(asked: _Asked, table: Table) -> tuple[float, int, str]:
     if missing is None:
         return math.inf, each * asked.adapters, "one takes more than the budget"
     share = asked.tokens / runs
-    added = table.ns("inputs", costs.linear(asked.adapted, share))
+    added = table.ns("inputs", costs.inputs(asked.adapted, share))
     made = missing * _deltas(asked, table)
     ns = runs * (_base(asked, table, share) + added + made)
     return ns, each * asked.adapters, _noted(f"{_runs(runs)}, weights not packed", missing)
@@ -331,8 +255,9 @@ def _dense(asked: _Asked, table: Table) -> tuple[float, int, str]:
     missing = asked.missing(each)
     if missing is None:
         return math.inf, each * asked.adapters, "one takes more than the budget"
-    works = [costs.dense(group, asked.fed, asked.tokens) for group in asked.groups]
-    added = sum(table.ns("dense", work) for work in works)
+    groups = len(asked.groups)
+    work = costs.dense(asked.adapted, asked.fed, asked.tokens, groups=groups)
+    added = table.ns("dense", work)
     made = asked.distinct * missing * _deltas(asked, table)
     gathered = each * asked.fed if asked.fed > 1 else 0
     note = _noted(f"one run, a matrix for each of {asked.fed}", missing)
@@ -365,7 +290,7 @@ def _live(asked: _Asked, table: Table, fed: int) -> float:
     """Returns the nanoseconds that the converter's branches add."""
     if asked.refused is not None:
         return 0.0
-    by_token = asked.tokens / fed <= costs.FEW_TOKENS
+    by_token = asked.tokens / fed <= FEW_TOKENS
     form = "by_token" if by_token else "by_row"
     works = [costs.spectral(g, fed, asked.tokens, by_token=by_token) for g in asked.groups]
     return sum(table.ns(form, work) for work in works)

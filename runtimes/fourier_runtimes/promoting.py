@@ -58,6 +58,7 @@ class Promoter:
         self._lock: Final = threading.Lock()
         self._worker: Final = ThreadPoolExecutor(1, "fourier-promote")
         self._base: Weighed | None = None
+        self._one = 0  # bytes, of the largest session so far
         self._closed = False
 
     def saw(self, name: str, inputs: Inputs) -> None:
@@ -104,8 +105,9 @@ class Promoter:
         if fed.keys() != stored.keys() or any((fed[i] != stored[i]).any() for i in fed):
             return f"{name}: what is stored is not what its file says, or is rounded"
         room = self._budget - self._activator.size
-        sizes, weights = (1, tokens, rows), self._base.weights
-        planned = plan(live.interface, None, *sizes, adapter=adapter, weights=weights, budget=room)
+        if room < self._one:
+            return f"{name}: there is no room for one more merged session"
+        planned = plan(self._plain, None, 1, tokens, rows, adapter=adapter, budget=room)
         if planned.best_of("merged", "spectral") != "merged":
             return f"{name}: {planned.cost('merged').note}"
         with store.lock:  # whoever replaces or unloads it after this deactivates it, too
@@ -113,4 +115,5 @@ class Promoter:
                 return None
             self._activator.activate(name, adapter)
         self._activator.wait(name)  # so that the next one knows what room there is
+        self._one = max(self._one, room - (self._budget - self._activator.size))
         return None

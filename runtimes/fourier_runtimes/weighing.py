@@ -11,6 +11,7 @@ from typing import Final
 
 from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.protos import all_tensors
 from fourier_converters.onnx.tensors import dtype_of
 from fourier_format.adapter import Adapter
 from fourier_format.live import Interface
@@ -29,11 +30,13 @@ class Weighed:
         weights: The weights of all linear layers: the multiplications of a token.
         targets: (module, (out, in)) of those that have one of the names asked for.
         is_float32: Whether all of its weights are float32, none quantised.
+        graph_bytes: What its graph takes without its tensors.
     """
 
     weights: int
     targets: tuple[tuple[str, tuple[int, int]], ...]
     is_float32: bool
+    graph_bytes: int
 
 
 def weighed(base: str | os.PathLike[str], names: Sequence[str] = TARGETS) -> Weighed:
@@ -56,6 +59,7 @@ def weighed(base: str | os.PathLike[str], names: Sequence[str] = TARGETS) -> Wei
         sum(sizes),
         tuple(sorted((module, shape) for module, shape in targets if module and shape)),
         all(_is_float32(c, model) for c in found),
+        model.proto.ByteSize() - sum(t.ByteSize() for t in all_tensors(model.proto)),
     )
 
 

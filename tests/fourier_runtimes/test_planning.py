@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fourier_converters.onnx.live import live_at_load
+from fourier_converters.onnx.live.spectrum import FEW_TOKENS
 from fourier_format.errors import FileAccessError, UsageError
 from fourier_format.live import Interface
 from fourier_runtimes import AdapterSession, costs, plan
 from fourier_runtimes.costs import UNITS, Group
-from fourier_runtimes.planning import LABELS, Plan
+from fourier_runtimes.plans import LABELS, Plan
 from fourier_runtimes.weighing import weighed
 from tests.fourier_converters.adapters import adapter as adapter_of
 from tests.fourier_converters.graphs import model, save, save_external, weight
@@ -26,12 +27,12 @@ from tests.fourier_runtimes.handmade import COUNT, WIDTH, adapter_for, handmade,
 
 FREE = {form: dict.fromkeys(units, 0.0) for form, units in UNITS.items()}
 SIMPLE: dict[str, dict[str, float]] = FREE | {
-    "base": {"run": 1000.0, "weight": 0.5, "product": 0.02},
-    "inputs": {"weight": 1.0, "product": 0.01},
-    "dense": {"group": 500.0, "weight": 2.0, "product": 0.05},
-    "factored": {"group": 500.0, "weight": 0.5, "product": 0.02, "element": 0.5},
-    "by_row": {"group": 900.0, "gemm": 10.0, "product": 0.02, "element": 0.5},
-    "by_token": {"group": 900.0, "gemm": 10.0, "product": 0.02, "element": 0.5},
+    "base": {"run": 1000.0, "weight": 0.5, "cold": 0.3, "product": 0.02},
+    "inputs": {"packed": 1.0, "product": 0.01},
+    "dense": {"group": 500.0, "weight": 2.0, "cold": 0.1, "packed": 0.7, "product": 0.05},
+    "factored": FREE["factored"] | {"group": 500.0, "weight": 0.5, "product": 0.02, "element": 0.5},
+    "by_row": FREE["by_row"] | {"group": 900.0, "gemm": 10.0, "product": 0.02, "element": 0.5},
+    "by_token": FREE["by_token"] | {"group": 900.0, "gemm": 10.0, "product": 0.02, "element": 0.5},
     "merging": {"run": 2e6, "weight": 10.0, "base_weight": 1.0},
     "delta": {"run": 1e5, "weight": 5.0},
 }
@@ -95,8 +96,9 @@ def test_times_are_the_work_times_the_table(table: Path) -> None:
     made = planned(table, 10**6, budget=2**50)
     base = ns("base", run=1, weight=whole, product=whole * tokens)
     runs = [8, ns("base", run=1, weight=whole, product=whole * tokens / 8)]
-    inputs = ns("inputs", weight=adapted, product=adapted * tokens / 8)
-    dense = ns("dense", group=LAYERS, weight=8 * adapted, product=adapted * tokens)
+    inputs = ns("inputs", packed=adapted, product=adapted * tokens / 8)
+    matrices = {"weight": 8 * adapted, "packed": 8 * adapted}
+    dense = ns("dense", group=LAYERS, product=adapted * tokens, **matrices)
     ways = LAYERS * 100 * 3 * D  # cosines and sines of 50 entries; x once, two outputs
     moved = tokens * LAYERS * (100 * 3 + 2 * D)
     factored = ns("factored", group=LAYERS, weight=ways, product=ways * tokens, element=moved)
@@ -126,22 +128,33 @@ def test_the_live_branch_does_the_products_of_its_basis(transform: str, by_token
 def test_every_form_is_reckoned_in_its_own_units() -> None:
     group = Group((D, D), 9, 2)
     works = {
-        "dense": costs.dense(group, 2, 4),
+        "dense": costs.dense(group.weights, 2, 4),
         "factored": costs.factored(group, 4),
         "by_row": costs.spectral(group, 2, 4, by_token=False),
         "by_token": costs.spectral(group, 2, 4, by_token=True),
-        "inputs": costs.linear(group.weights, 4),
+        "inputs": costs.inputs(group.weights, 4),
+        "base": {"run": 1} | dict(costs.linear(group.weights, 4)),
     }
 
     assert {form: set(work) for form, work in works.items()} == {
         form: set(UNITS[form]) for form in works
     }
-    assert all(count > 0 for work in works.values() for count in work.values())
+    assert all(n > 0 for work in works.values() for unit, n in work.items() if unit != "cold")
+
+
+def test_weights_beyond_the_cache_are_cold_and_one_token_packs_nothing() -> None:
+    more = costs.CACHED + 1
+
+    assert costs.linear(costs.CACHED, 3)["cold"] == 0
+    assert costs.linear(more, 3)["cold"] == more
+    assert costs.dense(more / 2, 2, 2)["cold"] == more
+    assert costs.dense(more, 1, 1)["packed"] == costs.inputs(more, 1)["packed"] == 0
+    assert costs.inputs(more, 2)["packed"] == more
 
 
 def test_few_tokens_a_row_take_the_order_by_token(tmp_path: Path) -> None:
     dear = table_of(tmp_path, SIMPLE | {"by_row": dict.fromkeys(UNITS["by_row"], 1e6)})
-    limit = costs.FEW_TOKENS
+    limit = FEW_TOKENS
 
     few, more = (planned(dear, 10**6, tokens).cost("spectral") for tokens in (limit, limit + 1))
 
@@ -154,7 +167,7 @@ def test_a_batch_asks_for_as_many_adapters_as_its_rows_draw(
     adapters: int, rows: int, tmp_path: Path
 ) -> None:
     """Merged sessions take a run for each, so that a table of runs alone counts them."""
-    forms = FREE | {"base": {"run": 1.0, "weight": 0.0, "product": 0.0}}
+    forms = FREE | {"base": FREE["base"] | {"run": 1.0}}
     drawn = np.random.default_rng(1).integers(0, adapters, (20_000, rows))
     expected = np.mean([len(set(row)) for row in drawn.tolist()])
 
@@ -265,9 +278,11 @@ def test_a_plain_base_is_weighed_by_its_layers_and_their_names(base: Path, table
 
     assert weighed(base).weights == 3 * D * D
     assert made.relative_to == "the base"
-    assert made.cost("merged").nbytes == 2 * D * D * 4
+    assert made.cost("inputs").nbytes == 2 * D * D * 4
+    graph = base.stat().st_size  # its weights are in another file
+    assert 2 * D * D * 4 < made.cost("merged").nbytes < 2 * D * D * 4 + 20 * graph
     only = plan(base, 50, 1, 4, targets=("o_proj",), table=table)
-    assert only.cost("merged").nbytes == D * D * 4
+    assert only.cost("inputs").nbytes == D * D * 4
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -304,7 +319,11 @@ def test_a_live_graph_is_weighed_without_its_branches(tmp_path: Path, table: Pat
     plans.append(plan(plain, COUNT, 7, 4, adapter=adapter, table=table))
     with AdapterSession(plain, adapters={"a": adapter}) as session:
         plans.append(plan(session, None, 7, 4, table=table))
-    assert len({(str(p), p.form, p.costs) for p in plans}) == 1
+    assert (
+        len({(p.form, *((c.form, c.milliseconds, c.relative) for c in p.costs)) for p in plans})
+        == 1
+    )
+    assert len({p.cost("spectral") for p in plans}) == 1
 
 
 def test_an_interface_alone_is_compared_with_its_own_layers(table: Path) -> None:
