@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -30,6 +30,9 @@ from fourier_runtimes.providers import Provider, chosen
 from fourier_runtimes.store import unknown
 from fourier_runtimes.tables import Precision
 from fourier_runtimes.values import numpy_lacks, run_arrays
+
+if TYPE_CHECKING:
+    from fourier_runtimes.promoting import Promoter
 
 DEVICE_BYTES: Final = 2**28
 MERGED_BYTES: Final = 2**30
@@ -65,6 +68,10 @@ class AdapterSession:
         plain: The model that a live `base` was made of, for `activate`.
         merged_bytes: What merged sessions may take together; those used longest ago go.
         activator: Who keeps merged sessions instead.
+        activate_after: Runs that ask for one adapter in all rows after which it is activated by
+            itself, in the background, if `plan` finds its merged session faster, there is room
+            for it in `merged_bytes`, and answers change by rounding in float32 alone. Never by
+            default: it takes memory, and the disk that an optimised base takes.
 
     Raises:
         FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
@@ -88,6 +95,7 @@ class AdapterSession:
         plain: str | os.PathLike[str] | None = None,
         merged_bytes: int = MERGED_BYTES,
         activator: Activator | None = None,
+        activate_after: int | None = None,
     ) -> None:
         model = base if isinstance(base, bytes) else os.fspath(base)
         given = chosen(providers, strict=strict)
@@ -101,7 +109,10 @@ class AdapterSession:
         where = None if folder is None else Path(folder)
         self._growing = Growing(opened, named, dtype, where, unverified=unverified)
         self._store = self._growing.store
+        self._promoter: Promoter | None = None
         try:
+            if activate_after is not None:
+                self._promoter = self._promoter_after(activate_after)
             self.load_all(named)
         except BaseException:
             self._growing.close()
@@ -116,6 +127,13 @@ class AdapterSession:
     def interface(self) -> Interface:
         """What the live graph says of itself."""
         return self._growing.live.interface
+
+    @property
+    def plain(self) -> str | None:
+        """The path of the model without places for adapters, if that is known."""
+        base = self._growing.base
+        is_live = not self._growing.is_plain and self._merged_of == base.model
+        return None if isinstance(self._merged_of, bytes) or is_live else self._merged_of
 
     @property
     def session(self) -> Any:
@@ -182,11 +200,12 @@ class AdapterSession:
         Raises:
             UnknownAdapterError: None is loaded under this name.
         """
-        if self._activator is not None:
-            self._activator.deactivate(name)
-        if self._store.missing([name]):
-            raise self._unknown(name)
-        self._store.remove(name)
+        try:
+            if self._store.missing([name]):
+                raise self._unknown(name)
+            self._store.remove(name)
+        finally:  # and not before: it could be activated by itself once more
+            self.deactivate(name)
 
     def run(
         self,
@@ -226,13 +245,17 @@ class AdapterSession:
                         fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)
-                    return live.runner.run(fed, asked, output_names, run_options)
+                    answers = live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
                     raise
             except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
                 if self._source is None or not tries_left:
                     raise
+            else:
+                if self._promoter is not None and asked.single is not None:
+                    self._promoter.saw(asked.single, inputs)
+                return answers
         raise AssertionError  # the last try returns or raises
 
     def activate(self, name: str, adapter: Loadable | None = None, *, wait: bool = False) -> None:
@@ -276,6 +299,8 @@ class AdapterSession:
     def close(self) -> None:
         """Let go of everything; runs that have begun finish. A second call does nothing."""
         try:
+            if self._promoter is not None:
+                self._promoter.close()
             if self._activator is not None:
                 self._activator.close()
         finally:
@@ -296,14 +321,26 @@ class AdapterSession:
         """Returns who keeps merged sessions; made when first asked for."""
         with self._activating:
             if self._activator is None:
-                base = self._growing.base
-                is_live = not self._growing.is_plain and self._merged_of == base.model
-                if isinstance(self._merged_of, bytes) or is_live:
-                    problem = "nothing says of which model file a merged session is to be made"
-                    advice = "give `plain`, the model that the live graph was made of"
-                    raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
-                self._activator = base.activator(Path(self._merged_of), self._merged_bytes)
+                base, plain = self._growing.base, self._known_plain()
+                self._activator = base.activator(Path(plain), self._merged_bytes)
             return self._activator
+
+    def _known_plain(self) -> str:
+        plain = self.plain
+        if plain is None:
+            problem = "nothing says of which model file a merged session is to be made"
+            advice = "give `plain`, the model that the live graph was made of"
+            raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
+        return plain
+
+    def _promoter_after(self, runs: int) -> Promoter:
+        """Returns who activates adapters by itself; raises where none could be activated."""
+        from fourier_runtimes.promoting import Promoter
+
+        if runs < 1:
+            raise UsageError(Violation("E-USAGE", "activate_after", "not a count", str(runs)))
+        keeper, plain, budget = self._keeper(), self._known_plain(), self._merged_bytes
+        return Promoter(self._growing, keeper, plain, self._adapter_of, runs, budget)
 
     def _put(self, name: str, adapter: Adapter, origin: str | Adapter) -> None:
         self._growing.put(name, adapter, origin)
