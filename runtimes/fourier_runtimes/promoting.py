@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from fourier_format.adapter import Adapter
-from fourier_runtimes.activators import Activator
+from fourier_format.errors import UnknownAdapterError, Violation
 from fourier_runtimes.feeding import Inputs, first_sizes
 from fourier_runtimes.growing import Growing
+from fourier_runtimes.merges import Merges
 from fourier_runtimes.planning import plan
 from fourier_runtimes.providers import CPU, name_of
+from fourier_runtimes.sources import loaded
 from fourier_runtimes.weighing import Weighed, weighed
 
 _COUNTED: Final = 4096
@@ -31,29 +32,20 @@ class Promoter:
         notes: Why adapters were not activated, each reason once.
     """
 
-    def __init__(
-        self,
-        growing: Growing,
-        activator: Activator,
-        plain: str,
-        adapter_of: Callable[[str], Adapter],
-        after: int,
-        budget: int,
-    ) -> None:
+    def __init__(self, growing: Growing, merges: Merges, after: int) -> None:
         """Nothing is read yet.
 
         Args:
             growing: The live graph and its store.
-            activator: Who keeps merged sessions.
-            plain: The path of the model that they are made of.
-            adapter_of: Returns the adapter of a name, from where it was loaded.
+            merges: Who has merged sessions made.
             after: The runs with one adapter before it is thought of; then twice, four times, ...
-            budget: The bytes that merged sessions may take.
+
+        Raises:
+            UsageError: Nothing can be merged into.
         """
         self.notes: Final[list[str]] = []
-        self._growing, self._activator = growing, activator
-        self._plain, self._adapter_of = plain, adapter_of
-        self._after, self._budget = after, budget
+        self._growing, self._merges = growing, merges
+        self._plain, self._after = merges.plain, after
         self._counts: OrderedDict[str, int] = OrderedDict()
         self._lock: Final = threading.Lock()
         self._worker: Final = ThreadPoolExecutor(1, "fourier-promote")
@@ -93,27 +85,37 @@ class Promoter:
 
     def _refused(self, name: str, rows: int, tokens: int) -> str | None:
         """Activates `name`; returns why not, if not."""
-        store, live = self._growing.store, self._growing.live
+        store = self._growing.store
         if self._base is None:
             self._base = weighed(self._plain)
         elsewhere = any(name_of(p) != CPU for p in self._growing.base.providers)
         if elsewhere or not self._base.is_float32:
             return "merged sessions would round otherwise: not all is float32 on a CPU"
-        serials = store.serials(((name, 1.0),))
-        adapter = self._adapter_of(name)
-        fed, stored = live.fitter.fit(adapter, name, unverified=True), store.compose(((name, 1.0),))
-        if fed.keys() != stored.keys() or any((fed[i] != stored[i]).any() for i in fed):
+        serial, origin = store.known(name)
+        adapter = loaded(origin) if isinstance(origin, str) else origin
+        if adapter is None:
+            return f"{name}: nothing says of which file or adapter it was loaded"
+        if not self._is_exact(name, adapter):
             return f"{name}: what is stored is not what its file says, or is rounded"
-        room = self._budget - self._activator.size
-        if room < self._one:
-            return f"{name}: there is no room for one more merged session"
+        room = self._merges.room
         planned = plan(self._plain, None, 1, tokens, rows, adapter=adapter, budget=room)
-        if planned.best_of("merged", "spectral") != "merged":
-            return f"{name}: {planned.cost('merged').note}"
-        with store.lock:  # whoever replaces or unloads it after this deactivates it, too
-            if self._closed or store.serials(((name, 1.0),)) != serials:
+        if room < self._one or planned.best_of("merged", "spectral") != "merged":
+            full = "there is no room for one more merged session"
+            return f"{name}: {full if room < self._one else planned.cost('merged').note}"
+        with store.lock:  # whoever replaces or unloads it after this lets go of it, too
+            if self._closed or store.known(name)[0] != serial:
                 return None
-            self._activator.activate(name, adapter)
-        self._activator.wait(name)  # so that the next one knows what room there is
-        self._one = max(self._one, room - (self._budget - self._activator.size))
+            activator = self._merges.activate(name, adapter, lambda _: None, _gone)
+        activator.wait(name)  # so that the next one knows what room there is
+        self._one = max(self._one, room - self._merges.room)
         return None
+
+    def _is_exact(self, name: str, adapter: Adapter) -> bool:
+        """Whether the live graph is fed exactly what `adapter` says."""
+        fed = self._growing.live.fitter.fit(adapter, name, unverified=True)
+        held = self._growing.store.compose(((name, 1.0),))
+        return fed.keys() == held.keys() and all((fed[i] == held[i]).all() for i in fed)
+
+
+def _gone(name: str) -> UnknownAdapterError:
+    return UnknownAdapterError(Violation("E-ADAPTER-UNKNOWN", name, "it was unloaded meanwhile"))
