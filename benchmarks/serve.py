@@ -56,12 +56,12 @@ def main() -> None:
         _prepare(work, model, arguments)
     for name in arguments.cases:
         results["cases"][name] = _case(name, arguments)
+        progress(table({name: results["cases"][name]}))
     for model in ACTIVATED if arguments.openings else ():
         case = next((name for name in arguments.cases if CASES[name].model == model), None)
         if case is not None:
             calls = _run("openings", case, arguments)["calls"]
             results["openings"][model] = of_openings(calls)
-    progress(table(results["cases"]))
     runtimes = [name for name in RUNTIMES if _installed(name)]
     finish("serve", results, [*PACKAGES, *runtimes], {"device_name": _device(arguments)})
 

@@ -159,21 +159,38 @@ def test_calibrate_paths() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("case", "more"),
-    [("minilm_32x64", ()), ("llama_float32_32x1", ("--binding", "--no-memory", "--no-openings"))],
-)
-def test_serve(case: str, more: tuple[str, ...], tmp_path: Path) -> None:
-    options = ("--work", str(tmp_path), "--cases", case, "--runs", "1", "--threads", "1", "--smoke")
+def test_serve(tmp_path: Path) -> None:
+    report = _serve("minilm_32x64", tmp_path, "--no-memory")
 
-    report = _run("serve", *options, *more)
-
-    found = report["cases"][case]
+    found = report["cases"]["minilm_32x64"]
     assert set(found["arms"]) == set(report["labels"]) - {"merged_requantized"}
-    agreement = found["agreement"]
+    assert set(report["openings"]["minilm"]) >= {"activate", "activate_cached"}
+
+
+@pytest.mark.slow
+def test_serve_with_bound_inputs_and_memory(tmp_path: Path) -> None:
+    arms = ("base", "merged", "live_nothing", "live_rows_1000", "lora_one", "lora_rows")
+
+    report = _serve("llama_float32_32x1", tmp_path, "--binding", "--arms", ",".join(arms))
+
+    found = report["cases"]["llama_float32_32x1"]["arms"]
+    assert all("peak_mib" in found[arm]["memory"] for arm in arms)
+
+
+def _serve(case: str, work: Path, *more: str) -> dict[str, Any]:
+    options = ("--work", str(work), "--cases", case, "--runs", "1", "--threads", "1", "--smoke")
+    report = _run("serve", *options, *more)
+    agreement = dict(report["cases"][case]["agreement"])
     assert agreement.pop("live_nothing_is_base")
     effect = agreement.pop("effect")
     assert all(apart < ONNX_OUTPUT_F32 < 1e-3 * effect for apart in agreement.values())
-    if not more:
-        assert all("peak_mib" in arm["memory"] for arm in found["arms"].values())
-        assert set(report["openings"]["minilm"]) >= {"activate", "activate_cached"}
+    return report
+
+
+@pytest.mark.slow
+def test_activation() -> None:
+    report = _run("activation", "--models", "tiny", "--runs", "1", "--n", "50")
+
+    assert report["models"]["tiny"]["difference"] < 1e-6
+    assert report["models"]["tiny"]["notes"] == []
+    assert report["models"]["tiny"]["memory"]["a_session_mib"] < 20

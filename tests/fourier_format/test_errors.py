@@ -33,6 +33,8 @@ BUILTINS: list[tuple[type[FourierFormatError], type[Exception]]] = [
     (errors.DependencyMissingError, ImportError),
     (errors.FileAccessError, OSError),
     (errors.OutputExistsError, FileExistsError),
+    (errors.UnknownAdapterError, KeyError),
+    (errors.ServingError, RuntimeError),
 ]
 EVERY_ERROR = [FourierFormatError, *(error for error, _ in BUILTINS)]
 

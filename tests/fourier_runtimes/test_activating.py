@@ -205,7 +205,7 @@ def test_until_it_is_ready_there_is_no_session(
     sessions.activate("a", FIRST)
     assert time.perf_counter() - start < 1
     assert sessions.session_for("a") is None
-    assert sessions.names == ()
+    assert not sessions.names
     with pytest.raises(TimeoutError):
         sessions.wait("a", 0.01)
     go.set()

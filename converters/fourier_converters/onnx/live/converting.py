@@ -29,6 +29,7 @@ from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
+    InvalidAdapterError,
     UnsupportedError,
     UsageError,
     Violation,
@@ -139,7 +140,7 @@ def to_live(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the live graph of the ONNX model at `base`, which is only read (spec/live-graph-1.0.md).
+    """Write the live graph of the ONNX model at `base` (spec/live-graph-1.0.md).
 
     Args:
         adapters: The adapters whose entries and targets it is made for; it takes all that have
@@ -266,6 +267,9 @@ def read_interface(path: Path) -> Interface | None:
         FileAccessError: The file cannot be read.
     """
     texts = [p.value for p in Model(path).proto.metadata_props if p.key == KEY]
+    if len(texts) > 1:
+        problem, advice = "it describes its live graph twice", "convert the base anew with --live"
+        raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", str(path), problem, advice=advice))
     return from_text(texts[0], str(path)) if texts else None
 
 

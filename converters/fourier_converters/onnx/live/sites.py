@@ -60,8 +60,6 @@ def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None
     if use.operator == "Attention":
         x = model.resolve(use.read.scope, node.input[0])
         return Site(name, use.read, x, None, whole, candidate.rows, dtype)
-    if attribute(node, "alpha", 1.0) != 1.0 and node.op_type == "FusedMatMul":
-        raise _refused(name, f"{node.op_type} {node.name!r} scales its product")
     if branch is None:
         if node.op_type not in _BIASED:
             raise _refused(name, f"its bias is added inside {node.op_type} {node.name!r}")
