@@ -37,6 +37,7 @@ KERNELS: dict[tuple[str, str], int] = {
     ("", "Pad"): 2,
     ("", "Reshape"): 5,
     ("", "Shape"): 1,
+    ("", "Slice"): 10,
     ("", "Split"): 2,
     ("", "Transpose"): 1,
     ("", "Where"): 9,
