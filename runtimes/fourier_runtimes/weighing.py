@@ -19,7 +19,6 @@ from fourier_runtimes.costs import Group
 
 TARGETS: Final = ("query", "value", "q_proj", "v_proj")
 """The last parts of the names that adapted layers have where nothing says which they are."""
-_OURS: Final = "fourier."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +47,17 @@ def weighed(base: str | os.PathLike[str], names: Sequence[str] = TARGETS) -> Wei
     """
     model = Model(Path(base))
     candidates = Candidates(model, names)
-    found = [c for c in candidates.all if not c.use.initializer.startswith(_OURS)]
-    linear = [c for c in found if c.use.kind == "linear" and c.shape is not None]
+    linear = [c for c in candidates.all if c.use.kind == "linear" and c.shape is not None]
     whole = {c.use.read: c for c in linear if c.rows is None}
     sizes = (shape[0] * shape[1] for c in whole.values() if (shape := c.shape) is not None)
-    targets = {
-        (c.module, c.shape) for c in linear if c.module and c.module.rpartition(".")[2] in names
-    }
+    named = [c for c in linear if c.module and c.module.rpartition(".")[2] in names]
+    targets = {(c.use.read, c.rows): (c.module, c.shape) for c in named}  # a part has many names
     return Weighed(
         sum(sizes),
-        tuple(sorted((module, shape) for module, shape in targets if module and shape)),
-        all(_is_float32(c, model) for c in found),
+        tuple(
+            sorted((module, shape) for module, shape in set(targets.values()) if module and shape)
+        ),
+        all(_is_float32(c, model) for c in candidates.all),
         model.proto.ByteSize() - sum(t.ByteSize() for t in all_tensors(model.proto)),
     )
 

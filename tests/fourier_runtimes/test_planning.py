@@ -294,6 +294,23 @@ def test_a_base_says_whether_all_of_it_is_float32(half: bool, tmp_path: Path) ->
     assert weighed(path).weights == 2 * WIDTH * WIDTH + 3 * WIDTH
 
 
+def test_a_packed_weight_counts_once_and_has_its_parts(tmp_path: Path, table: Path) -> None:
+    text = """
+        g (float[N, 64] x) => (float[N, 64] z) {
+            [p] a = MatMul (x, w)
+            q, k, v = Split <axis = -1> (a, sizes)
+            b = Add (q, k)
+            z = Add (b, v)
+        }
+    """
+    arrays = {"w": weight(D, 3 * D), "sizes": np.array([D, D, D])}
+    proto = model(text, arrays, {"p": "layers.0.self_attn.qkv_proj"})
+    path = save(proto, tmp_path / "base.onnx")
+
+    assert weighed(path).weights == 3 * D * D
+    assert plan(path, 9, 1, 4, table=table).cost("inputs").nbytes == 2 * D * D * 4
+
+
 def test_quantised_layers_count_and_are_not_float32(tmp_path: Path) -> None:
     found = weighed(save(nbits().model(), tmp_path / "base.onnx"))
 
@@ -305,7 +322,7 @@ def test_a_live_graph_is_weighed_without_its_branches(tmp_path: Path, table: Pat
     plain, live = tmp_path / "base.onnx", tmp_path / "live.onnx"
     known = handmade(0)
     plain.write_bytes(plain_model(known))
-    adapter = adapter_for(known, 1)
+    adapter = adapter_for(known, 1, head=True)
     made = live_at_load([adapter], plain)
     live.write_bytes(made.model)
 
