@@ -166,12 +166,13 @@ def spectral(
 
 @contextmanager
 def _order(order: str | None) -> Iterator[None]:
-    before = spectrum.FEW_TOKENS
+    before = spectrum.FEW_TOKENS, spectrum.FEW_TOKENS_ALONE
     try:
-        spectrum.FEW_TOKENS = before if order is None else ORDERS[order]
+        limits = before if order is None else (ORDERS[order], ORDERS[order])
+        spectrum.FEW_TOKENS, spectrum.FEW_TOKENS_ALONE = limits
         yield
     finally:
-        spectrum.FEW_TOKENS = before
+        spectrum.FEW_TOKENS, spectrum.FEW_TOKENS_ALONE = before
 
 
 def fed(session: Any, rows: int, batch: int, tokens: int, width: int) -> dict[str, Array]:

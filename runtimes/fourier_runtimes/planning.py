@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from fourier_converters.onnx.live.spectrum import FEW_TOKENS
+from fourier_converters.onnx.live.spectrum import is_by_token
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UsageError, Violation
 from fourier_format.live import Interface, from_text
@@ -290,7 +290,7 @@ def _live(asked: _Asked, table: Table, fed: int) -> float:
     """Returns the nanoseconds that the converter's branches add."""
     if asked.refused is not None:
         return 0.0
-    by_token = asked.tokens / fed <= FEW_TOKENS
+    by_token = is_by_token(fed, asked.tokens / fed)
     form = "by_token" if by_token else "by_row"
     works = [costs.spectral(g, fed, asked.tokens, by_token=by_token) for g in asked.groups]
     return sum(table.ns(form, work) for work in works)
