@@ -36,7 +36,7 @@ from fourier_runtimes.providers import CPU, Provider, name_of, onnxruntime, open
 BUDGET: Final = 2**30
 _LAYOUTS: Final = 8
 """How many layouts of adapters stay prepared; each holds a graph without its weights."""
-_PER_GRAPH: Final = 20
+PER_GRAPH: Final = 20
 """Bytes that a session takes for each of its serialized graph, beside weights (measured: 15)."""
 _OF_LIVE: Final = "give `plain`, the model that the live graph was made of"
 _ELSEWHERE: Final = (TargetNotFoundError, BaseMismatchError, UnsupportedError)
@@ -227,7 +227,7 @@ class MergedSessions:
 
     def _size(self, layout: _Layout, changed: int, graph: int) -> int:
         shares = not layout.opening.reoptimised and all(name_of(p) == CPU for p in self._providers)
-        return changed + _PER_GRAPH * graph + (0 if shares else layout.prepared.base_bytes)
+        return changed + PER_GRAPH * graph + (0 if shares else layout.prepared.base_bytes)
 
     def _session_options(self, opening: Opening) -> Any:
         options = self._new_options()

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -19,6 +19,9 @@ from fourier_runtimes import sources
 from fourier_runtimes.activators import Activator
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.rows import Rows
+
+if TYPE_CHECKING:
+    from fourier_runtimes.promoting import Promoter
 
 Reader = Callable[[str], Adapter | None]
 """Returns the adapter of a name that nothing is loaded under; None where there is none."""
@@ -107,6 +110,41 @@ class Merges:
                 return activator.wait(name)
         return session
 
+    @property
+    def path(self) -> str | None:
+        """The path of the model that is merged into; None where it is in memory alone."""
+        return None if isinstance(self._plain, bytes) else self._plain
+
+    @property
+    def plain(self) -> str:
+        """The path of the model that is merged into.
+
+        Raises:
+            UsageError: It is in memory alone.
+        """
+        if self.path is None:
+            problem = "nothing says of which model file a merged session is to be made"
+            advice = "give `plain`, the model that the live graph was made of"
+            raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
+        return self.path
+
+    @property
+    def room(self) -> int:
+        """The bytes that are left of the budget."""
+        return self._budget - (0 if self._activator is None else self._activator.size)
+
+    def promoter(self, after: int) -> Promoter:
+        """Returns who activates adapters by itself.
+
+        Raises:
+            UsageError: `after` is no count, or nothing can be merged into.
+        """
+        from fourier_runtimes.promoting import Promoter
+
+        if after < 1:
+            raise UsageError(Violation("E-USAGE", "activate_after", "not a count", str(after)))
+        return Promoter(self._growing, self, after)
+
     def close(self) -> None:
         """Let go of all."""
         if self._activator is not None:
@@ -115,12 +153,8 @@ class Merges:
     def _keeper(self) -> Activator:
         with self._making:
             if self._activator is None:
-                if isinstance(self._plain, bytes):
-                    problem = "nothing says of which model file a merged session is to be made"
-                    advice = "give `plain`, the model that the live graph was made of"
-                    raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
                 base = self._growing.base
-                self._activator = base.activator(Path(self._plain), self._budget)
+                self._activator = base.activator(Path(self.plain), self._budget)
             return self._activator
 
 

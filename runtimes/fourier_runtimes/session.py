@@ -68,6 +68,10 @@ class AdapterSession:
             of. By default `base`, to which nothing is fed then.
         merged_bytes: What merged sessions may take together; those used longest ago go.
         activator: Who keeps merged sessions instead.
+        activate_after: Runs that ask for one adapter in all rows after which it is activated by
+            itself, in the background, if `plan` finds its merged session faster, there is room
+            for it in `merged_bytes`, and answers change by rounding in float32 alone. Never by
+            default: it takes memory, and the disk that an optimised base takes.
 
     Raises:
         FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
@@ -91,6 +95,7 @@ class AdapterSession:
         plain: str | os.PathLike[str] | None = None,
         merged_bytes: int = MERGED_BYTES,
         activator: Activator | None = None,
+        activate_after: int | None = None,
     ) -> None:
         model = base if isinstance(base, bytes) else os.fspath(base)
         given = chosen(providers, strict=strict)
@@ -102,6 +107,7 @@ class AdapterSession:
         self._store = self._growing.store
         merged_of = model if plain is None else os.fspath(plain)
         self._merges = Merges(self._growing, merged_of, merged_bytes, activator)
+        self._promoter = None if activate_after is None else self._merges.promoter(activate_after)
         try:
             self.load_all(named)
         except BaseException:
@@ -122,6 +128,11 @@ class AdapterSession:
     def session(self) -> Any:
         """The live graph's InferenceSession."""
         return self._growing.live.session
+
+    @property
+    def plain(self) -> str | None:
+        """The path of the model that adapters are merged into; None of what is in memory alone."""
+        return self._merges.path
 
     def load(self, adapter: Loadable, name: str | None = None) -> str:
         """Hold an adapter under a name; one that was loaded under it before is replaced.
@@ -227,13 +238,17 @@ class AdapterSession:
                         fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)
-                    return live.runner.run(fed, asked, output_names, run_options)
+                    outputs = live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
                     raise
             except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
                 if self._source is None or not tries_left:
                     raise
+            else:
+                if self._promoter is not None and asked.single is not None:
+                    self._promoter.saw(asked.single, inputs)
+                return outputs
         raise AssertionError  # the last try returns or raises
 
     def activate(self, name: str, adapter: Loadable | None = None, *, wait: bool = False) -> None:
@@ -277,6 +292,8 @@ class AdapterSession:
     def close(self) -> None:
         """Let go of everything; runs that have begun finish. A second call does nothing."""
         try:
+            if self._promoter is not None:
+                self._promoter.close()
             self._growing.close()
         finally:
             self._merges.close()

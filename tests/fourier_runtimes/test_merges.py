@@ -69,6 +69,10 @@ class Merged:
         self.asked: list[tuple[str, Adapter]] = []
         self.closed = False
 
+    @property
+    def size(self) -> int:
+        return 0
+
     def activate(self, name: str, adapter: Adapter) -> None:
         self.asked.append((name, adapter))
 

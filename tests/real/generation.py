@@ -68,12 +68,12 @@ def built(workspace: Workspace, form: str) -> Path:
 
 def checkpoint(workspace: Workspace) -> Path:
     """Return the folder that the builder reads: the case's base and a tokenizer."""
-    return once(workspace.folder / "generating", lambda folder: _save(workspace, folder))
+    base = build_base(workspace.case)
+    return once(workspace.folder / "generating", lambda folder: save_checkpoint(base, folder))
 
 
-def _save(workspace: Workspace, folder: Path) -> None:
-    """Save the checkpoint, and a tokenizer of one word a token, which the builder asks for."""
-    model = build_base(workspace.case)
+def save_checkpoint(model: PreTrainedModel, folder: Path) -> None:
+    """Save a checkpoint, and a tokenizer of one word a token, which the builder asks for."""
     model.save_pretrained(folder)
     words = [*_SPECIAL, *(f"t{number}" for number in range(3, model.config.vocab_size))]
     vocabulary = {word: number for number, word in enumerate(words)}

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.real
 _LAYOUTS = {"linear": "in_out", "conv2d": "hwio", "embedding": "vocab_dim"}
 
 
-def _canonical(kernel: Kernel) -> Array:
+def canonical(kernel: Kernel) -> Array:
     if kernel.kind == "einsum_dense":
         return canonical_matrix(kernel.array, "einsum_dense", contracted=kernel.contracted)
     return canonical_matrix(kernel.array, kernel.kind, _LAYOUTS[kernel.kind])
 
 
-def _stored(kernel: Kernel, change: Array) -> Array:
+def stored(kernel: Kernel, change: Array) -> Array:
     """Returns a canonical (out, in) delta as Keras stores the kernel."""
     shape, rank = kernel.array.shape, kernel.array.ndim
     if kernel.kind == "conv2d":
@@ -46,13 +46,13 @@ def test_merged_it_computes_what_keras_does(
     """Found by the fingerprint: torch's backend leaves no path of any layer."""
     graph = keras_graph_of(backend, name)
     kernels = graph.kernels()
-    whole = adapter_of({path: (k.kind, _canonical(k)) for path, k in kernels.items()})
+    whole = adapter_of({path: (k.kind, canonical(k)) for path, k in kernels.items()})
     merged = tmp_path / "merged.onnx"
 
     report = to_onnx(whole, graph.model, merged)
 
     assert {row.target for row in report.rows} == set(kernels)
-    changes = {path: _stored(k, delta(whole, path)) for path, k in kernels.items()}
+    changes = {path: stored(k, delta(whole, path)) for path, k in kernels.items()}
     expected = graph.adapted({path: c.astype(np.float32) for path, c in changes.items()})
     inputs, base = graph.run()
     got, before = _run(merged, inputs), _run(graph.model, inputs)

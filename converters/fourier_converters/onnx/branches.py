@@ -23,6 +23,7 @@ from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.merging import Edit, Made, rebound, refuse_nonfinite
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
+from fourier_converters.onnx.protos import attribute
 from fourier_converters.onnx.replacing import placed
 from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.tensors import element_type
@@ -89,7 +90,8 @@ def _plan(model: Model, read: Read, edits: tuple[Edit, ...], name: str) -> Branc
     node = model.node(read)
     x = _float_input(model, read, node)
     rows = any(edit.candidate.rows for edit in edits) and node.op_type in _CLONED
-    if node.op_type not in _SUMMED or x is None or rows:
+    scaled = attribute(node, "alpha", 1.0) != 1.0
+    if node.op_type not in _SUMMED or x is None or rows or scaled:
         target = edits[0].target or edits[0].replaced
         part = "rows of " if rows else ""
         problem = f"a branch cannot be added to {part}{node.op_type} {node.name!r}"

@@ -45,7 +45,11 @@ def refuse(proto: object, folder: Path, capsys: Captured, *more: str, prints: bo
 def test_a_node_whose_output_is_no_plain_product_is_named(
     operator: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    product = FUSED if operator == "FusedGemm" else "com.microsoft.FusedMatMul <transB = 1> (x, d)"
+    product = (
+        FUSED
+        if operator == "FusedGemm"
+        else "com.microsoft.FusedMatMul <transB = 1, alpha = 0.5> (x, d)"
+    )
     layer = Layer(GEMM.body.replace("Gemm <transB = 1> (x, d)", product), GEMM.arrays)
 
     line = refuse(layer.model(), tmp_path, capsys)

@@ -13,14 +13,13 @@ from typing import Any, Final
 import numpy as np
 
 from fourier_converters.onnx.generative import graph_of
-from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.live.converting import read_interface
 from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, replacement_row, target_row
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import staged
 from fourier_format.errors import FileAccessError, UnsupportedError, Violation, dependency_missing
-from fourier_format.live import Interface, fit, from_text
-from fourier_format.live.interface import KEY
+from fourier_format.live import Interface, fit
 
 _VERSION: Final = 1
 """Of adapter and model in the file's head, which ONNX Runtime compares with nothing."""
@@ -60,28 +59,14 @@ def to_onnx_adapter(
     runtime = _onnxruntime()
     graph = graph_of(live) if live.is_dir() else live
     refuse_input(output, live, graph)
-    interface = interface_of(graph)
+    interface = read_interface(graph)
+    if interface is None:
+        problem, advice = "it is not a live graph", "convert the base with --to onnx --live"
+        raise UnsupportedError(Violation("E-LIVE-INTERFACE", str(graph), problem, advice=advice))
     values = fit(adapter, interface, str(live), unverified=unverified)
     with staged(output, overwrite) as file:
         _export(runtime, values, Path(file.name))
     return _report(adapter, interface, output)
-
-
-def interface_of(path: Path) -> Interface:
-    """Returns what the live graph at `path` says of itself.
-
-    Raises:
-        InvalidAdapterError: E-LIVE-INTERFACE or E-JSON-*: what it says is broken.
-        UnsupportedError: E-LIVE-INTERFACE: it says nothing; E-VERSION; or it is no ONNX model.
-        DependencyMissingError: onnx is not installed.
-        FileAccessError: The file cannot be read.
-    """
-    said = [entry.value for entry in Model(path).proto.metadata_props if entry.key == KEY]
-    if len(said) == 1:
-        return from_text(said[0], str(path))
-    problem = "it is not a live graph" if not said else "it describes its live graph twice"
-    advice = "convert the base with --to onnx --live"
-    raise UnsupportedError(Violation("E-LIVE-INTERFACE", str(path), problem, advice=advice))
 
 
 def _export(runtime: Any, values: Mapping[str, Array], path: Path) -> None:

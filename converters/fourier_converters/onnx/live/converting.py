@@ -29,6 +29,7 @@ from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
+    InvalidAdapterError,
     UnsupportedError,
     UsageError,
     Violation,
@@ -266,6 +267,9 @@ def read_interface(path: Path) -> Interface | None:
         FileAccessError: The file cannot be read.
     """
     texts = [p.value for p in Model(path).proto.metadata_props if p.key == KEY]
+    if len(texts) > 1:
+        problem, advice = "it describes its live graph twice", "convert the base anew with --live"
+        raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", str(path), problem, advice=advice))
     return from_text(texts[0], str(path)) if texts else None
 
 

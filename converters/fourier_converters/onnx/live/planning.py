@@ -14,7 +14,6 @@ from fourier_converters.onnx.candidates import Candidate, Candidates
 from fourier_converters.onnx.live.sites import Site, site_of
 from fourier_converters.onnx.matching import Match, tolerance
 from fourier_converters.onnx.merging import Edit
-from fourier_converters.onnx.model import Value
 from fourier_converters.onnx.replacing import Replaced, placed
 from fourier_format.adapter import Adapter, Array, EntrySet
 from fourier_format.errors import UnsupportedError, Violation
@@ -58,14 +57,6 @@ class LivePlan:
     interface: Interface
     entries: Mapping[str, Array]
     added: tuple[Added, ...]
-
-    def groups(self) -> dict[tuple[str, Value], list[Added]]:
-        """Returns what shares a transform of x: by bank and x."""
-        found: dict[tuple[str, Value], list[Added]] = defaultdict(list)
-        for one in self.added:
-            if one.row is not None:
-                found[one.input, one.site.x].append(one)
-        return dict(found)
 
 
 def make_live_plan(

@@ -30,6 +30,7 @@ class Site:
         width: The features of y.
         rows: Which of them are meant; None for all.
         dtype: The dtype of y.
+        is_like: Whether y has the axes of x but for the last.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Site:
     width: int
     rows: tuple[int, int] | None
     dtype: str
+    is_like: bool = False
 
 
 def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None) -> Site:
@@ -60,8 +62,6 @@ def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None
     if use.operator == "Attention":
         x = model.resolve(use.read.scope, node.input[0])
         return Site(name, use.read, x, None, whole, candidate.rows, dtype)
-    if attribute(node, "alpha", 1.0) != 1.0 and node.op_type == "FusedMatMul":
-        raise _refused(name, f"{node.op_type} {node.name!r} scales its product")
     if branch is None:
         if node.op_type not in _BIASED:
             raise _refused(name, f"its bias is added inside {node.op_type} {node.name!r}")
@@ -74,8 +74,8 @@ def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None
         raise _refused(
             name, f"the features of Einsum {node.name!r} are not its last axes", equation
         )
-    place = place_of(model, branch.y)
-    return Site(name, use.read, branch.x, place, whole, candidate.rows, dtype)
+    place, is_like = place_of(model, branch.y), use.operator != "Einsum"
+    return Site(name, use.read, branch.x, place, whole, candidate.rows, dtype, is_like)
 
 
 def _is_plain(equation: str) -> bool:

@@ -16,8 +16,10 @@ from fourier_converters.onnx.live.blocks import ROWS
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_format.adapter import Array
 
-FEW_TOKENS = 8
-"""Tokens a row up to which the order by token is faster (measured: docs/benchmarks.md)."""
+FEW_TOKENS = 12
+"""Tokens a row up to which the order by token is faster (measured: benchmarks/forms.py)."""
+FEW_TOKENS_ALONE = 1
+"""The same where one adapter is fed for all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,25 @@ def spectral_terms(nodes: Nodes, basis: StoredBasis, fed: Fed, *, static: bool) 
     if static:
         return by_row(nodes, basis, x, fed)
     count = nodes.add("Gather", nodes.add("Shape", x), nodes.constants.integers(1), axis=0)
-    few = nodes.add("Less", count, nodes.constants.integers(FEW_TOKENS + 1))
+    one, most = nodes.constants.integers(1), nodes.constants.integers(FEW_TOKENS)
+    alone = nodes.add("Equal", fed.rows, one)
+    limit = nodes.add("Where", alone, nodes.constants.integers(FEW_TOKENS_ALONE), most)
+    many = nodes.add("Greater", count, limit)
     model = nodes.constants.model
     outputs = [model.fresh_name(f"{basis.outer_out}.term") for _ in fed.targets]
     nodes.either(
-        few,
-        lambda inner: by_token(inner, basis, x, fed),
+        many,
         lambda inner: by_row(inner, basis, x, fed),
+        lambda inner: by_token(inner, basis, x, fed),
         outputs,
         ["F32"] * len(outputs),
     )
     return outputs
+
+
+def is_by_token(rows: int, tokens: float) -> bool:
+    """Whether the graph takes the order by token for `rows` fed rows of so many tokens."""
+    return tokens <= (FEW_TOKENS if rows > 1 else FEW_TOKENS_ALONE)
 
 
 def by_row(nodes: Nodes, basis: StoredBasis, x: str, fed: Fed) -> list[str]:

@@ -131,14 +131,25 @@ class Terms:
         made: Mapping[int, str],
     ) -> str:
         """Returns `before` plus one term or bias, which has the shape of `shape_of`."""
-        shape = nodes.add("Shape", shape_of)
         batch, dtype = self.batches[id(one.site)], one.site.dtype
+        shape = self._shape(nodes, before, shape_of, one, width)
         if one.bias:
             fed, rows = self._fed(nodes, one, shape_of, width)
             fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
             return nodes.add("Add", before, bias_term(nodes, shape_of, fed, rows, batch, shape))
         term = made[id(one)] if dtype == "F32" else nodes.cast(made[id(one)], dtype)
         return nodes.add("Add", before, put_back(nodes, term, batch, width, shape))
+
+    def _shape(self, nodes: Nodes, before: str, shape_of: str, one: Added, width: int) -> str:
+        """Returns the shape of `shape_of`.
+
+        Of x where that will do: optimisers fuse what nothing else reads.
+        """
+        if shape_of == before or not one.site.is_like:
+            return nodes.add("Shape", shape_of)
+        zero, last = nodes.constants.integers(0), nodes.constants.integers(-1)
+        leading = nodes.add("Slice", nodes.add("Shape", one.site.x.name), zero, last)
+        return nodes.add("Concat", leading, nodes.constants.integers(width), axis=0)
 
 
 def _divided(rows: Sequence[tuple[int, int]], whole: int) -> tuple[list[int], dict[int, int]]:

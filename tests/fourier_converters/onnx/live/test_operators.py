@@ -275,7 +275,7 @@ class TestRefused:
 
         (line,) = self.refuse(flat(plain(body, w=W)), tmp_path)
 
-        assert "FusedMatMul '/enc/q/MatMul' scales its product" in line
+        assert "cannot be added to FusedMatMul '/enc/q/MatMul'" in line
 
     def test_a_product_inside_an_activation(self, tmp_path: Path) -> None:
         body = '[q] y = com.microsoft.FusedGemm <transB = 1, activation = "Relu"> (x, w, b)'

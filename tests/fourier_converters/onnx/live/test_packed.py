@@ -90,7 +90,7 @@ class TestPacked:
         served = serve(grouped(FORMS[form], bias), whole, tmp_path)
         rows, x = rows_of(whole)[:3], batch(3, 5, IN) / 4  # scores that softmax does not round
         past = np.zeros((3, 1, 0, 8), np.float32)
-        given = {"x": x, "past": past, "lengths": np.full(3, 4, np.int32)}
+        given: dict[str, Array] = {"x": x, "past": past, "lengths": np.full(3, 4, np.int32)}
 
         got = served.run(rows, **given)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from onnx import numpy_helper, parser
 from scipy.special import ndtr
 
 from fourier_format.adapter import Array
@@ -25,7 +26,7 @@ from tests.fourier_converters.onnx.live.served import (
     worst,
 )
 from tests.fourier_converters.onnx.merged import rename
-from tests.fourier_converters.onnx.quantised import IN, W
+from tests.fourier_converters.onnx.quantised import IN, W, by_groups, nbits
 from tests.tolerances import LIVE_F32
 
 
@@ -91,6 +92,69 @@ class TestPlaces:
         self.check(body, "SkipLayerNormalization", served, x=x, s0=s0)
 
 
+class TestResidualSums:
+    """The If stands at the other summand: product, bias and sum stay one, in every form."""
+
+    FORMS: Final = {
+        "Gemm": ("p = Gemm <transB = 1> (x, wt, b) g = Add (p, r)", 2),
+        "MatMul, Add": ("[q] p = MatMul (x, w) s = Add (p, b) g = Add (s, r)", 2),
+        "quantize_dynamic": (
+            (
+                "a, xs, xz = DynamicQuantizeLinear (x) [q] i = MatMulInteger (a, c, xz, z)"
+                " f = Cast <to = 1> (i) m = Mul (xs, cs) p = Mul (f, m) s = Add (p, b)"
+                " g = Add (s, r)"
+            ),
+            3,
+        ),
+        "MatMulNBits": (
+            (
+                "[q] p = com.microsoft.MatMulNBits <K = 40, N = 24, bits = 4, block_size = 16>"
+                ' (x, w_Q, w_scales, "") s = Add (p, b) g = Add (s, r)'
+            ),
+            3,
+        ),
+    }
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_nothing_fed_is_the_base_to_the_bit(self, form: str, tmp_path: Path) -> None:
+        body, rank = self.FORMS[form]
+        found = by_groups(W.T, "channel", 0, np.int8, symmetric=True)
+        arrays = nbits(4, 16).arrays | {
+            "w": W.T,
+            "wt": W,
+            "b": values(24),
+            "c": found.codes.astype(np.int8),
+            "cs": found.scale,
+            "z": found.zero.astype(np.int8),
+            "scale": values(24, seed=2),
+            "shift": values(24, seed=3),
+        }
+        tokens = "T, " if rank == 3 else ""
+        text = (
+            '<ir_version: 10, opset_import: ["": 20, "com.microsoft": 1]>'
+            f" g (float[N, {tokens}{IN}] x, float[N, {tokens}24] r) => (float[N, {tokens}24] y)"
+            f" {{ {body} y = LayerNormalization <axis = -1> (g, scale, shift) }}"
+        )
+        proto = parser.parse_model(text)
+        for name, array in arrays.items():
+            if name in _words(body) | {"scale", "shift"}:
+                stored = np.ascontiguousarray(array).reshape(array.shape)
+                proto.graph.initializer.append(numpy_helper.from_array(stored, name))
+        for node in proto.graph.node:
+            node.name = "/q/MatMul" if node.name == "q" else node.name
+        whole = adapter({"q": W}, prints=form == "Gemm")
+        served = serve(proto, whole, tmp_path)
+        shape = (5, 3) if rank == 3 else (5,)
+        given = {"x": batch(*shape, IN), "r": batch(*shape, 24, seed=4)}
+
+        assert np.array_equal(served.run(None, **given), served.unchanged(**given))
+
+        fused = {"Add", "If"}
+        assert optimised(served.path) - fused >= optimised(served.base) - fused
+        rows = rows_of(whole)
+        assert worst(served.run(rows, **given), served.unchanged(**given)) > 0.1
+
+
 def _words(body: str) -> set[str]:
     import re
 
@@ -110,7 +174,8 @@ class TestBiasesThatOptimisersFuse:
     def check(
         self, body: str, fused: str, expected: Callable[[Array, Array], Array], path: Path
     ) -> None:
-        text = f"g (float[N, T, {IN}] x, float[N, T, 24] r) => (float[N, T, 24] y) {{ {body} }}"
+        given = f"float[batch, T, {IN}] x, float[batch, T, 24] r"
+        text = f"g ({given}) => (float[batch, T, 24] y) {{ {body} }}"
         arrays = {
             "w": W.T,
             "b": values(24),

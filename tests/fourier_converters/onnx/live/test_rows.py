@@ -23,6 +23,7 @@ from tests.fourier_converters.onnx.live.served import (
     worst,
 )
 from tests.fourier_converters.onnx.merged import rename
+from tests.real.cuda_kernels import operators, opset, without_kernel
 from tests.tolerances import LIVE_F32
 
 IN, OUT = 24, 16
@@ -146,6 +147,19 @@ def test_another_number_of_targets_or_entries_is_an_error(kind: str, tmp_path: P
     for layout in ((targets + 1, count), (targets, count + 1), (targets, count - 1)):
         with pytest.raises(Exception, match=r"INVALID_ARGUMENT|rows_are_1_or_batch"):
             served.fed({name: values(3, *layout)}, x=x_of(kind, 3))
+
+
+@every
+@pytest.mark.parametrize("static", [False, True])
+def test_every_added_operator_has_a_kernel_of_the_cuda_provider(
+    kind: str, static: bool, tmp_path: Path
+) -> None:
+    """Banks, heads and biases, however rows lie."""
+    served = served_as(kind, tmp_path, static=static)
+
+    added = operators(served.path) - operators(served.base)
+
+    assert without_kernel(added, opset(served.path)) == set()
 
 
 @every
