@@ -11,6 +11,7 @@ from pathlib import Path
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_format.live import Interface
+from fourier_format.live.fitting import refuse_unverifiable
 from fourier_runtimes import graphs
 from fourier_runtimes.failures import StaleError
 from fourier_runtimes.living import Base, Live
@@ -104,6 +105,15 @@ class Growing:
             except StaleError:  # the graph was made anew meanwhile
                 continue
             return
+
+    def verify(self, name: str, adapter: Adapter) -> None:
+        """Refuse an adapter that `put` would refuse for its lack of fingerprints.
+
+        Raises:
+            BaseMismatchError: Nothing says on which base it was trained.
+        """
+        if not self._unverified:
+            refuse_unverifiable(adapter, name)
 
     def holds(self, name: str, adapter: Adapter) -> bool:
         """Whether `adapter` is what is loaded under a name; raises BaseMismatchError as `put`."""

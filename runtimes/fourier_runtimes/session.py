@@ -267,6 +267,7 @@ class AdapterSession:
             UnknownAdapterError: Nothing is known by this name.
             UsageError: The session is of a live graph's bytes, without `plain`; `adapter` is not
                 what is loaded under the name.
+            BaseMismatchError: Nothing says on which base it was trained, and not `unverified`.
             InvalidAdapterError: E-DIGEST: the file is no longer what was loaded from it.
             FourierFormatError: The adapter cannot be read, or (`wait`) merged.
         """
