@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,13 +25,9 @@ from fourier_format.errors import FourierFormatError, OutputExistsError
 
 MODEL: Final = "base.onnx"
 DATA: Final = "base.onnx.data"
-_FORM: Final = 1
+_FORM: Final = 2
 """Counts up when what is kept changes."""
 _CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv"})
-
-Options = Callable[[], Any]
-"""Makes new session options, as the user wants them for every session."""
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -48,13 +44,14 @@ class Opening:
     note: str | None = None
 
 
-def optimised(base: Path, providers: Sequence[Any], options: Options, cache: Path) -> Opening:
+def optimised(base: Path, providers: Sequence[Any], cache: Path) -> Opening:
     """Returns `base` as ONNX Runtime optimised it, now or in an earlier run; any process's.
+
+    Nobody's session options have a part in it, since sessions with others are opened from it.
 
     Args:
         base: The .onnx file.
         providers: Execution providers, as InferenceSession takes them.
-        options: Makes the session options that the sessions have.
         cache: The folder in which optimised bases are kept; it may not exist yet.
 
     Returns:
@@ -71,7 +68,7 @@ def optimised(base: Path, providers: Sequence[Any], options: Options, cache: Pat
             cache.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.suppress(OutputExistsError):  # another process was first
-                _optimise(base, providers, options, folder)
+                _optimise(base, providers, folder)
         except FourierFormatError:
             raise
         except Exception as error:  # noqa: BLE001 -- ONNX Runtime raises classes of its own
@@ -100,12 +97,12 @@ def key_of(model: Model, providers: Sequence[Any]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _optimise(base: Path, providers: Sequence[Any], options: Options, folder: Path) -> None:
+def _optimise(base: Path, providers: Sequence[Any], folder: Path) -> None:
     """Have ONNX Runtime write the optimised base to `folder`, whole or not at all."""
     import onnxruntime
 
     with staged_directory(folder, (MODEL, DATA)) as partial:
-        settings = options()
+        settings = onnxruntime.SessionOptions()
         settings.graph_optimization_level = (
             onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # what is above is a processor's
         )
@@ -115,7 +112,7 @@ def _optimise(base: Path, providers: Sequence[Any], options: Options, folder: Pa
             "save_external_prepacked_constant_initializers": "1",
         }.items():
             settings.add_session_config_entry(f"session.{key}", value)
-        settings.log_severity_level = max(3, settings.log_severity_level)  # it warns of saving
+        settings.log_severity_level = 3  # it warns of saving
         onnxruntime.InferenceSession(str(base), settings, providers=list(providers))
 
 

@@ -293,6 +293,34 @@ def test_a_base_that_changed_is_optimised_anew(base: Path, tmp_path: Path) -> No
     assert_near(y, states @ HEAD.T + HEAD_BIAS)
 
 
+def test_a_base_is_kept_as_all_sessions_want_it_not_as_the_first_one_did(tmp_path: Path) -> None:
+    text = """
+        g (float[N, 32] x) => (float[N, 48] y) {
+            [n] m = MatMul (x, w)
+            s = Shape (x)
+            i = Gather (s, zero)
+            rows = Cast <to = 1> (i)
+            y = Mul (m, rows)
+        }
+    """
+    made = model(text, {"w": Q.T, "zero": np.array(0)}, {"n": "q"})
+    base = save_model(made, tmp_path / "base.onnx")
+
+    def for_one_row() -> Any:
+        options = onnxruntime.SessionOptions()
+        options.add_free_dimension_override_by_name("N", 1)
+        return options
+
+    first = MergedSessions(base, cache=tmp_path / "cache", options=for_one_row)
+    one = run(activated(first, {"a": FIRST})["a"], x=X[:1])
+    first.close()
+    all_rows, _ = only(base, tmp_path, FIRST)
+
+    wanted = X.astype(np.float64) @ (Q + delta(FIRST, "q")).T
+    assert_near(one, wanted[:1])
+    assert_near(all_rows, wanted * len(X))
+
+
 def test_many_can_share_a_cache_from_the_start(base: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda seed: only(base, tmp_path, variant(FIRST, seed)), range(6)))
@@ -352,9 +380,7 @@ def test_a_convolution_gets_the_layout_of_its_processor_when_it_is_opened(tmp_pa
     merged = kernel + delta(whole, "q").reshape(kernel.shape)
     assert_near(y, convolved(x, merged, 1, (1, 1)))
     assert notes == []
-    assert optimised(
-        base, ["CPUExecutionProvider"], onnxruntime.SessionOptions, tmp_path / "cache"
-    ).reoptimised
+    assert optimised(base, ["CPUExecutionProvider"], tmp_path / "cache").reoptimised
 
 
 def test_a_weight_that_is_folded_away_is_merged_into_the_base_as_it_is(tmp_path: Path) -> None:
