@@ -29,6 +29,7 @@ _FORM: Final = 2
 """Counts up when what is kept changes."""
 _CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv"})
 
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """A base as it is opened.
@@ -82,7 +83,7 @@ def optimised(base: Path, providers: Sequence[Any], cache: Path) -> Opening:
 def key_of(model: Model, providers: Sequence[Any]) -> str:
     """Returns the name under which a base is kept: of its files as they are, and of what reads it.
 
-    A file counts by its path, size and time of change.
+    A file counts by its path and by what its folder says of it; the .onnx by what it holds, too.
     """
     import onnxruntime
 
@@ -90,11 +91,19 @@ def key_of(model: Model, providers: Sequence[Any]) -> str:
     tensors = [tensor for tensor in all_tensors(model.proto) if is_external(tensor)]
     locations = sorted({files.place(tensor).location for tensor in tensors})
     digest = hashlib.sha256(repr((_FORM, onnxruntime.__version__, list(providers))).encode())
-    for path in (Path(os.path.realpath(model.path)), *map(files.path, locations)):
+    graph = Path(os.path.realpath(model.path))
+    for path in (graph, *map(files.path, locations)):
         with os_errors(path, "read"):
-            facts = path.stat()
-        digest.update(repr((str(path), facts.st_size, facts.st_mtime_ns)).encode())
+            digest.update(repr((str(path), _facts(path))).encode())
+    with os_errors(graph, "read"), graph.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
+
+
+def _facts(path: Path) -> tuple[int, ...]:
+    """Returns what changes with a file: its time of change can be set back, the others hardly."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
 
 
 def _optimise(base: Path, providers: Sequence[Any], folder: Path) -> None:
