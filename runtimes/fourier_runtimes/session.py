@@ -22,7 +22,7 @@ from fourier_format.live import Interface
 from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
-from fourier_runtimes.failures import StaleError, serving_errors
+from fourier_runtimes.failures import TRIES, StaleError, restless, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
@@ -35,8 +35,6 @@ from fourier_runtimes.values import numpy_lacks, run_arrays
 
 DEVICE_BYTES: Final = 2**28
 MERGED_BYTES: Final = 2**30
-_TRIES: Final = 100
-"""How often a graph may be made anew, or a name go, under one call's hands."""
 
 
 class AdapterSession:
@@ -227,7 +225,7 @@ class AdapterSession:
         """
         asked = rows.parsed(adapters)
         merged = self._merges.session_for(asked)
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(TRIES)):
             live = self._growing.live
             if merged is None:
                 self._demand(asked.names)
@@ -241,7 +239,7 @@ class AdapterSession:
                     outputs = live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
-                    raise
+                    raise restless("run") from None
             except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
                 if self._source is None or not tries_left:
                     raise
