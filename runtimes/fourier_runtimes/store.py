@@ -271,8 +271,7 @@ class Store:
                     moved.digests[move.input] = held.digests[input_]
                 continue
             table = tables[move.input]
-            values = move.moved(self._tables[input_].read(slot), table.shape)
-            moved.slots[move.input] = table.add(values, 1.0)
+            moved.slots[move.input] = table.copy(self._tables[input_], slot, move.rows)
             if self._folder is not None:
                 moved.digests[move.input] = table.digest(moved.slots[move.input])
         return moved

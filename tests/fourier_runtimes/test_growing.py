@@ -137,6 +137,19 @@ def test_more_targets_of_known_entries_make_the_graph_anew(plain: Path) -> None:
     assert off(y, BASE.answer(X, {A: 1}, {NARROW: 1}, {})) < SERVED_F32
 
 
+@pytest.mark.filterwarnings("ignore:a has entries of its own")
+def test_what_float16_holds_exactly_stays_exact_when_the_graph_is_made_anew(plain: Path) -> None:
+    half = adapter_for(BASE, 5, targets=("second",), alpha=37.3, dtype=np.float16)
+    session = AdapterSession(plain, dtype="float16", adapters={"half": half})
+    session.load(A, "a")
+
+    (fed,) = session._store.compose((("half", 1.0),)).values()
+
+    (entry_set,) = half.entry_sets
+    exact = entry_set.coefficients.astype(np.float64) * 37.3
+    assert np.array_equal(fed[fed.any(axis=1)], exact.astype(np.float32))
+
+
 def test_an_adapter_that_has_no_place_in_the_base_leaves_the_session_as_it_was(
     plain: Path,
 ) -> None:
