@@ -48,7 +48,8 @@ class AdapterSession:
         base: The path or bytes of a live graph, or the path of a plain ONNX model.
         providers: ONNX Runtime's execution providers; the CPU's by default.
         session_options: ONNX Runtime's SessionOptions, or a function that makes them; merged
-            sessions get config entries from a function alone.
+            sessions get config entries from a function alone. While a live graph is made of a
+            base with external data, options that are given as such tell where the data lies.
         dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
         folder: Where the store keeps its files, mapped into memory; adapters that it holds
             from before are there at once. Of a plain base these need `adapters` of each sort.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -23,6 +24,7 @@ from fourier_format.live import Interface
 from fourier_runtimes import AdapterSession, index
 from fourier_runtimes.failures import StaleError
 from fourier_runtimes.living import Binding
+from tests.fourier_converters.graphs import save_external
 from tests.fourier_runtimes.handmade import adapter_for, batch, handmade, plain_model
 from tests.fourier_runtimes.test_session import off
 from tests.tolerances import SERVED_F32
@@ -192,6 +194,32 @@ def test_a_disk_that_is_full_while_the_graph_is_made_anew_leaves_the_session_as_
         (after,) = session.run({"x": X}, ["narrow", "a", "b"])
     assert off(before, BASE.answer(X, {NARROW: 1}, {}, {NARROW: 1})) < SERVED_F32
     assert off(after, BASE.answer(X, {NARROW: 1}, {A: 1}, {B: 1})) < SERVED_F32
+
+
+def test_the_user_s_session_options_are_good_for_other_models_afterwards(
+    plain: Path, tmp_path: Path
+) -> None:
+    outside = {name: tmp_path / name / "model.onnx" for name in ("served", "other")}
+    for factor, path in enumerate(outside.values(), 1):
+        path.parent.mkdir()
+        weights = {name: weight * factor for name, weight in BASE.weights.items()}
+        model = onnx.load_from_string(plain_model(type(BASE)(weights, ())))
+        save_external(model, path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    key = "session.model_external_initializers_file_folder_path"
+
+    session = AdapterSession(outside["served"], session_options=options, adapters={"a": A})
+    (y,) = session.run({"x": X}, ["a", None, "a"])
+    other = onnxruntime.InferenceSession(outside["other"], options)
+
+    assert off(y, BASE.answer(X, {A: 1}, {}, {A: 1})) < SERVED_F32
+    assert options.get_session_config_entry(key) == ""
+    doubled = type(BASE)({name: weight * 2 for name, weight in BASE.weights.items()}, ())
+    assert off(other.run(None, {"x": X})[0], doubled.answer(X, {}, {}, {})) < SERVED_F32
+    options.add_session_config_entry(key, str(tmp_path))
+    AdapterSession(outside["served"], session_options=options, adapters={"a": A})
+    assert options.get_session_config_entry(key) == str(tmp_path)
 
 
 def test_a_graph_that_is_never_at_rest_is_an_error_of_its_own(
