@@ -110,6 +110,7 @@ class MergedSessions:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._layouts: OrderedDict[str, _Layout] = OrderedDict()
         self._opening: Opening | None = None
+        self._closed = False
         self._lock: Final = threading.Lock()
         self._worker: Final = ThreadPoolExecutor(1, "fourier-activate")
 
@@ -129,8 +130,13 @@ class MergedSessions:
         """Begin to make the merged session of `adapter`, unless there is one or it is being made.
 
         One that failed is tried again; another adapter of this name takes the place of the first.
+
+        Raises:
+            UsageError: All is closed.
         """
         with self._lock:
+            if self._closed:
+                raise UsageError(Violation("E-USAGE", name, "the merged sessions are closed"))
             entry = self._entries.get(name)
             if entry is not None and entry.adapter is adapter and not _failed(entry):
                 self._entries.move_to_end(name)
@@ -181,6 +187,7 @@ class MergedSessions:
     def close(self) -> None:
         """Let go of all, once what is being made is done."""
         with self._lock:
+            self._closed = True
             entries = list(self._entries.values())
             self._entries.clear()
         for entry in entries:
