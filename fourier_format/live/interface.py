@@ -200,14 +200,17 @@ def _of_bank(bank: Bank) -> dict[str, Any]:
 
 
 def _bank(value: Mapping[str, Any]) -> Bank:
-    out, in_ = (_typed(size, int) for size in value["shape"])
+    out, in_ = map(_size, value["shape"])
+    seats = tuple(_seat(seat) for seat in value["targets"])
+    if not seats:
+        raise ValueError("a bank without targets")
     return Bank(
         _str(value["input"]),
         _str(value["transform"]),
         (out, in_),
-        _typed(value["count"], int),
+        _size(value["count"]),
         _str(value["entries_sha256"]),
-        tuple(_seat(seat) for seat in value["targets"]),
+        seats,
     )
 
 
@@ -236,11 +239,18 @@ def _str(value: Any) -> str:
     return _typed(value, str)
 
 
+def _size(value: Any) -> int:
+    if _typed(value, int) < 1:
+        raise ValueError(value)
+    return int(value)
+
+
 def _encoded(values: Array) -> str:
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")
 
 
 def _decoded(text: str, shape: list[int]) -> Array:
+    shape = [_size(size) for size in shape]
     data = base64.b64decode(text, validate=True)
     if len(data) != 4 * math.prod(shape):
         raise ValueError(shape)
