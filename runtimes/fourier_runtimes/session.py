@@ -168,6 +168,7 @@ class AdapterSession:
         Those that cannot be loaded do not keep the others from it.
 
         Raises:
+            FileAccessError: The source cannot be listed.
             FourierFormatError: Some could not be loaded; it says which, and of which why.
         """
         if adapters is None:
@@ -342,6 +343,9 @@ class AdapterSession:
         return None if self._source is None else self._source.fetch(name)
 
     def _unknown(self, name: str) -> UnknownAdapterError:
-        there = [] if self._source is None else self._source.names()
+        there: list[str] = []
+        if self._source is not None:
+            with contextlib.suppress(FourierFormatError):  # names that are near only help
+                there = self._source.names()
         where = None if self._source is None else self._source.where
         return unknown(name, sources.near(name, [*self.names, *there]), where)
