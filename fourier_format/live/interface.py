@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -143,6 +143,18 @@ def to_text(interface: Interface) -> str:
             ],
         }
     )
+
+
+def only_text(texts: Sequence[str], where: str) -> str | None:
+    """Returns the one of `texts`, what a graph's metadata has under KEY; None where there is none.
+
+    Raises:
+        InvalidAdapterError: E-LIVE-INTERFACE: there are several.
+    """
+    if len(texts) > 1:
+        problem, advice = "it describes its live graph twice", "convert the base anew with --live"
+        raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", where, problem, advice=advice))
+    return texts[0] if texts else None
 
 
 def from_text(text: str, where: str) -> Interface:

@@ -12,7 +12,7 @@ from fourier_format.adapter import Adapter
 from fourier_format.atomic import os_errors
 from fourier_format.errors import UsageError, Violation
 from fourier_format.live import Interface, from_text
-from fourier_format.live.interface import KEY, entries_digest
+from fourier_format.live.interface import KEY, entries_digest, only_text
 from fourier_runtimes.providers import entry_of
 
 PLAIN: Final = Interface(banks=())
@@ -97,17 +97,19 @@ def live_text(base: bytes | str) -> str | None:
     Only the lengths of the other top-level fields are read, so that a large base costs nothing.
 
     Raises:
+        InvalidAdapterError: E-LIVE-INTERFACE: it says so twice.
         FileAccessError: The file cannot be read.
     """
     if isinstance(base, bytes):
-        return _searched(io.BytesIO(base), len(base))
+        return only_text(_searched(io.BytesIO(base), len(base)), name_of(base))
     path = Path(base)
     with os_errors(path, "read"), path.open("rb") as file:
-        return _searched(file, path.stat().st_size)
+        return only_text(_searched(file, path.stat().st_size), base)
 
 
-def _searched(file: IO[bytes], size: int) -> str | None:
-    """Returns the value of the metadata; what is no protobuf is left to ONNX Runtime."""
+def _searched(file: IO[bytes], size: int) -> list[str]:
+    """Returns the values of the metadata; what is no protobuf is left to ONNX Runtime."""
+    found: list[str] = []
     try:
         while file.tell() < size:
             field, data = _field(file, size, wanted=_METADATA)
@@ -115,10 +117,10 @@ def _searched(file: IO[bytes], size: int) -> str | None:
                 continue
             pair = _pair(data)
             if pair.get(1) == KEY.encode():
-                return pair.get(2, b"").decode("utf-8", "replace")
+                found.append(pair.get(2, b"").decode("utf-8", "replace"))
     except (EOFError, ValueError):
-        return None
-    return None
+        return []
+    return found
 
 
 def _pair(data: bytes) -> dict[int, bytes]:

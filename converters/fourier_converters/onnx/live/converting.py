@@ -29,13 +29,12 @@ from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
-    InvalidAdapterError,
     UnsupportedError,
     UsageError,
     Violation,
     dependency_missing,
 )
-from fourier_format.live.interface import KEY, Interface, from_text
+from fourier_format.live.interface import KEY, Interface, from_text, only_text
 
 Progress = Callable[[str], None]
 
@@ -267,10 +266,8 @@ def read_interface(path: Path) -> Interface | None:
         FileAccessError: The file cannot be read.
     """
     texts = [p.value for p in Model(path).proto.metadata_props if p.key == KEY]
-    if len(texts) > 1:
-        problem, advice = "it describes its live graph twice", "convert the base anew with --live"
-        raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", str(path), problem, advice=advice))
-    return from_text(texts[0], str(path)) if texts else None
+    text = only_text(texts, str(path))
+    return None if text is None else from_text(text, str(path))
 
 
 def _rows(
