@@ -124,6 +124,12 @@ class MergedSessions:
             return tuple(name for name, entry in self._entries.items() if entry.session is not None)
 
     @property
+    def active(self) -> tuple[str, ...]:
+        """The adapters whose sessions are ready or being made, the one used last at the end."""
+        with self._lock:
+            return tuple(name for name, entry in self._entries.items() if not _failed(entry))
+
+    @property
     def size(self) -> int:
         """About how many bytes the sessions take."""
         with self._lock:

@@ -114,6 +114,11 @@ class Merges:
         return session
 
     @property
+    def active(self) -> tuple[str, ...]:
+        """The names that have merged sessions, or for which one is being made."""
+        return () if self._activator is None else self._activator.active
+
+    @property
     def path(self) -> str | None:
         """The path of the model that is merged into; None where it is in memory alone."""
         return None if isinstance(self._plain, bytes) else self._plain

@@ -119,6 +119,11 @@ class AdapterSession:
         return self._store.names
 
     @property
+    def active(self) -> list[str]:
+        """The names of the adapters with merged sessions, ready or being made; loaded or not."""
+        return list(self._merges.active)
+
+    @property
     def interface(self) -> Interface:
         """What the live graph says of itself."""
         return self._growing.live.interface
@@ -192,12 +197,15 @@ class AdapterSession:
         """Let go of an adapter; runs that have begun with it finish with it.
 
         Raises:
-            UnknownAdapterError: None is loaded under this name.
+            UnknownAdapterError: None is loaded under this name; it may be activated only.
         """
         with self._store.lock:
             if not self._store.missing([name]):
                 self._store.remove(name)
                 return
+        if name in self.active:
+            problem, advice = "it is activated and not loaded", "`deactivate` lets go of it"
+            raise UnknownAdapterError(Violation("E-ADAPTER-UNKNOWN", name, problem, advice=advice))
         raise self._unknown(name)
 
     def run(
@@ -289,8 +297,20 @@ class AdapterSession:
                 raise
 
     def deactivate(self, name: str) -> None:
-        """Let go of the merged session of `name`; it is served live again, if it is loaded."""
-        self._merges.deactivate(name)
+        """Let go of the merged session of `name`; it is served live again, if it is loaded.
+
+        Of a name that is loaded and has no merged session, nothing is done.
+
+        Raises:
+            UnknownAdapterError: It is neither activated nor loaded; one that was activated only
+                may have lost its place to others.
+        """
+        with self._store.lock:
+            known = name in self.active or not self._store.missing([name])
+            self._merges.deactivate(name)  # one that failed, too
+        if not known:
+            problem = "no adapter of this name is activated or loaded"
+            raise UnknownAdapterError(Violation("E-ADAPTER-UNKNOWN", name, problem))
 
     def flush(self) -> None:
         """Write the index of a store in a folder; `load_all` and `close` do so, `load` does not.

@@ -74,6 +74,10 @@ class Merged:
     def size(self) -> int:
         return 0
 
+    @property
+    def active(self) -> tuple[str, ...]:
+        return tuple(self.ready)
+
     def activate(self, name: str, adapter: Adapter) -> None:
         self.asked.append((name, adapter))
 
@@ -363,6 +367,27 @@ def test_unloading_takes_the_merged_session_along(live: Path) -> None:
 
         with pytest.raises(UnknownAdapterError):
             session.run({"x": X}, "a")
+
+
+def test_what_is_activated_is_told_apart_from_what_is_loaded(plain: Path) -> None:
+    with AdapterSession(
+        BASE.model(), plain=plain, adapters={"a": A, "d": D}, session_options=one_thread
+    ) as session:
+        assert session.active == []
+        session.activate("a", wait=True)
+        session.activate("strange", STRANGE)
+
+        assert session.names == ["a", "d"]
+        assert sorted(session.active) == ["a", "strange"]
+        with pytest.raises(UnknownAdapterError, match=r"activated and not loaded.*deactivate"):
+            session.unload("strange")
+        session.deactivate("strange")
+        session.deactivate("d")
+        session.unload("a")
+        assert session.active == []
+        for name in ("strange", "a"):
+            with pytest.raises(UnknownAdapterError, match="activated or loaded"):
+                session.deactivate(name)
 
 
 def test_nothing_is_activated_in_a_closed_session(plain: Path) -> None:
