@@ -13,6 +13,7 @@ import pytest
 
 from fourier_converters import directories
 from fourier_converters.directories import files_in, staged_directory
+from fourier_format import atomic
 from fourier_format.errors import FileAccessError, OutputExistsError
 
 FILES = ["a.txt", "sub/b.txt"]
@@ -305,6 +306,47 @@ def test_a_directory_that_another_run_is_writing_is_left_alone(tmp_path: Path) -
         other.communicate("go on\n", timeout=60)
     assert other.returncode != 0  # the name is taken now
     assert content(path) == WHOLE
+    assert names(tmp_path) == ["d"]
+
+
+def test_one_that_is_tidied_away_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tidied = os.open, list[Path]()
+
+    def opening(path: Path, flags: int) -> int:
+        if not tidied:
+            tidied.append(path)
+            path.rmdir()
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", opening)
+    write(tmp_path / "d")
+
+    assert tidied[0].suffix == ".partial"
+    assert names(tmp_path) == ["d"]
+    assert content(tmp_path / "d") == WHOLE
+
+
+@pytest.mark.skipif(atomic.fcntl is None, reason="the system has no locks")
+def test_nobody_begins_to_write_in_what_is_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphan = tmp_path / ".d.0123456789ab.partial"
+    orphan.mkdir()
+    remove, locks = shutil.rmtree, list[bool]()
+
+    def removing(directory: Path, **options: bool) -> None:
+        if directory == orphan and orphan.exists():
+            descriptor = os.open(orphan, os.O_RDONLY)
+            locks.append(atomic.lock(descriptor))
+            os.close(descriptor)
+        remove(directory, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    write(tmp_path / "d")
+
+    assert locks == [False]
     assert names(tmp_path) == ["d"]
 
 
