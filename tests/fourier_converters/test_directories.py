@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ FILES = ["a.txt", "sub/b.txt"]
 STOP_AT = """
 import os, shutil, signal, sys
 from pathlib import Path
+from typing import Any
 from fourier_converters.directories import staged_directory
 path, moment, number = Path(sys.argv[1]), sys.argv[2], getattr(signal, sys.argv[3])
 def stopping(real, *moments):
@@ -55,6 +57,7 @@ MOMENTS = [
 WAIT = """
 import sys
 from pathlib import Path
+from typing import Any
 from fourier_converters.directories import staged_directory
 with staged_directory(Path(sys.argv[1]), ["a.txt"]) as folder:
     (folder / "a.txt").write_text("other")
@@ -336,7 +339,7 @@ def test_nobody_begins_to_write_in_what_is_being_removed(
     orphan.mkdir()
     remove, locks = shutil.rmtree, list[bool]()
 
-    def removing(directory: Path, **options: bool) -> None:
+    def removing(directory: Path, **options: Any) -> None:
         if directory == orphan and orphan.exists():
             descriptor = os.open(orphan, os.O_RDONLY)
             locks.append(atomic.lock(descriptor))
