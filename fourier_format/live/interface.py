@@ -124,6 +124,17 @@ def entries_digest(entries: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(entries, "<i4").tobytes()).hexdigest()
 
 
+def input_name(entry_set: str, bank: Bank) -> str:
+    """Returns what the input of a bank is called (spec/live-graph-1.0.md, clause 2.1).
+
+    The name ends with what is fed and into which base, so that what was made for one graph, such as
+    a .onnx_adapter, is refused by every other.
+    """
+    said = {key: value for key, value in _of_bank(bank).items() if key != "input"}
+    digest = hashlib.sha256(strict_json.dumps(said).encode()).hexdigest()
+    return f"fourier.{entry_set}-{digest[:8]}.coefficients"
+
+
 def to_text(interface: Interface) -> str:
     """Returns the JSON text that a live graph carries."""
     return strict_json.dumps(

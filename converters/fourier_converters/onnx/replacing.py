@@ -221,7 +221,10 @@ def _has_bias(model: Model, candidate: Candidate) -> bool:
     """Whether a constant is added to what a linear node computes."""
     read = candidate.use.read
     node = model.node(read)
-    if any(role(node, slot) == "bias" and name for slot, name in enumerate(node.input)):
+    third = len(node.input) > 2 and bool(node.input[2])  # a Gemm's, scaled by beta, has no role
+    if (third and node.op_type in {"Gemm", "FusedGemm"}) or any(
+        role(node, slot) == "bias" and name for slot, name in enumerate(node.input)
+    ):
         return True
     for other in evidence.reads_after_steps(model, Value(read.scope, node.output[0])):
         reader = model.node(other)
