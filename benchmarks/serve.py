@@ -126,7 +126,7 @@ def _case(name: str, arguments: argparse.Namespace) -> Json:
     for arm in arms if arguments.memory else ():
         peaks[arm] = _run("memory", name, arguments, arm)
     facts = case._asdict() | {"shape": model._asdict(), "agreement": timed["agreement"]}
-    return facts | figures(name, timed["pairs"], peaks)
+    return facts | figures(name, timed["pairs"], peaks, arguments.threads)
 
 
 def _run(what: str, case: str, arguments: argparse.Namespace, arm: str | None = None) -> Json:

@@ -13,11 +13,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fourier_converters.onnx.convert import find
+from fourier_converters.onnx.convert import Found, find
 from fourier_converters.onnx.preparing import Prepared, layout_of, prepare, same_places
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -29,14 +29,16 @@ from fourier_format.errors import (
     UsageError,
     Violation,
 )
+from fourier_runtimes.graphs import live_text
 from fourier_runtimes.optimised import Opening, optimised
 from fourier_runtimes.providers import CPU, Provider, name_of, onnxruntime, opened
 
 BUDGET: Final = 2**30
 _LAYOUTS: Final = 8
 """How many layouts of adapters stay prepared; each holds a graph without its weights."""
-_PER_GRAPH: Final = 20
+PER_GRAPH: Final = 20
 """Bytes that a session takes for each of its serialized graph, beside weights (measured: 15)."""
+_OF_LIVE: Final = "give `plain`, the model that the live graph was made of"
 _ELSEWHERE: Final = (TargetNotFoundError, BaseMismatchError, UnsupportedError)
 
 
@@ -74,7 +76,7 @@ class MergedSessions:
     """Merged sessions of one base, by the names of their adapters; threads may share it.
 
     Attributes:
-        base: The .onnx file: not a live graph, but what it was made of.
+        base: The .onnx file; of a live graph, to which nothing is fed, that of its base.
         budget: How many bytes the sessions may take together.
         notes: What the user should know of how the base is opened.
     """
@@ -219,7 +221,7 @@ class MergedSessions:
 
     def _size(self, layout: _Layout, changed: int, graph: int) -> int:
         shares = not layout.opening.reoptimised and all(name_of(p) == CPU for p in self._providers)
-        return changed + _PER_GRAPH * graph + (0 if shares else layout.prepared.base_bytes)
+        return changed + PER_GRAPH * graph + (0 if shares else layout.prepared.base_bytes)
 
     def _session_options(self, opening: Opening) -> Any:
         options = self._new_options()
@@ -243,7 +245,7 @@ class MergedSessions:
 
     def _prepare(self, adapter: Adapter) -> _Layout:
         """Returns the optimised base, if all of the adapter goes there as into the base itself."""
-        original = find(adapter, self.base)
+        original = self._found(adapter)
         if self._opening is None:
             cache = self._cache
             self._opening = optimised(self.base, self._providers, self._new_options, cache)
@@ -259,6 +261,16 @@ class MergedSessions:
                 reason = "a weight is not what it was"
             self._note(f"merged into the base as it is, not as ONNX Runtime optimised it: {reason}")
         return _Layout(Prepared(self.base, original), Opening(self.base, reoptimised=True))
+
+    def _found(self, adapter: Adapter) -> Found:
+        """Returns where the adapter goes in the base; raises as `find`."""
+        try:
+            return find(adapter, self.base)
+        except UnsupportedError as error:
+            if live_text(str(self.base)) is None:
+                raise
+            problems = [replace(violation, advice=_OF_LIVE) for violation in error.violations]
+            raise UnsupportedError(problems) from error
 
     def _note(self, note: str | None) -> None:
         if note is not None and note not in self.notes:

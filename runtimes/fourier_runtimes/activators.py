@@ -10,6 +10,10 @@ from fourier_format.adapter import Adapter
 class Activator(Protocol):
     """Who keeps merged sessions, for full speed with one adapter."""
 
+    @property
+    def size(self) -> int:
+        """About how many bytes the merged sessions take."""
+
     def activate(self, name: str, adapter: Adapter) -> None:
         """Begin to make the merged session of `adapter`; the live graph answers until then."""
 

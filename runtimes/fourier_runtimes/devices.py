@@ -19,7 +19,13 @@ import numpy as np
 from fourier_format.adapter import Array
 from fourier_format.errors import ServingError, Violation
 from fourier_format.live import Interface
-from fourier_runtimes.providers import Device, Provider, onnxruntime, opened
+from fourier_runtimes.providers import (
+    Device,
+    Provider,
+    onnxruntime,
+    opened,
+    without_graphs,
+)
 from fourier_runtimes.rows import Blend
 from fourier_runtimes.store import Store
 
@@ -57,7 +63,7 @@ class DeviceTables:
         self.capacity = min(max(2, budget // max(1, row_bytes)), _MAX_ROWS)
         self._tables = {i: self.empty((self.capacity, *s)) for i, s in self._layouts.items()}
         self._row_bytes = {i: 4 * math.prod(shape) for i, shape in self._layouts.items()}
-        where, plain = "adapters on the device", _without_graphs(providers)
+        where, plain = "adapters on the device", without_graphs(providers)
         self._writer = opened(_identity(), None, plain, where, strict=False)
         self._reader = opened(_gather(), None, plain, where, strict=False)
         self._slots: OrderedDict[_Key, int] = OrderedDict()
@@ -74,7 +80,6 @@ class DeviceTables:
         self,
         blends: Sequence[Blend],
         indices: Array,
-        inputs: Sequence[str],
         out: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Returns OrtValues [rows, *layout] on the device, by input; raises StaleError as `Store`.
@@ -82,18 +87,24 @@ class DeviceTables:
         Args:
             blends: What rows ask for; those that are not on the device are brought there.
             indices: (rows,) int64, of each row its place in `blends`.
-            inputs: The inputs to gather for.
-            out: Where the rows go; fresh values otherwise.
+            out: Where the rows go, of each input; by default fresh values, of the inputs that one
+                of the blends feeds.
 
         Raises:
             ServingError: E-DEVICE-MEMORY: the tables have too few rows for these blends.
         """
         with self._lock:
-            slots = np.array(self._bring(blends), np.int64)[indices]
-            return {i: self._read(i, slots, None if out is None else out[i]) for i in inputs}
+            brought, touched = self._bring(blends)
+            slots = np.array(brought, np.int64)[indices]
+            return {
+                input_: self._read(input_, slots, None if out is None else out[input_])
+                for input_ in (touched if out is None else out)
+            }
 
-    def _bring(self, blends: Sequence[Blend]) -> list[int]:
+    def _bring(self, blends: Sequence[Blend]) -> tuple[list[int], list[str]]:
+        """Returns the slot of each blend, and the inputs that they feed: both of one moment."""
         with self._store.serving(self._interface):
+            touched = self._store.touched(blends)
             keys = [self._store.serials(blend) for blend in blends]
             fresh = dict.fromkeys(k for k in keys if k and k not in self._slots)
             kept = {key for key in keys if key in self._slots}
@@ -113,7 +124,7 @@ class DeviceTables:
             slot = self._vacant()
             self._write(slot, composed)  # where it fails, nobody's slot is lost but the oldest's
             self._slots[key] = slot
-        return [self._slots[key] if key else ZEROS for key in keys]
+        return [self._slots[key] if key else ZEROS for key in keys], touched
 
     def _vacant(self) -> int:
         if len(self._slots) < self.capacity - 1:
@@ -145,14 +156,6 @@ class DeviceTables:
         binding.bind_ortvalue_output("gathered", out)
         self._reader.run_with_iobinding(binding)
         return out
-
-
-def _without_graphs(providers: Sequence[Provider]) -> list[Provider]:
-    """Returns the providers for sessions whose shapes and addresses change."""
-    return [
-        p if isinstance(p, str) else (p[0], {k: v for k, v in p[1].items() if "graph" not in k})
-        for p in providers
-    ]
 
 
 @cache

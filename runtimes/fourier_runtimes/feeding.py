@@ -87,6 +87,13 @@ def batch_size(declared: Declared, inputs: Inputs) -> int | None:
     return size
 
 
+def first_sizes(inputs: Inputs) -> tuple[int, int]:
+    """Returns about how many rows and tokens there are: the sizes of input_ids, or the first."""
+    shape = _shape(inputs["input_ids"] if "input_ids" in inputs else next(iter(inputs.values()), 0))
+    rows, tokens, *_ = (*shape, 1, 1)
+    return max(1, rows), max(1, tokens)
+
+
 def _is_open(dimension: int | str | None) -> bool:
     """Whether a size has neither a number nor a name; tf2onnx numbers those."""
     return not dimension or str(dimension).startswith("unk__")

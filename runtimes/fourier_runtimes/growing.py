@@ -72,13 +72,16 @@ class Growing:
         """Raises as `live`."""
         _ = self.live
 
-    def put(self, name: str, adapter: Adapter, origin: str | Adapter) -> None:
+    def put(
+        self, name: str, adapter: Adapter, origin: str | Adapter, *, replaces: bool = True
+    ) -> None:
         """Hold what an adapter feeds; a plain base's graph is made anew if it has no place for it.
 
         Args:
             name: Its name.
             adapter: The adapter.
             origin: Its path or URL, or itself.
+            replaces: Whether it takes the place of what is loaded under the name.
 
         Raises:
             BaseMismatchError: It was trained on another base, or nothing says on which.
@@ -96,16 +99,27 @@ class Growing:
                 continue
             try:
                 with self.store.serving(live.interface):
-                    self.store.put(name, values, adapter.alpha, origin)
+                    if replaces or name not in self.store:
+                        self.store.put(name, values, adapter.alpha, origin)
             except StaleError:  # the graph was made anew meanwhile
                 continue
             return
 
+    def holds(self, name: str, adapter: Adapter) -> bool:
+        """Whether `adapter` is what is loaded under a name; raises BaseMismatchError as `put`."""
+        with self.store.lock:
+            try:
+                values = self.live.fitter.fit(adapter, name, unverified=self._unverified)
+            except UnsupportedError:
+                return False
+            return self.store.holds(name, values)
+
     def close(self) -> None:
         """Let go of everything; a second call does nothing."""
-        if self._live is not None:
-            self._live = None
-            self.store.close()
+        with self.store.lock:
+            if self._live is not None:
+                self._live = None
+                self.store.close()
 
     def _make_anew(self, name: str, adapter: Adapter, seen: Live) -> bool:
         """Returns whether the graph was made for `adapter`; not if another thread made one."""

@@ -24,6 +24,7 @@ from fourier_runtimes.providers import (
     opened,
     options_like,
     quiet_options,
+    without_graphs,
 )
 from fourier_runtimes.runners import BoundRunner, FedRunner, FixedRunner, Runner
 from fourier_runtimes.store import Store
@@ -109,7 +110,8 @@ class Base:
         options = self.options
         if options is not None and not callable(options):
             options = partial(options_like, options)
-        return MergedSessions(plain, providers=self.providers, options=options, budget=budget)
+        providers = without_graphs(self.providers)  # merged sessions run on the caller's arrays
+        return MergedSessions(plain, providers=providers, options=options, budget=budget)
 
     def _options(self) -> Any:
         if self.options is None:
@@ -137,5 +139,5 @@ class Base:
             return FedRunner(session, store, interface)
         tables = DeviceTables(store, interface, device, providers, self.device_bytes)
         if binding == "bound":
-            return BoundRunner(session, store, interface, tables)
+            return BoundRunner(session, tables)
         return FixedRunner(session, store, interface, tables, device)

@@ -93,6 +93,14 @@ def device_of(providers: Sequence[Provider]) -> Device:
     return Device("cuda", int(options.get("device_id", 0)), graphs)
 
 
+def without_graphs(providers: Sequence[Provider]) -> list[Provider]:
+    """Returns the providers for sessions whose shapes and addresses change: no CUDA graphs."""
+    return [
+        p if isinstance(p, str) else (p[0], {k: v for k, v in p[1].items() if "graph" not in k})
+        for p in providers
+    ]
+
+
 def opened(
     model: bytes | str, options: Any, providers: Sequence[Provider], where: str, *, strict: bool
 ) -> Any:

@@ -51,22 +51,15 @@ class FedRunner:
 class BoundRunner:
     """Binds rows that were gathered on the device; outputs come back to the host."""
 
-    def __init__(
-        self, session: Any, store: Store, interface: Interface, tables: DeviceTables
-    ) -> None:
-        self._session, self._store = session, store
-        self._interface, self._tables = interface, tables
+    def __init__(self, session: Any, tables: DeviceTables) -> None:
+        self._session, self._tables = session, tables
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(
         self, inputs: Inputs, rows: Rows, outputs: Sequence[str] | None, options: Any
     ) -> list[Any]:
         """Returns the outputs; see `Runner`."""
-        with self._store.serving(self._interface):
-            touched = self._store.touched(rows.blends)
-        gathered = {}
-        if touched:
-            gathered = self._tables.gather(rows.blends, rows.indices, touched)
+        gathered = self._tables.gather(rows.blends, rows.indices)
         kept = {name: ort_value(value) for name, value in inputs.items()}
         binding = self._session.io_binding()
         for name, value in kept.items():
@@ -106,7 +99,7 @@ class FixedRunner:
     ) -> None:
         self._session, self._store, self._interface = session, store, interface
         self._tables, self._device = tables, device
-        self._other = BoundRunner(session, store, interface, tables)
+        self._other = BoundRunner(session, tables)
         self._names = [output.name for output in session.get_outputs()]
         self._fixed: dict[tuple[Any, ...], _Fixed] = {}
         self._lock = threading.Lock()
@@ -132,7 +125,7 @@ class FixedRunner:
             for name, array in arrays.items():
                 fixed.inputs[name].update_inplace(_raw(array))
             indices = np.broadcast_to(rows.indices, (length,))
-            self._tables.gather(rows.blends, indices, list(fixed.gathered), fixed.gathered)
+            self._tables.gather(rows.blends, indices, fixed.gathered)
             self._session.run_with_iobinding(fixed.binding, fixed.options)
             return [np.array(array_of(value)) for value in fixed.outputs]
 
@@ -142,7 +135,7 @@ class FixedRunner:
         inputs = {n: ort.OrtValue.ortvalue_from_numpy(a.copy(), *device) for n, a in arrays.items()}
         layouts = self._interface.layouts
         gathered = {i: self._tables.empty((length, *shape)) for i, shape in layouts.items()}
-        self._tables.gather([()], np.zeros(length, np.int64), list(gathered), gathered)
+        self._tables.gather([()], np.zeros(length, np.int64), gathered)
         binding = self._session.io_binding()
         for name, value in {**inputs, **gathered}.items():
             binding.bind_ortvalue_input(name, value)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from fourier_format.adapter import Adapter
 from fourier_format.errors import (
     FourierFormatError,
     UnknownAdapterError,
+    UnsupportedError,
     UsageError,
     Violation,
     raise_all,
@@ -26,6 +27,7 @@ from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
 from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown
+from fourier_runtimes.merges import Merges
 from fourier_runtimes.providers import Provider, chosen
 from fourier_runtimes.store import unknown
 from fourier_runtimes.tables import Precision
@@ -62,9 +64,14 @@ class AdapterSession:
         binding: How values reach the graph: "fed" as arrays, "bound" on the device, "fixed"
             in buffers that stay, as CUDA graphs need. "auto" follows the providers.
         device_bytes: What adapters may take of the device's memory.
-        plain: The model that a live `base` was made of, for `activate`.
+        plain: The model that adapters are merged into by `activate`: what a live `base` was made
+            of. By default `base`, to which nothing is fed then.
         merged_bytes: What merged sessions may take together; those used longest ago go.
         activator: Who keeps merged sessions instead.
+        activate_after: Runs that ask for one adapter in all rows after which it is activated by
+            itself, in the background, if `plan` finds its merged session faster, there is room
+            for it in `merged_bytes`, and answers change by rounding in float32 alone. Never by
+            default: it takes memory, and the disk that an optimised base takes.
 
     Raises:
         FourierFormatError: An adapter does not fit or cannot be read; the base is not live and
@@ -88,19 +95,19 @@ class AdapterSession:
         plain: str | os.PathLike[str] | None = None,
         merged_bytes: int = MERGED_BYTES,
         activator: Activator | None = None,
+        activate_after: int | None = None,
     ) -> None:
         model = base if isinstance(base, bytes) else os.fspath(base)
         given = chosen(providers, strict=strict)
         opened = Base(model, session_options, given, strict, binding, device_bytes)
-        self._merged_of = model if plain is None else os.fspath(plain)
-        self._merged_bytes = merged_bytes
         self._source = None if source is None else sources.Source(source)
-        self._activator = activator
-        self._activating = threading.Lock()
         named = named_by_file(adapters)
         where = None if folder is None else Path(folder)
         self._growing = Growing(opened, named, dtype, where, unverified=unverified)
         self._store = self._growing.store
+        merged_of = model if plain is None else os.fspath(plain)
+        self._merges = Merges(self._growing, merged_of, merged_bytes, activator)
+        self._promoter = None if activate_after is None else self._merges.promoter(activate_after)
         try:
             self.load_all(named)
         except BaseException:
@@ -121,6 +128,11 @@ class AdapterSession:
     def session(self) -> Any:
         """The live graph's InferenceSession."""
         return self._growing.live.session
+
+    @property
+    def plain(self) -> str | None:
+        """The path of the model that adapters are merged into; None of what is in memory alone."""
+        return self._merges.path
 
     def load(self, adapter: Loadable, name: str | None = None) -> str:
         """Hold an adapter under a name; one that was loaded under it before is replaced.
@@ -145,10 +157,10 @@ class AdapterSession:
         if isinstance(adapter, Adapter):
             if name is None:
                 raise UsageError(Violation("E-USAGE", "name", "an Adapter is loaded under a name"))
-            self._put(name, adapter, adapter)
+            self._growing.put(name, adapter, adapter)
             return name
         name = sources.stem(adapter) if name is None else name
-        self._put(name, sources.loaded(adapter), os.fspath(adapter))
+        self._growing.put(name, sources.loaded(adapter), os.fspath(adapter))
         return name
 
     def load_all(self, adapters: Loadables | None = None) -> None:
@@ -168,7 +180,7 @@ class AdapterSession:
         for name, adapter in shown(named.items(), "loading"):
             try:
                 if adapter is None:
-                    self._fetch(name)
+                    self._fetch(name, replaces=True)
                 else:
                     self.load(adapter, name)
             except FourierFormatError as error:
@@ -182,11 +194,11 @@ class AdapterSession:
         Raises:
             UnknownAdapterError: None is loaded under this name.
         """
-        if self._activator is not None:
-            self._activator.deactivate(name)
-        if self._store.missing([name]):
-            raise self._unknown(name)
-        self._store.remove(name)
+        with self._store.lock:
+            if not self._store.missing([name]):
+                self._store.remove(name)
+                return
+        raise self._unknown(name)
 
     def run(
         self,
@@ -214,11 +226,11 @@ class AdapterSession:
             FourierFormatError: An adapter that had to be loaded could not be.
         """
         asked = rows.parsed(adapters)
-        merged = self._merged(asked)
+        merged = self._merges.session_for(asked)
         for tries_left in reversed(range(_TRIES)):
+            live = self._growing.live
             if merged is None:
                 self._demand(asked.names)
-            live = self._growing.live
             fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
             try:
                 with serving_errors("run"):
@@ -226,44 +238,48 @@ class AdapterSession:
                         fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)
-                    return live.runner.run(fed, asked, output_names, run_options)
+                    outputs = live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
                     raise
             except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
                 if self._source is None or not tries_left:
                     raise
+            else:
+                if self._promoter is not None and asked.single is not None:
+                    self._promoter.saw(asked.single, inputs)
+                return outputs
         raise AssertionError  # the last try returns or raises
 
     def activate(self, name: str, adapter: Loadable | None = None, *, wait: bool = False) -> None:
         """Have a merged session made of one adapter, for batches that ask for it in all rows.
 
-        The live graph answers until it is there.
+        The live graph answers until it is there; a run that asks for an adapter which is not
+        loaded waits for it. It goes when the adapter is unloaded or replaced.
 
         Args:
             name: The adapter's name.
             adapter: A file or Adapter that is not loaded, such as one that cannot be served live.
+                By default what is loaded under the name, or lies in the source.
             wait: Whether to return only when it is there.
 
         Raises:
             UnknownAdapterError: Nothing is known by this name.
-            UsageError: The session is of a live graph alone, without the model it was made of.
+            UsageError: The session is of a live graph's bytes, without `plain`; `adapter` is not
+                what is loaded under the name.
+            InvalidAdapterError: E-DIGEST: the file is no longer what was loaded from it.
             FourierFormatError: The adapter cannot be read, or (`wait`) merged.
         """
         self._growing.check_open()
-        if adapter is None:
-            adapter = self._adapter_of(name)
-        elif not isinstance(adapter, Adapter):
+        if adapter is not None and not isinstance(adapter, Adapter):
             adapter = sources.loaded(adapter)
-        activator = self._keeper()
-        activator.activate(name, adapter)
+        activator = self._merges.activate(name, adapter, self._read, self._unknown)
         if wait:
             activator.wait(name)
 
     def deactivate(self, name: str) -> None:
         """Let go of the merged session of `name`; it is served live again, if it is loaded."""
-        if self._activator is not None:
-            self._activator.deactivate(name)
+        self._merges.deactivate(name)
 
     def flush(self) -> None:
         """Write the index of a store in a folder; `load_all` and `close` do so, `load` does not.
@@ -276,10 +292,11 @@ class AdapterSession:
     def close(self) -> None:
         """Let go of everything; runs that have begun finish. A second call does nothing."""
         try:
-            if self._activator is not None:
-                self._activator.close()
-        finally:
+            if self._promoter is not None:
+                self._promoter.close()
             self._growing.close()
+        finally:
+            self._merges.close()
 
     def __enter__(self) -> Self:
         return self
@@ -292,50 +309,27 @@ class AdapterSession:
     ) -> None:
         self.close()
 
-    def _keeper(self) -> Activator:
-        """Returns who keeps merged sessions; made when first asked for."""
-        with self._activating:
-            if self._activator is None:
-                base = self._growing.base
-                is_live = not self._growing.is_plain and self._merged_of == base.model
-                if isinstance(self._merged_of, bytes) or is_live:
-                    problem = "nothing says of which model file a merged session is to be made"
-                    advice = "give `plain`, the model that the live graph was made of"
-                    raise UsageError(Violation("E-USAGE", "activate", problem, advice=advice))
-                self._activator = base.activator(Path(self._merged_of), self._merged_bytes)
-            return self._activator
-
-    def _put(self, name: str, adapter: Adapter, origin: str | Adapter) -> None:
-        self._growing.put(name, adapter, origin)
-        if self._activator is not None:
-            self._activator.deactivate(name)  # it has what was loaded before
-
-    def _merged(self, asked: rows.Rows) -> Any | None:
-        name = asked.single
-        if name is None or self._activator is None:
-            return None
-        return self._activator.session_for(name)
-
     def _demand(self, names: Iterable[str]) -> None:
         for name in self._store.missing(names):
-            self._fetch(name)
+            self._fetch(name, replaces=False)
 
-    def _fetch(self, name: str) -> None:
-        found = None if self._source is None else self._source.fetch(name)
+    def _fetch(self, name: str, *, replaces: bool) -> None:
+        found = self._found(name)
         if found is None:
             raise self._unknown(name)
-        self._put(name, *found)
+        self._growing.put(name, *found, replaces=replaces)
 
-    def _adapter_of(self, name: str) -> Adapter:
-        origin = None if self._store.missing([name]) else self._store.origin(name)
-        if isinstance(origin, Adapter):
-            return origin
-        if origin is not None:
-            return sources.loaded(origin)
-        found = None if self._source is None else self._source.fetch(name)
+    def _read(self, name: str) -> Adapter | None:
+        """Returns an adapter of the source, which is loaded too if the live graph can serve it."""
+        found = self._found(name)
         if found is None:
-            raise self._unknown(name)
+            return None
+        with contextlib.suppress(UnsupportedError):
+            self._growing.put(name, *found, replaces=False)
         return found[0]
+
+    def _found(self, name: str) -> tuple[Adapter, str] | None:
+        return None if self._source is None else self._source.fetch(name)
 
     def _unknown(self, name: str) -> UnknownAdapterError:
         there = [] if self._source is None else self._source.names()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -77,6 +77,7 @@ class Store:
         self._held: dict[str, _Held] = {}
         self._serials = itertools.count()
         self._dirty = False
+        self._changed: Callable[[str], None] = lambda _: None
         self._guard: IO[bytes] | None = None if folder is None else index.guarded(folder)
         self._layouts = layouts_of(interface)
         try:
@@ -99,10 +100,27 @@ class Store:
     def __len__(self) -> int:
         return len(self._held)
 
-    def origin(self, name: str) -> str | Adapter | None:
-        """Returns the path or URL that `name` was loaded from, or what was in memory, if known."""
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Have `changed` called with each name that is put or removed, while the lock is held."""
+        self._changed = changed
+
+    def known(self, name: str) -> tuple[int | None, str | Adapter | None]:
+        """Returns what tells `name` from what was or will be loaded under it, and its origin.
+
+        The origin is the path or URL that it was loaded from, or what was in memory; None where
+        that is not known. Of a name that nothing is loaded under, both are None.
+        """
         with self.lock:
-            return self._get(name).origin
+            held = self._held.get(name)
+            return (None, None) if held is None else (held.serial, held.origin)
+
+    def holds(self, name: str, values: Mapping[str, Array]) -> bool:
+        """Whether `values`, by input, are those of `name`, as exactly as they are stored."""
+        with self.lock:
+            slots = self._get(name).slots
+            return slots.keys() == values.keys() and all(
+                self._tables[input_].has(slot, values[input_]) for input_, slot in slots.items()
+            )
 
     def put(
         self,
@@ -137,6 +155,7 @@ class Store:
             if before is not None:
                 self._free(before)
             self._dirty = True
+            self._changed(name)
 
     def remove(self, name: str) -> None:
         """Let go of `name`.
@@ -148,6 +167,7 @@ class Store:
             self._free(self._get(name))
             del self._held[name]
             self._dirty = True
+            self._changed(name)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Returns those of `names` that are not here."""
@@ -274,11 +294,12 @@ class Store:
             self._dirty = False
 
     def close(self) -> None:
-        """Write the index and let go of the folder."""
+        """Write the index and let go of the folder; it serves no graph any more."""
         with self.lock:
             try:
                 self.flush()
             finally:
+                self.interface = Interface(banks=())
                 self._held.clear()
                 self._tables = {}
                 self._let_go()

@@ -25,6 +25,8 @@ Precision = Literal["float32", "float16"]
 BLOCK_BYTES: Final = 2**24
 """Of a block; memory that no row was written to is not resident."""
 _MAX_BLOCK_ROWS: Final = 2**16
+_HALF: Final = 2.0**-10
+"""Relative; twice what float16 rounds, for values that were stored twice."""
 _TOP: Final = 15
 """Scaled rows stay under two to this: float16 ends at 65504."""
 
@@ -88,6 +90,14 @@ class Table:
         scale = record["scale"][..., None] if self.shape else record["scale"]
         values: Array = (record["values"] * scale).astype(np.float32)
         return values
+
+    def has(self, slot: int, values: Array) -> bool:
+        """Whether a slot holds float32 `values`, but for the rounding of float16."""
+        held = self.read(slot)
+        if self.precision == "float32" or held.shape != values.shape:
+            return np.array_equal(held, values)
+        largest = np.abs(values).max(axis=-1, initial=0.0, keepdims=True) if self.shape else 0.0
+        return bool((np.abs(held - values) <= _HALF * (np.abs(values) + _HALF * largest)).all())
 
     def digest(self, slot: int) -> str:
         """Returns the SHA-256 of what is stored, in lower-case hex."""

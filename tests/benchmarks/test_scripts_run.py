@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fourier_runtimes.costs import UNITS
 from tests.tolerances import ONNX_OUTPUT_F32
 
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -134,6 +135,15 @@ def test_train_step(models: str) -> None:
     assert arms["base"]["trained_parameters"] == 0
     assert all(arms[arm]["trained_parameters"] == 2 * 50 for arm in (*peers, *ours))
     assert all(arm["memory"]["peak_mib"]["median"] > 0 for arm in arms.values())
+
+
+@pytest.mark.slow
+def test_forms() -> None:
+    report = _run("forms", "--smoke", "--runs", "1")
+
+    assert set(report["forms"]) == set(UNITS)
+    assert set(report["layers"]["48, 2 x 4"]) == {"base", "inputs", "dense", "factored", "spectral"}
+    assert all(ns >= 0 for of in report["forms"].values() for ns in of.values())
 
 
 @pytest.mark.slow

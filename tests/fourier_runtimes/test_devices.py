@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import ml_dtypes
@@ -41,14 +42,15 @@ def tables_of(rows: int) -> tuple[Store, DeviceTables]:
 
 def gathered(tables: DeviceTables, asked: Any) -> dict[str, Array]:
     rows = parsed(asked)
-    found = tables.gather(rows.blends, rows.indices, [FIRST, SECOND])
+    found = tables.gather(rows.blends, rows.indices)
     return {name: value.numpy() for name, value in found.items()}
 
 
 def same(found: dict[str, Array], store: Store, asked: Any) -> bool:
     wanted = store.gather(parsed(asked))
-    zeros = np.zeros_like(next(iter(wanted.values())))
-    return all(np.array_equal(v, wanted.get(name, zeros)) for name, v in found.items())
+    return found.keys() == wanted.keys() and all(
+        np.array_equal(values, wanted[name]) for name, values in found.items()
+    )
 
 
 def test_the_device_has_the_rows_that_the_store_has() -> None:
@@ -244,3 +246,31 @@ def _bfloat16_model() -> bytes:
     graph = helper.make_graph(nodes, "g", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def test_an_adapter_that_is_replaced_in_between_is_gathered_whole() -> None:
+    """The old one feeds one input, the new one two: both are of one moment."""
+    store, tables = tables_of(8)
+    headed = fit(adapter_for(BASE, 9, head=True), BASE.interface, "x")
+    touched = store.touched
+    others: list[threading.Thread] = []
+
+    def meanwhile(blends: Any) -> list[str]:
+        found = touched(blends)
+        others.append(threading.Thread(target=store.put, args=("n0", headed, 1.0)))
+        others[-1].start()
+        others[-1].join(0.1)
+        return found
+
+    store.touched = meanwhile  # type: ignore[method-assign]
+    got = gathered(tables, "n0")
+    store.touched = touched  # type: ignore[method-assign]
+
+    old = {FIRST: fit(ADAPTERS[0], BASE.interface, "x")[FIRST]}
+    assert any(
+        got.keys() == wanted.keys() and all(np.array_equal(got[i][0], wanted[i]) for i in wanted)
+        for wanted in (old, headed)
+    )
+    for other in others:
+        other.join()
+    assert gathered(tables, "n0").keys() == headed.keys()

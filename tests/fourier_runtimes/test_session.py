@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 
 import fourier_format
-from fourier_format import Adapter
 from fourier_format.adapter import Array
 from fourier_format.errors import (
     BaseMismatchError,
@@ -284,6 +283,41 @@ def test_a_closed_session_says_so() -> None:
         session.load(A, "a")
 
 
+@pytest.mark.parametrize("binding", WAYS)
+def test_a_run_that_meets_the_closing_says_so(binding: Any) -> None:
+    session = session_of(binding=binding)
+    missing = session._store.missing
+
+    def closing(names: Any) -> list[str]:
+        found = missing(names)
+        session.close()
+        return found
+
+    session._store.missing = closing  # type: ignore[method-assign]
+
+    with pytest.raises(UsageError, match="closed"):
+        session.run({"x": batch(1)}, "a")
+
+
+def test_what_was_loaded_while_the_source_was_read_stays(tmp_path: Path) -> None:
+    fourier_format.save(A, tmp_path / "legal.fft")
+    session = AdapterSession(BASE.model(), source=tmp_path)
+    assert session._source is not None
+    fetch = session._source.fetch
+
+    def slow(name: str) -> Any:
+        found = fetch(name)
+        session.load(D, name)
+        return found
+
+    session._source.fetch = slow  # type: ignore[method-assign]
+    x = batch(1)
+
+    (y,) = session.run({"x": x}, "legal")
+
+    assert off(y, BASE.answer(x, {D: 1})) < SERVED_F32
+
+
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for folder in (tmp_path, tmp_path / "sub"):
@@ -291,123 +325,6 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="this name"):
         AdapterSession(BASE.model(), adapters=[tmp_path / "a.fft", tmp_path / "sub" / "a.fft"])
-
-
-class Merged:
-    """An activator that answers with sessions it was given."""
-
-    def __init__(self) -> None:
-        self.ready: dict[str, Any] = {}
-        self.asked: list[tuple[str, Adapter]] = []
-        self.closed = False
-
-    def activate(self, name: str, adapter: Adapter) -> None:
-        self.asked.append((name, adapter))
-
-    def deactivate(self, name: str) -> None:
-        self.ready.pop(name, None)
-
-    def session_for(self, name: str) -> Any | None:
-        return self.ready.get(name)
-
-    def wait(self, name: str, timeout: float | None = None) -> Any:
-        return self.ready[name] if timeout is None else None
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_a_merged_session_answers_where_all_rows_ask_for_it(tmp_path: Path) -> None:
-    fourier_format.save(A, tmp_path / "a.fft")
-    merged = Merged()
-    other = handmade(0)
-    answering = type(BASE)({n: -w for n, w in BASE.weights.items()}, other.banks)
-    with AdapterSession(BASE.model(), source=tmp_path, activator=merged) as session:
-        session.activate("a")
-        x = batch(2)
-        (live,) = session.run({"x": x}, "a")
-        merged.ready["a"] = onnxruntime.InferenceSession(plain_model(answering))
-
-        (all_rows,) = session.run({"x": x}, ["a", "a"])
-        (some,) = session.run({"x": x}, ["a", None])
-        (half,) = session.run({"x": x}, {"a": 0.5})
-        with pytest.raises(UsageError):
-            session.run({"x": x}, ["a"])
-
-        assert [(name, adapter.alpha) for name, adapter in merged.asked] == [("a", A.alpha)]
-        assert off(live, BASE.answer(x, {A: 1}, {A: 1})) < SERVED_F32
-        assert off(all_rows, answering.answer(x, {}, {})) < SERVED_F32
-        assert off(some, BASE.answer(x, {A: 1}, {})) < SERVED_F32
-        assert off(half, BASE.answer(x, {A: 0.5}, {A: 0.5})) < SERVED_F32
-        session.load(D, "a")  # the merged session is of what was loaded before
-        assert off(session.run({"x": x}, "a")[0], BASE.answer(x, {D: 1}, {D: 1})) < SERVED_F32
-    assert merged.closed
-
-
-def test_a_live_graph_alone_cannot_be_merged_into() -> None:
-    with pytest.raises(UsageError, match="plain"):
-        session_of().activate("a")
-    with pytest.raises(UnknownAdapterError):
-        session_of().activate("nobody")
-
-
-@pytest.mark.parametrize("live", [False, True])
-def test_activated_adapters_are_served_from_merged_sessions(
-    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOURIER_CACHE", str(tmp_path / "cache"))
-    plain = tmp_path / "model.onnx"
-    plain.write_bytes(plain_model(BASE))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    x = batch(3)
-    with AdapterSession(
-        BASE.model() if live else plain, plain=plain if live else None, session_options=options
-    ) as session:
-        session.load(C, "c")
-        session.load(D, "d")
-        for name in ("c", "d"):
-            session.activate(name, wait=True)
-        assert session._activator is not None
-        merged = session._activator.session_for("c")
-        runs: list[Any] = []
-        assert merged is not None
-        monkeypatch.setattr(merged, "run", watched(merged.run, runs))
-
-        (y,) = session.run({"x": x}, "c")
-        (mixed,) = session.run({"x": x}, ["c", "d", None])
-        session.deactivate("c")
-        (after,) = session.run({"x": x}, "c")
-
-    assert len(runs) == 1
-    assert off(y, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
-    assert off(after, BASE.answer(x, *[{C: 1}] * 3)) < SERVED_F32
-    assert off(mixed, BASE.answer(x, {C: 1}, {D: 1}, {})) < SERVED_F32
-
-
-def watched(run: Any, runs: list[Any]) -> Any:
-    def called(*arguments: Any) -> Any:
-        runs.append(arguments)
-        return run(*arguments)
-
-    return called
-
-
-def test_an_adapter_without_a_place_in_the_graph_is_served_merged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOURIER_CACHE", str(tmp_path / "cache"))
-    plain = tmp_path / "model.onnx"
-    plain.write_bytes(plain_model(BASE))
-    strange = adapter_for(BASE, 1, entries=entries_of(9))
-    x = batch(2)
-    with AdapterSession(BASE.model(), plain=plain) as session:
-        session.activate("strange", strange, wait=True)
-
-        (y,) = session.run({"x": x}, "strange")
-
-        assert session.names == []
-        assert off(y, BASE.answer(x, *[{strange: 1}] * 2)) < SERVED_F32
 
 
 def test_errors_of_many_files_are_one_error(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_folder_has_its_adapters_again(tmp_path: Path) -> None:
     again = store_of(tmp_path, fill=False)
 
     assert again.names == ["a", "b", "c"]
-    assert again.origin("b") == "b.fft"
+    assert again.known("b")[1] == "b.fft"
     assert np.array_equal(again.gather(parsed("b"))[SECOND][0], fed(2, 1))
 
 
