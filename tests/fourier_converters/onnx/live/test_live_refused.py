@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from fourier_converters.onnx.live import to_live
@@ -14,6 +15,7 @@ from fourier_format.errors import (
     UnsupportedError,
     UsageError,
 )
+from fourier_format.fingerprint import fingerprint
 from tests.fourier_converters import adapters
 from tests.fourier_converters.adapters import without_prints
 from tests.fourier_converters.graphs import model, weight
@@ -127,6 +129,21 @@ class TestRefused:
 
         assert line.startswith("one: ")
         assert line.endswith("[E-BASE-MISMATCH]")
+
+    def test_a_base_of_another_norm(self, tmp_path: Path) -> None:
+        """The samples are the same, the rest is not."""
+        whole = adapter({"one": W, "two": V})
+        for row, column in np.ndindex(W.shape):
+            other = W.copy()
+            other[row, column] += 100
+            if np.array_equal(fingerprint(other, "").samples, fingerprint(W, "").samples):
+                break
+        made = model(TEXT, {"w": other.T, "v": V}, {"one": "one", "two": "two"})
+
+        (line,) = self.refuse([whole], made, tmp_path, BaseMismatchError)
+
+        assert line.startswith("one: ")
+        assert "norm" in line
 
     def test_a_target_that_the_graph_lacks(self, tmp_path: Path) -> None:
         whole = without_prints({"three": weight(OUT, IN, seed=9)})
