@@ -103,6 +103,15 @@ SERVED_F32 = 2e-5
 SERVED_F16 = 5e-3
 """The same in float16, three layers and their terms rounded each; worst seen 1.1e-3."""
 
+SERVED_ROWS_F32 = 2e-5
+"""Rows of MiniLM in a batch, against each row alone on its merged model; worst seen 2.3e-6."""
+
+SERVED_ROWS_F16 = 5e-3
+"""The same of a store in float16, its effect too; worst seen 1.8e-4 and 3.9e-4."""
+
+SERVED_ROWS_EFFECT = 1e-3
+"""The same two less their base's output, by the effect's own largest value; worst 5.5e-6."""
+
 STORED_F16 = 2.0**-11
 """A coefficient of a float16 store, relative to itself; coarser below 2**-28 of its row's top."""
 THIRTY_LAYERS_F32 = 2e-5

@@ -146,6 +146,12 @@ class MergedSessions:
         if entry is not None:
             entry.made.cancel()
 
+    def adapter_of(self, name: str) -> Adapter | None:
+        """Returns the adapter of the session that is there, or being made, under `name`."""
+        with self._lock:
+            entry = self._entries.get(name)
+            return None if entry is None or _failed(entry) else entry.adapter
+
     def session_for(self, name: str) -> Any | None:
         """Returns the merged InferenceSession of `name`, None while there is none."""
         with self._lock:

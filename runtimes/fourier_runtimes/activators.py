@@ -20,6 +20,9 @@ class Activator(Protocol):
     def deactivate(self, name: str) -> None:
         """Let go of the merged session of `name`, if there is one."""
 
+    def adapter_of(self, name: str) -> Adapter | None:
+        """Returns the adapter whose merged session is there, or being made, under `name`."""
+
     def session_for(self, name: str) -> Any | None:
         """Returns the merged InferenceSession of `name` where it is ready."""
 

@@ -70,6 +70,11 @@ class Merges:
         while True:
             with self._store.lock:
                 serial, origin = self._store.known(name)
+                activator = self._activator
+                made = None if activator is None else activator.adapter_of(name)
+                if activator is not None and made is not None and adapter in {None, made}:
+                    activator.activate(name, made)  # it is used again
+                    return activator
             chosen = adapter or _read(origin) or read(name)
             if chosen is None:
                 raise unknown(name) if serial is None else _lost(name)

@@ -79,6 +79,9 @@ class Merged:
     def deactivate(self, name: str) -> None:
         self.ready.pop(name, None)
 
+    def adapter_of(self, name: str) -> Adapter | None:
+        return dict(self.asked).get(name) if name in self.ready else None
+
     def session_for(self, name: str) -> Any | None:
         return self.ready.get(name)
 
@@ -314,6 +317,22 @@ def test_a_store_s_adapter_of_unknown_origin_is_activated_if_it_is_given(
         (y,) = session.run({"x": X}, "a")
 
     assert off(y, BASE.answer(X, *[{A: 1}] * 3)) < SERVED_F32
+
+
+def test_an_activated_adapter_is_not_read_or_merged_again(
+    live: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fourier_format.save(A, tmp_path / "a.fft")
+    with AdapterSession(live, adapters=[tmp_path / "a.fft"], session_options=one_thread) as session:
+        session.activate("a")
+        session.activate("a", wait=True)
+        runs = watched_runs(session, "a", monkeypatch)
+        (tmp_path / "a.fft").unlink()
+        session.activate("a", wait=True)
+
+        session.run({"x": X}, "a")
+
+    assert len(runs) == 1
 
 
 def test_unloading_takes_the_merged_session_along(live: Path) -> None:

@@ -69,6 +69,12 @@ def minilm() -> PreTrainedModel:
     return model
 
 
+def minilm_classifier() -> PreTrainedModel:
+    """The same with a head of three labels that nobody trained."""
+    model: PreTrainedModel = BertForSequenceClassification.from_pretrained(MINILM, num_labels=3)
+    return model
+
+
 def bert() -> PreTrainedModel:
     return lived_in(BertModel(_bert_config()))
 

@@ -251,6 +251,12 @@ WIDTH_2048_CASE = Case(
     settings=_settings(["q_proj", "v_proj", "o_proj"], 1000, 3000.0),
 )
 
+CLASSIFIER_CASE = Case(
+    name="minilm-classifier",
+    base=bases.minilm_classifier,
+    settings=_settings(_QV, 1000, 150.0, task_type="SEQ_CLS"),
+)
+
 WAVEFT_CASES = (
     Case(
         name="minilm-waveft",
@@ -277,5 +283,12 @@ WAVEFT_CASES = (
 
 SMALL_CASES = PLAIN_CASES + IMAGE_CASES + SHARED_CASES
 CASES = MINILM_CASES + SMALL_CASES + HALF_COEFFICIENT_CASES
-_OTHER_CASES = (WRITTEN_OUT_CASE, NAMED_CASE, BESIDE_DEFAULT_CASE, WIDTH_2048_CASE, *LIVE_CASES)
+_OTHER_CASES = (
+    WRITTEN_OUT_CASE,
+    NAMED_CASE,
+    BESIDE_DEFAULT_CASE,
+    WIDTH_2048_CASE,
+    CLASSIFIER_CASE,
+    *LIVE_CASES,
+)
 EVERY_CASE = {case.name: case for case in (*CASES, *WAVEFT_CASES, *GENERATING_CASES, *_OTHER_CASES)}
