@@ -79,7 +79,7 @@ def variant(adapter: Adapter, seed: int) -> Adapter:
         entry_sets=tuple(
             replace(s, coefficients=drawn(s.coefficients)) for s in adapter.entry_sets
         ),
-        replacements={n: 0.1 * drawn(v) for n, v in adapter.replacements.items()},
+        replacements={n: np.float32(0.1) * drawn(v) for n, v in adapter.replacements.items()},
     )
 
 
