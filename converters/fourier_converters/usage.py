@@ -16,7 +16,6 @@ _ONLY_FOR: Final = {
     "live": ("onnx",),
     "static": ("onnx",),
     "adapters": ("onnx",),
-    "packed": ("onnx",),
     "rank": ("lora",),
     "min_energy": ("lora",),
 }
@@ -128,7 +127,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _check_live(arguments: argparse.Namespace) -> None:
     """A live graph holds no adapter, so that nothing of one can be scaled, rounded or explained."""
     if not arguments.live:
-        for option in ("adapters", "static", "packed"):
+        for option in ("adapters", "static"):
             if getattr(arguments, option):
                 raise usage_error(f"--{option}", "it belongs to --live", "add --live")
         return

@@ -66,7 +66,6 @@ def make_live_plan(
     candidates: Candidates,
     *,
     static: bool,
-    packed: bool = False,
 ) -> LivePlan:
     """Returns the plan for adapters whose targets were all found.
 
@@ -103,7 +102,7 @@ def make_live_plan(
     ]
     parameters = list(_parameters(replaced, candidates))
     added += [one for _, places in parameters for one in places]
-    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static, packed)
+    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static)
     entries_of = {b.input: sets[key].entries for b, key in zip(banks, seats, strict=True)}
     return LivePlan(interface, entries_of, tuple(added))
 
