@@ -25,8 +25,6 @@ KEY: Final = "fourier_format.live"
 VERSION: Final = "1.0"
 MAX_BYTES: Final = 2**26
 """Of the JSON text."""
-ROW_ADAPTER: Final = "fourier.row_adapter"
-"""The input that says which row of the coefficients each token takes; int64 [tokens]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,13 +102,11 @@ class Interface:
         banks: The inputs of coefficients.
         parameters: The inputs of heads and biases.
         static: Whether there is no If: the default is one adapter of zeros.
-        row_adapter: Whether the graph has the input `fourier.row_adapter`.
     """
 
     banks: tuple[Bank, ...]
     parameters: tuple[Parameter, ...] = ()
     static: bool = False
-    row_adapter: bool = False
 
     @property
     def layouts(self) -> dict[str, tuple[int, ...]]:
@@ -141,7 +137,6 @@ def to_text(interface: Interface) -> str:
         {
             "version": VERSION,
             "static": interface.static,
-            "row_adapter": interface.row_adapter,
             "banks": [_of_bank(bank) for bank in interface.banks],
             "parameters": [
                 {
@@ -177,7 +172,6 @@ def from_text(text: str, where: str) -> Interface:
                 for p in value["parameters"]
             ),
             _typed(value["static"], bool),
-            _typed(value["row_adapter"], bool),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, UnsupportedError):

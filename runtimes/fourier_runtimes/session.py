@@ -19,7 +19,6 @@ from fourier_format.errors import (
     raise_all,
 )
 from fourier_format.live import Interface
-from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
 from fourier_runtimes.failures import StaleError, serving_errors
@@ -231,11 +230,10 @@ class AdapterSession:
             live = self._growing.live
             if merged is None:
                 self._demand(asked.names)
-            fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
+            fed = fitting(live.declared, inputs, asked)
             try:
                 with serving_errors("run"):
                     if merged is not None:
-                        fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)
                     outputs = live.runner.run(fed, asked, output_names, run_options)

@@ -75,12 +75,15 @@ def variant(adapter: Adapter, seed: int) -> Adapter:
         made: Array = rng.standard_normal(values.shape, np.float32)
         return made
 
+    def smaller(values: Array) -> Array:
+        return np.multiply(drawn(values), np.float32(0.1))
+
     return replace(
         adapter,
         entry_sets=tuple(
             replace(s, coefficients=drawn(s.coefficients)) for s in adapter.entry_sets
         ),
-        replacements={n: (drawn(v) / 10).astype(np.float32) for n, v in adapter.replacements.items()},
+        replacements={n: smaller(v) for n, v in adapter.replacements.items()},
     )
 
 

@@ -73,7 +73,6 @@ def make_live_plan(
     candidates: Candidates,
     *,
     static: bool,
-    packed: bool = False,
 ) -> LivePlan:
     """Returns the plan for adapters whose targets were all found.
 
@@ -90,7 +89,7 @@ def make_live_plan(
     ]
     parameters = list(_parameters(replaced, candidates))
     added += [one for _, places in parameters for one in places]
-    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static, packed)
+    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static)
     entries = {b.input: found.entries.entries for b, found in zip(banks, members, strict=True)}
     return LivePlan(interface, entries, tuple(added))
 

@@ -39,6 +39,24 @@ TEXT: Final = f"""
 A: Final = adapter({"one": W, "two": V})
 B: Final = tuned(A, 5)
 OTHER: Final = elsewhere(A)
+_LOOKED_UP: Final = "x = Gather (table, ids) [one] y = MatMul (x, w)"
+PACKED_TOKENS: Final = [
+    pytest.param(
+        "int64[total] ids", _LOOKED_UP, "no input has two axes, of which", id="no batch at all"
+    ),
+    pytest.param(
+        "int64[total] ids, float[batch, 3] past",
+        _LOOKED_UP,
+        "input 'ids' does not say how rows lie in it",
+        id="a batch elsewhere",
+    ),
+    pytest.param(
+        f"float[total, {IN}] x",
+        "[one] q = MatMul (x, w) k = Transpose (q) s = MatMul (q, k) y = Softmax (s)",
+        "axis 0 of 'x' is not named 'batch', and need not be it",
+        id="attention over all",
+    ),
+]
 
 
 def proto() -> Any:
@@ -95,6 +113,19 @@ class TestRefused:
         (line,) = self.refuse([whole], made, tmp_path, UnsupportedError)
 
         assert "a live graph adapts linear layers, and no embedding" in line
+
+    @pytest.mark.parametrize(("given", "body", "why"), PACKED_TOKENS)
+    def test_tokens_of_several_sequences_in_one_axis(
+        self, given: str, body: str, why: str, tmp_path: Path
+    ) -> None:
+        text = f"g ({given}, int64[sequences] starts) => (float[M, K] y) {{ {body} }}"
+        made = model(text, {"w": W.T, "table": weight(11, IN, seed=3)}, {"one": "one"})
+
+        (line,) = self.refuse([adapter({"one": W})], made, tmp_path, UnsupportedError)
+
+        assert f"nothing shows which row of the batch its tokens belong to: {why}" in line
+        assert "merge this adapter (without --live), or serve it merged (`activate`)" in line
+        assert line.endswith("[E-CONVERSION-UNSUPPORTED]")
 
     @pytest.mark.parametrize("static", [False, True])
     def test_a_graph_that_is_live_already(self, static: bool, tmp_path: Path) -> None:
