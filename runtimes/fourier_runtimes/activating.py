@@ -253,8 +253,7 @@ class MergedSessions:
         """Returns the optimised base, if all of the adapter goes there as into the base itself."""
         original = self._found(adapter)
         if self._opening is None:
-            cache = self._cache
-            self._opening = optimised(self.base, self._providers, self._new_options, cache)
+            self._opening = optimised(self.base, self._providers, self._cache)
             self._note(self._opening.note)
         if self._opening.path != self.base:
             try:

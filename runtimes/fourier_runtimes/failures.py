@@ -21,10 +21,18 @@ _PROVIDER: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LONGEST: Final = 600
+TRIES: Final = 100
+"""How often a graph may be made anew, or a name go, under one call's hands."""
 
 
 class StaleError(Exception):
     """The graph was made anew between the look at it and the gathering; look again."""
+
+
+def restless(where: str) -> ServingError:
+    """Returns the error where the graph was made anew at every look at it."""
+    advice = "load one adapter of each sort before runs begin"
+    return _failed("E-RUN-FAILED", where, "the graph is made anew all the time", None, advice)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_format.live import Interface
+from fourier_format.live.fitting import refuse_unverifiable
 from fourier_runtimes import graphs
-from fourier_runtimes.failures import StaleError
+from fourier_runtimes.failures import TRIES, StaleError, restless
 from fourier_runtimes.living import Base, Live
 from fourier_runtimes.loading import Loadable, sorts
 from fourier_runtimes.store import Store
@@ -86,9 +87,10 @@ class Growing:
         Raises:
             BaseMismatchError: It was trained on another base, or nothing says on which.
             UnsupportedError: The graph has no place for it and cannot be given one.
+            ServingError: Others make the graph anew all the time.
         """
         made_for_it = False
-        while True:
+        for _ in range(TRIES):
             live = self.live
             try:
                 values = live.fitter.fit(adapter, name, unverified=self._unverified)
@@ -104,6 +106,16 @@ class Growing:
             except StaleError:  # the graph was made anew meanwhile
                 continue
             return
+        raise restless(name)
+
+    def verify(self, name: str, adapter: Adapter) -> None:
+        """Refuse an adapter that `put` would refuse for its lack of fingerprints.
+
+        Raises:
+            BaseMismatchError: Nothing says on which base it was trained.
+        """
+        if not self._unverified:
+            refuse_unverifiable(adapter, name)
 
     def holds(self, name: str, adapter: Adapter) -> bool:
         """Whether `adapter` is what is loaded under a name; raises BaseMismatchError as `put`."""

@@ -64,6 +64,7 @@ class Merges:
 
         Raises:
             UsageError: There is no file to merge into, or `adapter` is another than what is loaded.
+            BaseMismatchError: Nothing says on which base the adapter was trained.
             InvalidAdapterError: E-DIGEST: what was loaded is no longer in its file.
             FourierFormatError: The adapter cannot be read.
         """
@@ -78,6 +79,7 @@ class Merges:
             chosen = adapter or _read(origin) or read(name)
             if chosen is None:
                 raise unknown(name) if serial is None else _lost(name)
+            self._growing.verify(name, chosen)
             activator = self._keeper()
             with self._store.lock:
                 self._growing.check_open()

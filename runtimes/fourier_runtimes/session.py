@@ -21,7 +21,7 @@ from fourier_format.errors import (
 from fourier_format.live import Interface
 from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
-from fourier_runtimes.failures import StaleError, serving_errors
+from fourier_runtimes.failures import TRIES, StaleError, restless, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
@@ -34,8 +34,6 @@ from fourier_runtimes.values import numpy_lacks, run_arrays
 
 DEVICE_BYTES: Final = 2**28
 MERGED_BYTES: Final = 2**30
-_TRIES: Final = 100
-"""How often a graph may be made anew, or a name go, under one call's hands."""
 
 
 class AdapterSession:
@@ -49,7 +47,8 @@ class AdapterSession:
         base: The path or bytes of a live graph, or the path of a plain ONNX model.
         providers: ONNX Runtime's execution providers; the CPU's by default.
         session_options: ONNX Runtime's SessionOptions, or a function that makes them; merged
-            sessions get config entries from a function alone.
+            sessions get config entries from a function alone. While a live graph is made of a
+            base with external data, options that are given as such tell where the data lies.
         dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
         folder: Where the store keeps its files, mapped into memory; adapters that it holds
             from before are there at once. Of a plain base these need `adapters` of each sort.
@@ -226,7 +225,7 @@ class AdapterSession:
         """
         asked = rows.parsed(adapters)
         merged = self._merges.session_for(asked)
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(TRIES)):
             live = self._growing.live
             if merged is None:
                 self._demand(asked.names)
@@ -239,7 +238,7 @@ class AdapterSession:
                     outputs = live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
-                    raise
+                    raise restless("run") from None
             except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
                 if self._source is None or not tries_left:
                     raise
@@ -265,6 +264,7 @@ class AdapterSession:
             UnknownAdapterError: Nothing is known by this name.
             UsageError: The session is of a live graph's bytes, without `plain`; `adapter` is not
                 what is loaded under the name.
+            BaseMismatchError: Nothing says on which base it was trained, and not `unverified`.
             InvalidAdapterError: E-DIGEST: the file is no longer what was loaded from it.
             FourierFormatError: The adapter cannot be read, or (`wait`) merged.
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -74,12 +74,33 @@ class Table:
         if values.shape != self.shape:
             message = f"values of shape {values.shape} in a table of {self.shape}"
             raise ValueError(message)
+        slot = self._vacant()
+        self._write(slot, values, alpha)
+        return slot
+
+    def copy(self, other: Table, slot: int, rows: Sequence[int]) -> int:
+        """Returns the slot that now holds what another table of this precision has, as it is.
+
+        Args:
+            other: The other table; its shape differs in the first axis alone.
+            slot: The slot there.
+            rows: Of each row of the other's first axis, its place here; further rows are zeros.
+
+        Raises:
+            FileAccessError: The disk is full.
+        """
+        copied = self._vacant()
+        self._write(copied, np.zeros(self.shape, np.float32), 1.0)
+        for name in self._record.names or ():
+            self._at(copied)[name][list(rows)] = other._at(slot)[name]
+        return copied
+
+    def _vacant(self) -> int:
         slot = self._free.pop() if self._free else self._next
         if slot == self._next:
             if slot == self.capacity:
                 self._grow()
             self._next += 1
-        self._write(slot, values, alpha)
         return slot
 
     def read(self, slot: int) -> Array:

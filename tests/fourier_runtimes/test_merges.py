@@ -12,6 +12,7 @@ import pytest
 import fourier_format
 from fourier_format import Adapter
 from fourier_format.errors import (
+    BaseMismatchError,
     InvalidAdapterError,
     TargetNotFoundError,
     UnknownAdapterError,
@@ -186,7 +187,7 @@ def test_an_adapter_without_a_place_in_the_graph_is_served_merged(
 
 def test_a_run_waits_for_an_adapter_that_only_a_merged_session_serves(plain: Path) -> None:
     wrong = adapter_for(BASE, 1, entries=entries_of(9), targets=("second",), prints=False)
-    with AdapterSession(BASE.model(), plain=plain) as session:
+    with AdapterSession(BASE.model(), plain=plain, unverified=True) as session:
         session.activate("strange", STRANGE)
         (y,) = session.run({"x": X}, "strange")
         session.activate("wrong", renamed(wrong, "third"))
@@ -197,6 +198,26 @@ def test_a_run_waits_for_an_adapter_that_only_a_merged_session_serves(plain: Pat
             session.run({"x": X}, "nobody")
 
     assert off(y, BASE.answer(X, *[{STRANGE: 1}] * 3)) < SERVED_F32
+
+
+@pytest.mark.parametrize("entries", [None, entries_of(9)])
+def test_an_adapter_of_an_unknown_base_is_activated_only_where_it_would_be_loaded(
+    entries: Any, plain: Path
+) -> None:
+    unknown = adapter_for(BASE, 5, entries=entries, prints=False)
+    with AdapterSession(BASE.model(), plain=plain, session_options=one_thread) as session:
+        with pytest.raises(BaseMismatchError, match="no fingerprint"):
+            session.activate("unknown", unknown)
+        with pytest.raises(UnknownAdapterError):
+            session.run({"x": X}, "unknown")
+    with AdapterSession(
+        BASE.model(), plain=plain, session_options=one_thread, unverified=True
+    ) as session:
+        session.activate("unknown", unknown)
+
+        (y,) = session.run({"x": X}, "unknown")
+
+    assert off(y, BASE.answer(X, *[{unknown: 1}] * 3)) < SERVED_F32
 
 
 def renamed(adapter: Adapter, name: str) -> Adapter:
