@@ -35,9 +35,14 @@ def fitting(declared: Declared, inputs: Inputs, rows: Rows) -> dict[str, Any]:
 
     Raises:
         UsageError: E-ADAPTER-ROWS: there are more or fewer rows than entries of the list, or
-            inputs disagree on a size.
+            inputs disagree on a size; E-USAGE: an input is the adapters'.
     """
     fed = dict(inputs)
+    own = next((n for n in inputs if n.startswith("fourier.") and n not in declared), None)
+    if own is not None:
+        problem = "what adapters feed is no input of a run"
+        advice = "load the adapter, and ask for it by name"
+        raise UsageError(Violation("E-USAGE", own, problem, advice=advice))
     if rows.listed is None:
         return fed
     batch = batch_size(declared, inputs)

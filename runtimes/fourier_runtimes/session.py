@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -95,6 +95,8 @@ class AdapterSession:
         activator: Activator | None = None,
         activate_after: int | None = None,
     ) -> None:
+        refuse_unknown("dtype", dtype, get_args(Precision))
+        refuse_unknown("binding", binding, get_args(Binding))
         model = base if isinstance(base, bytes) else os.fspath(base)
         given = chosen(providers, strict=strict)
         opened = Base(model, session_options, given, strict, binding, device_bytes)

@@ -123,7 +123,14 @@ def match_replacement(
     elif _is_of_keras(name):
         return _of_keras(name, values, candidates)
     else:
-        pool = [c for c in candidates.all if c.use.role == parameter and _could_hold(values, c.use)]
+        scales = {c.use.quantized.scale for c in candidates.all if c.use.quantized is not None}
+        pool = [
+            c
+            for c in candidates.all
+            if c.use.role == parameter
+            and c.use.origin.value not in scales  # of codes; it has the name of the weight
+            and _could_hold(values, c.use)
+        ]
         uses = candidates.named(module, pool)
         if not uses:
             return _dropped_bias(name, values, candidates)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from fourier_converters.onnx import to_onnx
 from fourier_converters.onnx.live import to_live
 from fourier_format import Adapter, errors
 from fourier_format.errors import (
@@ -124,7 +125,7 @@ class TestRefused:
         (line,) = self.refuse([adapter({"one": W})], made, tmp_path, UnsupportedError)
 
         assert f"nothing shows which row of the batch its tokens belong to: {why}" in line
-        assert "merge this adapter (without --live), or serve it merged (`activate`)" in line
+        assert "merge this adapter (without --live)" in line
         assert line.endswith("[E-CONVERSION-UNSUPPORTED]")
 
     @pytest.mark.parametrize("static", [False, True])
@@ -136,6 +137,16 @@ class TestRefused:
 
         assert caught.value.violations[0].code == "E-BASE-UNSUPPORTED"
         assert not (tmp_path / "again.onnx").exists()
+
+    def test_merging_into_a_live_graph(self, tmp_path: Path) -> None:
+        """Its description would go on saying that it holds the base."""
+        base, live = save_model(proto(), tmp_path / "base.onnx"), tmp_path / "live.onnx"
+        to_live([A], base, live)
+
+        with pytest.raises(UnsupportedError, match="merge into the model that it was made of"):
+            to_onnx(A, live, tmp_path / "merged.onnx")
+
+        assert not (tmp_path / "merged.onnx").exists()
 
     def test_a_graph_that_is_live_for_others_already(self, tmp_path: Path) -> None:
         """No input of the same name, and yet two descriptions would be one too many."""
