@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fourier_format.adapter import Adapter
@@ -51,6 +53,9 @@ class Growing:
         if self._sorts:
             graph = base.graph_for(list(self._sorts.values()))
         self.store = Store(graph.interface, precision, folder)
+        self._ended = threading.Condition(self.store.lock)
+        self._runs: Counter[int] = Counter()  # that have begun, by thread
+        self._closing = False
         try:
             self._live: Live | None = base.opened(graph, self.store)
         except BaseException:
@@ -66,12 +71,32 @@ class Growing:
         """
         live = self._live
         if live is None:
-            raise UsageError(Violation("E-USAGE", "AdapterSession", "the session is closed"))
+            raise _closed()
         return live
 
     def check_open(self) -> None:
-        """Raises as `live`."""
-        _ = self.live
+        """Raises as `live`, and where closing only waits for the runs that have begun."""
+        if self._closing:
+            raise _closed()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Has closing, by another thread than this, wait for the end of the block.
+
+        Raises:
+            UsageError: It is closed.
+        """
+        thread = threading.get_ident()
+        with self._ended:
+            self.check_open()
+            self._runs[thread] += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._runs[thread] -= 1
+                self._runs += Counter()  # without zeros
+                self._ended.notify_all()
 
     def put(
         self, name: str, adapter: Adapter, origin: str | Adapter, *, replaces: bool = True
@@ -127,8 +152,10 @@ class Growing:
             return self.store.holds(name, values)
 
     def close(self) -> None:
-        """Let go of everything; a second call does nothing."""
-        with self.store.lock:
+        """Let go of everything once the runs of other threads have ended; a second call, too."""
+        with self._ended:
+            self._closing = True
+            self._ended.wait_for(lambda: self._runs.keys() <= {threading.get_ident()})
             if self._live is not None:
                 self._live = None
                 self.store.close()
@@ -149,6 +176,10 @@ class Growing:
             if seen.interface is not graphs.PLAIN:
                 _warn_of_bank(name, graph.interface, time.perf_counter() - begun)
             return True
+
+
+def _closed() -> UsageError:
+    return UsageError(Violation("E-USAGE", "AdapterSession", "the session is closed"))
 
 
 def _warn_of_bank(name: str, interface: Interface, seconds: float) -> None:

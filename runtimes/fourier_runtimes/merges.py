@@ -70,6 +70,7 @@ class Merges:
         """
         while True:
             with self._store.lock:
+                self._growing.check_open()
                 serial, origin = self._store.known(name)
                 activator = self._activator
                 made = None if activator is None else activator.adapter_of(name)

@@ -226,6 +226,12 @@ class AdapterSession:
             FourierFormatError: An adapter that had to be loaded could not be.
         """
         asked = rows.parsed(adapters)
+        with self._growing.running():
+            return self._run(inputs, asked, output_names, run_options)
+
+    def _run(
+        self, inputs: Inputs, asked: rows.Rows, output_names: Sequence[str] | None, run_options: Any
+    ) -> list[Any]:
         merged = self._merges.session_for(asked)
         for tries_left in reversed(range(TRIES)):
             live = self._growing.live
@@ -265,7 +271,7 @@ class AdapterSession:
         Raises:
             UnknownAdapterError: Nothing is known by this name.
             UsageError: The session is of a live graph's bytes, without `plain`; `adapter` is not
-                what is loaded under the name.
+                what is loaded under the name; the session is closed.
             BaseMismatchError: Nothing says on which base it was trained, and not `unverified`.
             InvalidAdapterError: E-DIGEST: the file is no longer what was loaded from it.
             FourierFormatError: The adapter cannot be read, or (`wait`) merged.
@@ -275,7 +281,11 @@ class AdapterSession:
             adapter = sources.loaded(adapter)
         activator = self._merges.activate(name, adapter, self._read, self._unknown)
         if wait:
-            activator.wait(name)
+            try:
+                activator.wait(name)
+            except UnknownAdapterError:
+                self._growing.check_open()
+                raise
 
     def deactivate(self, name: str) -> None:
         """Let go of the merged session of `name`; it is served live again, if it is loaded."""
@@ -290,7 +300,7 @@ class AdapterSession:
         self._store.flush()
 
     def close(self) -> None:
-        """Let go of everything; runs that have begun finish. A second call does nothing."""
+        """Let go of everything, once the runs that have begun in other threads are finished."""
         try:
             if self._promoter is not None:
                 self._promoter.close()

@@ -139,8 +139,11 @@ class Store:
 
         Raises:
             FileAccessError: The disk of the store's folder is full.
+            StaleError: The graph has no such input by now, or the store is closed.
         """
         with self.lock:
+            if not values.keys() <= self._tables.keys():
+                raise StaleError
             held = _Held({}, next(self._serials), origin)
             try:
                 for input_, fed in values.items():
@@ -308,6 +311,7 @@ class Store:
                 self.flush()
             finally:
                 self.interface = Interface(banks=())
+                self._folder = None
                 self._held.clear()
                 self._tables = {}
                 self._let_go()

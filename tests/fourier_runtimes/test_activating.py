@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -352,6 +354,28 @@ def test_a_base_is_kept_as_all_sessions_want_it_not_as_the_first_one_did(tmp_pat
     wanted = X.astype(np.float64) @ (Q + delta(FIRST, "q")).T
     assert_near(one, wanted[:1])
     assert_near(all_rows, wanted * len(X))
+
+
+def test_of_adapters_that_cannot_be_merged_the_last_reasons_are_kept_alone(
+    sessions: MergedSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activating, "_FAILURES", 3)
+    wrong = [adapter({"nowhere": weight(40, 30)}) for _ in range(5)]
+    held = [weakref.ref(one.entry_sets[0].coefficients) for one in wrong]
+    while wrong:
+        name = f"a{len(wrong)}"
+        sessions.activate(name, wrong.pop())
+        with pytest.raises(TargetNotFoundError):
+            sessions.wait(name, 60)
+
+    for name in ("a3", "a2", "a1"):
+        with pytest.raises(TargetNotFoundError, match="nowhere"):
+            sessions.wait(name, 60)
+    for name in ("a5", "a4"):
+        with pytest.raises(UnknownAdapterError):
+            sessions.wait(name, 60)
+    gc.collect()
+    assert all(one() is None for one in held)
 
 
 def test_many_can_share_a_cache_from_the_start(base: Path, tmp_path: Path) -> None:

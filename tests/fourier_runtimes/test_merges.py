@@ -365,6 +365,19 @@ def test_unloading_takes_the_merged_session_along(live: Path) -> None:
             session.run({"x": X}, "a")
 
 
+def test_nothing_is_activated_in_a_closed_session(plain: Path) -> None:
+    session = AdapterSession(plain, adapters={"a": A}, session_options=one_thread)
+    session.activate("a", wait=True)
+    activator = session._merges._activator
+    assert activator is not None
+    session.close()
+
+    with pytest.raises(UsageError, match="closed"):
+        session.activate("a", A)
+    with pytest.raises(UsageError, match="closed"):
+        activator.activate("a", A)
+
+
 def test_merged_sessions_capture_no_cuda_graphs(plain: Path) -> None:
     graphs = (CUDA, {"enable_cuda_graph": "1", "device_id": "0"})
     base = Base(str(plain), None, [graphs, CPU], False, "auto", 2**20)
