@@ -21,7 +21,7 @@ from fourier_format.errors import (
 from fourier_format.live import Interface
 from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
-from fourier_runtimes.failures import TRIES, StaleError, restless, serving_errors
+from fourier_runtimes.failures import TRIES, StaleError, refuse_unknown, restless, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
