@@ -25,8 +25,6 @@ KEY: Final = "fourier_format.live"
 VERSION: Final = "1.0"
 MAX_BYTES: Final = 2**26
 """Of the JSON text."""
-ROW_ADAPTER: Final = "fourier.row_adapter"
-"""The input that says which row of the coefficients each token takes; int64 [tokens]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,13 +102,11 @@ class Interface:
         banks: The inputs of coefficients.
         parameters: The inputs of heads and biases.
         static: Whether there is no If: the default is one adapter of zeros.
-        row_adapter: Whether the graph has the input `fourier.row_adapter`.
     """
 
     banks: tuple[Bank, ...]
     parameters: tuple[Parameter, ...] = ()
     static: bool = False
-    row_adapter: bool = False
 
     @property
     def layouts(self) -> dict[str, tuple[int, ...]]:
@@ -124,13 +120,23 @@ def entries_digest(entries: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(entries, "<i4").tobytes()).hexdigest()
 
 
+def input_name(entry_set: str, bank: Bank) -> str:
+    """Returns what the input of a bank is called (spec/live-graph-1.0.md, clause 2.1).
+
+    The name ends with what is fed and into which base, so that what was made for one graph, such as
+    a .onnx_adapter, is refused by every other.
+    """
+    said = {key: value for key, value in _of_bank(bank).items() if key != "input"}
+    digest = hashlib.sha256(strict_json.dumps(said).encode()).hexdigest()
+    return f"fourier.{entry_set}-{digest[:8]}.coefficients"
+
+
 def to_text(interface: Interface) -> str:
     """Returns the JSON text that a live graph carries."""
     return strict_json.dumps(
         {
             "version": VERSION,
             "static": interface.static,
-            "row_adapter": interface.row_adapter,
             "banks": [_of_bank(bank) for bank in interface.banks],
             "parameters": [
                 {
@@ -178,7 +184,6 @@ def from_text(text: str, where: str) -> Interface:
                 for p in value["parameters"]
             ),
             _typed(value["static"], bool),
-            _typed(value["row_adapter"], bool),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, UnsupportedError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from fourier_format.errors import FourierFormatError, ServingError, Violation, one_line
+from fourier_format.errors import FourierFormatError, ServingError, UsageError, Violation, one_line
 from fourier_format.words import shortened
 
 _MEMORY: Final = re.compile(
@@ -62,3 +62,14 @@ def serving_error(where: str, error: BaseException) -> ServingError:
 
 def _failed(code: str, where: str, problem: str, got: Any, advice: str | None) -> ServingError:
     return ServingError(Violation(code, where, problem, got, advice=advice))
+
+
+def refuse_unknown(option: str, value: object, choices: Sequence[str]) -> None:
+    """Check an option that has a few values.
+
+    Raises:
+        UsageError: E-USAGE: it is none of them.
+    """
+    if value not in choices:
+        expected = f"one of {', '.join(choices)}"
+        raise UsageError(Violation("E-USAGE", option, "no such choice", repr(value), expected))

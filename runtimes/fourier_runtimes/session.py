@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -19,10 +19,9 @@ from fourier_format.errors import (
     raise_all,
 )
 from fourier_format.live import Interface
-from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
-from fourier_runtimes.failures import TRIES, StaleError, restless, serving_errors
+from fourier_runtimes.failures import TRIES, StaleError, refuse_unknown, restless, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
@@ -96,6 +95,8 @@ class AdapterSession:
         activator: Activator | None = None,
         activate_after: int | None = None,
     ) -> None:
+        refuse_unknown("dtype", dtype, get_args(Precision))
+        refuse_unknown("binding", binding, get_args(Binding))
         model = base if isinstance(base, bytes) else os.fspath(base)
         given = chosen(providers, strict=strict)
         opened = Base(model, session_options, given, strict, binding, device_bytes)
@@ -245,11 +246,10 @@ class AdapterSession:
             live = self._growing.live
             if merged is None:
                 self._demand(asked.names)
-            fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
+            fed = fitting(live.declared, inputs, asked)
             try:
                 with serving_errors("run"):
                     if merged is not None:
-                        fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)
                     outputs = live.runner.run(fed, asked, output_names, run_options)

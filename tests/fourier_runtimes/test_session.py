@@ -139,6 +139,21 @@ def test_an_unloaded_adapter_is_unknown(binding: Any) -> None:
         session.unload("a")
 
 
+def test_what_adapters_feed_is_no_input_of_a_run() -> None:
+    session = session_of()
+    (name, *_), x = session.interface.layouts, batch(2)
+
+    for adapters in (None, "a"):
+        with pytest.raises(UsageError, match="ask for it by name"):
+            session.run({"x": x, name: np.ones((2, 1, 1), np.float32)}, adapters)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "int8"}, {"binding": "bogus"}])
+def test_a_choice_that_there_is_not_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="one of"):
+        AdapterSession(BASE.model(), **options)
+
+
 def test_an_unknown_name_is_told_its_neighbours() -> None:
     session = session_of()
     session.load(A, "legal-de")

@@ -72,14 +72,18 @@ def variant(adapter: Adapter, seed: int) -> Adapter:
     rng = np.random.default_rng(seed)
 
     def drawn(values: Array) -> Array:
-        return rng.standard_normal(values.shape, np.float32)
+        made: Array = rng.standard_normal(values.shape, np.float32)
+        return made
+
+    def smaller(values: Array) -> Array:
+        return np.multiply(drawn(values), np.float32(0.1))
 
     return replace(
         adapter,
         entry_sets=tuple(
             replace(s, coefficients=drawn(s.coefficients)) for s in adapter.entry_sets
         ),
-        replacements={n: 0.1 * drawn(v) for n, v in adapter.replacements.items()},
+        replacements={n: smaller(v) for n, v in adapter.replacements.items()},
     )
 
 
