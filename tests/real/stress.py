@@ -115,15 +115,14 @@ class Stress:
 
     def _replace_own(self, rng: random.Random, *, own: str, activates: bool) -> None:
         """What a thread loaded is what it gets from there on, merged or not."""
-        known = rng.choice(self.pair)
-        self.session.load(known.adapter, own)
-        if activates:
-            self.session.activate(own)
         rows = len(self.base[0])
-        for _ in range(3):
-            got = self.session.run(self.inputs, own)
-            assert self._fits(got, [OLD_AND_NEW] * rows, known), own
-            time.sleep(0.01 if activates else 0)
+        for known in rng.sample(self.pair, 2):
+            self.session.load(known.adapter, own)
+            for again in range(2):
+                got = self.session.run(self.inputs, own)
+                assert self._fits(got, [OLD_AND_NEW] * rows, known), own
+                if activates and not again:
+                    self.session.activate(own, wait=rng.random() < 0.5)
         if rng.random() < 0.3:
             self.session.unload(own)
 
