@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from fourier_format.errors import FourierFormatError, ServingError, Violation, one_line
 from fourier_format.words import shortened
@@ -28,17 +28,24 @@ class StaleError(Exception):
 
 
 @contextlib.contextmanager
-def serving_errors(where: str) -> Iterator[None]:
-    """Turns what ONNX Runtime raises inside the block into a ServingError that names `where`."""
+def serving_errors(where: str, expected: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turns what ONNX Runtime raises inside the block into a ServingError that names `where`.
+
+    Args:
+        where: What failed.
+        expected: Says what would have been right, where ONNX Runtime refused without saying that.
+    """
     try:
         yield
     except (FourierFormatError, StaleError):
         raise
     except Exception as error:
-        raise serving_error(where, error) from error
+        raise serving_error(where, error, expected) from error
 
 
-def serving_error(where: str, error: BaseException) -> ServingError:
+def serving_error(
+    where: str, error: BaseException, expected: Callable[[], str | None] = lambda: None
+) -> ServingError:
     """Returns the error for `error`: of a device's memory, of a provider, or of the run."""
     text = str(error)
     got = shortened(one_line(text), _LONGEST)
@@ -49,8 +56,8 @@ def serving_error(where: str, error: BaseException) -> ServingError:
         advice = "install what the execution provider needs, or choose another one"
         problem = "the execution provider does not work here"
         return _failed("E-PROVIDER-MISSING", where, problem, got, advice)
-    return _failed("E-RUN-FAILED", where, "ONNX Runtime refused", got, None)
+    return ServingError(Violation("E-RUN-FAILED", where, "ONNX Runtime refused", got, expected()))
 
 
-def _failed(code: str, where: str, problem: str, got: Any, advice: str | None) -> ServingError:
+def _failed(code: str, where: str, problem: str, got: str, advice: str) -> ServingError:
     return ServingError(Violation(code, where, problem, got, advice=advice))

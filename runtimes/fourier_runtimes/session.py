@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -31,7 +32,10 @@ from fourier_runtimes.merges import Merges
 from fourier_runtimes.providers import Provider, chosen
 from fourier_runtimes.store import unknown
 from fourier_runtimes.tables import Precision
-from fourier_runtimes.values import numpy_lacks, run_arrays
+from fourier_runtimes.values import mistyped, numpy_lacks, run_arrays
+
+if TYPE_CHECKING:
+    from fourier_runtimes.promoting import Promoter
 
 DEVICE_BYTES: Final = 2**28
 MERGED_BYTES: Final = 2**30
@@ -107,8 +111,10 @@ class AdapterSession:
         self._store = self._growing.store
         merged_of = model if plain is None else os.fspath(plain)
         self._merges = Merges(self._growing, merged_of, merged_bytes, activator)
-        self._promoter = None if activate_after is None else self._merges.promoter(activate_after)
+        self._promoter: Promoter | None = None
         try:
+            if activate_after is not None:
+                self._promoter = self._merges.promoter(activate_after)
             self.load_all(named)
         except BaseException:
             self._growing.close()
@@ -233,7 +239,8 @@ class AdapterSession:
                 self._demand(asked.names)
             fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
             try:
-                with serving_errors("run"):
+                used = live.session if merged is None else merged
+                with serving_errors("run", partial(mistyped, used, fed)):
                     if merged is not None:
                         fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
