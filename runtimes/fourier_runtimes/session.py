@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ from fourier_runtimes.failures import StaleError, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
-from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown
+from fourier_runtimes.loading import Loadable, Loadables, named_by_file, read_ahead, shown
 from fourier_runtimes.merges import Merges
 from fourier_runtimes.providers import Provider, chosen
 from fourier_runtimes.store import unknown
@@ -177,15 +177,16 @@ class AdapterSession:
         Raises:
             FourierFormatError: Some could not be loaded; it says which, and of which why.
         """
-        if adapters is None:
-            listed = [] if self._source is None else self._source.names()
-            named: Mapping[str, Loadable | None] = dict.fromkeys(listed)
-        else:
+        if adapters is not None:
             named = named_by_file(adapters)
+        elif self._source is None:
+            named = {}
+        else:
+            named = {name: self._source.place(name) for name in self._source.names()}
         failures = []
-        for name, adapter in shown(named.items(), "loading"):
+        for name, adapter in read_ahead(shown(named.items(), "loading"), list(named.values())):
             try:
-                if adapter is None:
+                if adapters is None:
                     self._fetch(name, replaces=True)
                 else:
                     self.load(adapter, name)

@@ -53,12 +53,16 @@ class Source:
         """
         if not _is_sound(name):
             return None
-        place = f"{self.where}/{quote(name) if self._is_http() else name}{SUFFIX}"
+        place = self.place(name)
         if self._remote is not None:
             data = self._remote.read(place)
             return None if data is None else (fourier_format.from_bytes(data, place), place)
         path = Path(place)
         return (fourier_format.load(path), place) if path.is_file() else None
+
+    def place(self, name: str) -> str:
+        """Returns the path or URL of an adapter, whether it is there or not."""
+        return f"{self.where}/{quote(name) if self._is_http() else name}{SUFFIX}"
 
     def names(self) -> list[str]:
         """Returns the names that lie here, sorted; none of a source that cannot be listed."""
