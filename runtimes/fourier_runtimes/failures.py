@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from fourier_format.errors import FourierFormatError, ServingError, UsageError, Violation, one_line
 from fourier_format.words import shortened
@@ -32,21 +32,29 @@ class StaleError(Exception):
 def restless(where: str) -> ServingError:
     """Returns the error where the graph was made anew at every look at it."""
     advice = "load one adapter of each sort before runs begin"
-    return _failed("E-RUN-FAILED", where, "the graph is made anew all the time", None, advice)
+    problem = "the graph is made anew all the time"
+    return ServingError(Violation("E-RUN-FAILED", where, problem, advice=advice))
 
 
 @contextlib.contextmanager
-def serving_errors(where: str) -> Iterator[None]:
-    """Turns what ONNX Runtime raises inside the block into a ServingError that names `where`."""
+def serving_errors(where: str, expected: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turns what ONNX Runtime raises inside the block into a ServingError that names `where`.
+
+    Args:
+        where: What failed.
+        expected: Says what would have been right, where ONNX Runtime refused without saying that.
+    """
     try:
         yield
     except (FourierFormatError, StaleError):
         raise
     except Exception as error:
-        raise serving_error(where, error) from error
+        raise serving_error(where, error, expected) from error
 
 
-def serving_error(where: str, error: BaseException) -> ServingError:
+def serving_error(
+    where: str, error: BaseException, expected: Callable[[], str | None] = lambda: None
+) -> ServingError:
     """Returns the error for `error`: of a device's memory, of a provider, or of the run."""
     text = str(error)
     got = shortened(one_line(text), _LONGEST)
@@ -57,10 +65,10 @@ def serving_error(where: str, error: BaseException) -> ServingError:
         advice = "install what the execution provider needs, or choose another one"
         problem = "the execution provider does not work here"
         return _failed("E-PROVIDER-MISSING", where, problem, got, advice)
-    return _failed("E-RUN-FAILED", where, "ONNX Runtime refused", got, None)
+    return ServingError(Violation("E-RUN-FAILED", where, "ONNX Runtime refused", got, expected()))
 
 
-def _failed(code: str, where: str, problem: str, got: Any, advice: str | None) -> ServingError:
+def _failed(code: str, where: str, problem: str, got: str, advice: str) -> ServingError:
     return ServingError(Violation(code, where, problem, got, advice=advice))
 
 

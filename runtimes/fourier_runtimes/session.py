@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -25,12 +26,15 @@ from fourier_runtimes.failures import TRIES, StaleError, refuse_unknown, restles
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
-from fourier_runtimes.loading import Loadable, Loadables, named_by_file, shown
+from fourier_runtimes.loading import Loadable, Loadables, named_by_file, read_ahead, shown
 from fourier_runtimes.merges import Merges
 from fourier_runtimes.providers import Provider, chosen
 from fourier_runtimes.store import unknown
 from fourier_runtimes.tables import Precision
-from fourier_runtimes.values import numpy_lacks, run_arrays
+from fourier_runtimes.values import mistyped, numpy_lacks, run_arrays
+
+if TYPE_CHECKING:
+    from fourier_runtimes.promoting import Promoter
 
 DEVICE_BYTES: Final = 2**28
 MERGED_BYTES: Final = 2**30
@@ -107,8 +111,10 @@ class AdapterSession:
         self._store = self._growing.store
         merged_of = model if plain is None else os.fspath(plain)
         self._merges = Merges(self._growing, merged_of, merged_bytes, activator)
-        self._promoter = None if activate_after is None else self._merges.promoter(activate_after)
+        self._promoter: Promoter | None = None
         try:
+            if activate_after is not None:
+                self._promoter = self._merges.promoter(activate_after)
             self.load_all(named)
         except BaseException:
             self._growing.close()
@@ -177,15 +183,16 @@ class AdapterSession:
             FileAccessError: The source cannot be listed.
             FourierFormatError: Some could not be loaded; it says which, and of which why.
         """
-        if adapters is None:
-            listed = [] if self._source is None else self._source.names()
-            named: Mapping[str, Loadable | None] = dict.fromkeys(listed)
-        else:
+        if adapters is not None:
             named = named_by_file(adapters)
+        elif self._source is None:
+            named = {}
+        else:
+            named = {name: self._source.place(name) for name in self._source.names()}
         failures = []
-        for name, adapter in shown(named.items(), "loading"):
+        for name, adapter in read_ahead(shown(named.items(), "loading"), list(named.values())):
             try:
-                if adapter is None:
+                if adapters is None:
                     self._fetch(name, replaces=True)
                 else:
                     self.load(adapter, name)
@@ -248,7 +255,8 @@ class AdapterSession:
                 self._demand(asked.names)
             fed = fitting(live.declared, inputs, asked)
             try:
-                with serving_errors("run"):
+                used = live.session if merged is None else merged
+                with serving_errors("run", partial(mistyped, used, fed)):
                     if merged is not None:
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)

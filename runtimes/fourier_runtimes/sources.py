@@ -54,13 +54,20 @@ class Source:
         """
         if not _is_sound(name):
             return None
+        place = self.place(name)
         if self._remote is not None:
-            file = f"{quote(name) if self._is_http() else name}{SUFFIX}"
-            data, place = self._remote.read(file), _joined(self.where, file)
+            data = self._remote.read(self._file(name))
             return None if data is None else (fourier_format.from_bytes(data, place), place)
-        place = f"{self.where}/{name}{SUFFIX}"
         path = Path(place)
         return (fourier_format.load(path), place) if path.is_file() else None
+
+    def place(self, name: str) -> str:
+        """Returns the path or URL of an adapter, whether it is there or not."""
+        file = self._file(name)
+        return f"{self.where}/{file}" if self._remote is None else _joined(self.where, file)
+
+    def _file(self, name: str) -> str:
+        return f"{quote(name) if self._is_http() else name}{SUFFIX}"
 
     def names(self) -> list[str]:
         """Returns the names that lie here, sorted.

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -18,38 +18,18 @@ import numpy as np
 
 from fourier_format.adapter import Adapter, Array
 from fourier_format.errors import (
-    BaseMismatchError,
     InvalidAdapterError,
     UnknownAdapterError,
     UnsupportedError,
     Violation,
 )
 from fourier_format.live import Interface
-from fourier_runtimes import index
+from fourier_runtimes import holding, index
 from fourier_runtimes.failures import StaleError
+from fourier_runtimes.holding import Held
 from fourier_runtimes.layouts import Layout, Move, layouts_of, moves
 from fourier_runtimes.rows import Blend, Rows
 from fourier_runtimes.tables import Precision, Table
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """One adapter.
-
-    Attributes:
-        slots: Its slot in the table of each input that it touches.
-        serial: Tells it from what was or will be loaded under its name.
-        origin: The path or URL that it was loaded from; the adapter itself, if from memory; None
-            of one that a folder has and that came from memory once.
-        digests: Of what was stored, by input; of a store in a folder.
-        checked: Whether what is stored is known to have these digests.
-    """
-
-    slots: dict[str, int]
-    serial: int
-    origin: str | Adapter | None
-    digests: dict[str, str] = field(default_factory=dict)
-    checked: bool = True
 
 
 class Store:
@@ -74,7 +54,7 @@ class Store:
         self.interface = interface
         self._precision: Precision = precision
         self._folder = folder
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._serials = itertools.count()
         self._dirty = False
         self._changed: Callable[[str], None] = lambda _: None
@@ -144,7 +124,7 @@ class Store:
         with self.lock:
             if not values.keys() <= self._tables.keys():
                 raise StaleError
-            held = _Held({}, next(self._serials), origin)
+            held = Held({}, next(self._serials), origin)
             try:
                 for input_, fed in values.items():
                     held.slots[input_] = self._tables[input_].add(fed, alpha)
@@ -264,7 +244,7 @@ class Store:
                 raise
             _drop(before[2], kept)
 
-    def _moved(self, held: _Held, tables: Mapping[str, Table], goes: Mapping[str, Move]) -> _Held:
+    def _moved(self, held: Held, tables: Mapping[str, Table], goes: Mapping[str, Move]) -> Held:
         moved = replace(held, slots={}, digests={})
         for input_, slot in held.slots.items():
             move = goes[input_]
@@ -290,15 +270,7 @@ class Store:
                 return
             for table in self._tables.values():
                 table.sync()
-            keys = {i: layout.key for i, layout in self._layouts.items()}
-            entries = {
-                name: index.Entry(
-                    {keys[i]: slot for i, slot in held.slots.items()},
-                    {keys[i]: digest for i, digest in held.digests.items()},
-                    held.origin if isinstance(held.origin, str) else None,
-                )
-                for name, held in self._held.items()
-            }
+            entries = holding.entries(self._held, self._layouts)
             index.write(self._folder, self._precision, entries)
             for table in self._tables.values():
                 table.release()
@@ -316,7 +288,7 @@ class Store:
                 self._tables = {}
                 self._let_go()
 
-    def _get(self, name: str) -> _Held:
+    def _get(self, name: str) -> Held:
         try:
             return self._held[name]
         except KeyError:
@@ -343,7 +315,7 @@ class Store:
             name = " + ".join(name for name, _ in blend)
             raise UnsupportedError(Violation("E-NUMBER-NONFINITE", name, problem))
 
-    def _check(self, name: str, held: _Held) -> None:
+    def _check(self, name: str, held: Held) -> None:
         if any(self._tables[i].digest(slot) != held.digests[i] for i, slot in held.slots.items()):
             self.remove(name)
             problem = "what the store's folder holds of this adapter was changed"
@@ -351,7 +323,7 @@ class Store:
             raise InvalidAdapterError(Violation("E-DIGEST", name, problem, advice=advice))
         held.checked = True
 
-    def _free(self, held: _Held) -> None:
+    def _free(self, held: Held) -> None:
         for input_, slot in held.slots.items():
             self._tables[input_].free(slot)
 
@@ -361,18 +333,7 @@ class Store:
         return Table(layout.shape, self._precision, path)
 
     def _find_again(self, folder: Path) -> None:
-        inputs = {layout.key: i for i, layout in self._layouts.items()}
-        for name, entry in index.read(folder, self._precision).items():
-            if not inputs.keys() >= entry.slots.keys():
-                problem = "the store in this folder is of another live graph"
-                advice = "give each graph a folder of its own"
-                raise BaseMismatchError(
-                    Violation("E-BASE-MISMATCH", str(folder), problem, advice=advice)
-                )
-            slots = {inputs[key]: slot for key, slot in entry.slots.items()}
-            digests = {inputs[key]: digest for key, digest in entry.digests.items()}
-            serial = next(self._serials)
-            self._held[name] = _Held(slots, serial, entry.origin, digests, checked=False)
+        self._held = holding.found(folder, self._precision, self._layouts, self._serials)
         for input_, table in self._tables.items():
             used = [held.slots[input_] for held in self._held.values() if input_ in held.slots]
             if not table.take(used):

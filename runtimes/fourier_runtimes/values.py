@@ -47,6 +47,23 @@ def numpy_lacks(session: Any) -> bool:
     return any("bfloat16" in arg.type for arg in (*session.get_inputs(), *session.get_outputs()))
 
 
+def mistyped(session: Any, inputs: Mapping[str, Any]) -> str | None:
+    """Returns which types the session takes where `inputs` have others: ONNX Runtime names none."""
+    wanted = {arg.name: arg.type for arg in session.get_inputs()}
+    wrong = [n for n, v in inputs.items() if n in wanted and _type_of(v) not in {wanted[n], None}]
+    return ", ".join(f"{wanted[name]} {name}" for name in wrong) or None
+
+
+def _type_of(value: Any) -> str | None:
+    """Returns ONNX Runtime's name of a value's type; None of those that have no plain one."""
+    if isinstance(value, onnxruntime().OrtValue):
+        return str(value.data_type())
+    name = np.asarray(value).dtype.name
+    known = {"float32": "float", "float64": "double"}
+    plain = name.startswith(("int", "uint", "bool", "bfloat16", "float"))
+    return f"tensor({known.get(name, name)})" if plain else None
+
+
 def run_arrays(
     session: Any, outputs: Sequence[str] | None, inputs: Mapping[str, Any], options: Any, wide: bool
 ) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 import fourier_format
 from fourier_converters.onnx import to_onnx
@@ -71,19 +72,15 @@ def variant(adapter: Adapter, seed: int) -> Adapter:
     """Return an adapter of the same layout with random values."""
     rng = np.random.default_rng(seed)
 
-    def drawn(values: Array) -> Array:
-        made: Array = rng.standard_normal(values.shape, np.float32)
-        return made
-
-    def smaller(values: Array) -> Array:
-        return np.multiply(drawn(values), np.float32(0.1))
+    def drawn(values: Array) -> NDArray[np.float32]:
+        return rng.standard_normal(values.shape, np.float32)
 
     return replace(
         adapter,
         entry_sets=tuple(
             replace(s, coefficients=drawn(s.coefficients)) for s in adapter.entry_sets
         ),
-        replacements={n: smaller(v) for n, v in adapter.replacements.items()},
+        replacements={n: drawn(v) / 10 for n, v in adapter.replacements.items()},
     )
 
 
