@@ -43,7 +43,7 @@ def _openings(setup: Setup, runs: int, cache: Path) -> Json:
         return onnxruntime.InferenceSession(made.model, made.options, providers=setup.providers)
 
     first = timed(lambda: activate(0))
-    kept = optimised(base, setup.providers, options, cache).path
+    kept = optimised(base, setup.providers, cache).path
     jobs = {
         "open_base": lambda _: session_of(base, setup),
         "open_optimised_base": lambda _: _without_optimising(setup.files.optimised(base), setup),

@@ -67,8 +67,7 @@ class _Read(NamedTuple):
 
     Attributes:
         fields: The manifest.
-        targets: Its targets, which adapters share; empty where some have extensions, which are
-            each adapter's own.
+        targets: Its targets, of which each adapter gets copies; empty where some have extensions.
     """
 
     fields: dict[str, Any]
@@ -240,7 +239,7 @@ def _adapter(read: _Read, tensors: Mapping[str, Array]) -> Adapter:
         producer=_copied(manifest.get("producer")),
         labels=None if labels is None else tuple(labels),
         entry_sets=tuple(_entry_set(s, tensors) for s in manifest["entries"]),
-        targets=read.targets or tuple(_target(t) for t in manifest["targets"]),
+        targets=tuple(map(_own, read.targets)) or tuple(_target(t) for t in manifest["targets"]),
         replacements={
             name: read_only(tensors[f"replacements/{name}"])
             for name in manifest.get("replacements", [])
@@ -305,6 +304,18 @@ def _sampling(fields: dict[str, Any]) -> Sampling:
         seed=_seed(fields),
         parameters=_copied(fields.get("parameters", {})),
         extensions=_extensions(fields, structure.SAMPLING),
+    )
+
+
+def _own(target: Target) -> Target:
+    """Returns a target without extensions as one that can be given some, of this adapter alone."""
+    return Target(
+        name=target.name,
+        kind=target.kind,
+        shape=target.shape,
+        entries=target.entries,
+        row=target.row,
+        alpha=target.alpha,
     )
 
 

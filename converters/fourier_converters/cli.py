@@ -115,12 +115,6 @@ def _add_onnx_options(parser: argparse.ArgumentParser) -> None:
         help="with --live: without If, for CUDA graphs; nothing fed, zeros are added",
     )
     group.add_argument(
-        "--packed",
-        action="store_true",
-        help="with --live: the base takes tokens of several sequences in one axis; the graph gets "
-        "the input fourier.row_adapter",
-    )
-    group.add_argument(
         "--dry-run",
         action="store_true",
         help="do everything but write, and show it; --to keras too",

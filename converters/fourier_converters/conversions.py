@@ -235,7 +235,6 @@ def _to_live(
     settings: dict[str, Any] = {
         "mapping": mapping,
         "static": arguments.static,
-        "packed": arguments.packed,
         "verify_full": arguments.verify == "full",
         "overwrite": arguments.force,
         "dry_run": arguments.dry_run,

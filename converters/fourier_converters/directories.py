@@ -193,7 +193,12 @@ def _create(path: Path) -> tuple[Path, int]:
     for tries_left in reversed(range(_TRIES)):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
         temporary.mkdir()
-        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            descriptor = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:
+            if tries_left:
+                continue
+            raise
         if (lock(descriptor) and temporary.exists()) or not tries_left:
             break
         os.close(descriptor)
@@ -208,23 +213,24 @@ def _put_right(path: Path) -> None:
     for stem in sorted({match.group(1) for match in map(pattern.fullmatch, names) if match}):
         partial = path.with_name(f"{stem}.partial")
         old = _replaced(partial)
-        if partial.name in names and not _is_orphan(partial):
-            continue
-        if old.is_dir() and not path.exists():
-            old.rename(path)
-        _remove_replaced(partial, path)
-        _remove(partial)
+        with _orphan(partial) as nobodys:
+            if partial.name in names and not nobodys:
+                continue
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+            _remove_replaced(partial, path)
+            _remove(partial)
 
 
-def _is_orphan(partial: Path) -> bool:
-    """Whether nobody is writing this directory any more."""
-    if partial.is_symlink() or not partial.is_dir():
-        return False
+@contextlib.contextmanager
+def _orphan(partial: Path) -> Iterator[bool]:
+    """Yields whether nobody is writing this directory any more; nobody begins to in the block."""
+    descriptor = None
+    if not partial.is_symlink() and partial.is_dir():
+        with contextlib.suppress(OSError):
+            descriptor = os.open(partial, os.O_RDONLY)
     try:
-        descriptor = os.open(partial, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return lock(descriptor)
+        yield descriptor is not None and lock(descriptor)
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)

@@ -16,7 +16,6 @@ _ONLY_FOR: Final = {
     "live": ("onnx",),
     "static": ("onnx",),
     "adapters": ("onnx",),
-    "packed": ("onnx",),
     "rank": ("lora",),
     "min_energy": ("lora",),
 }
@@ -112,7 +111,8 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace) -> None:
     for option, uses in _ONLY_FOR.items():
         given = getattr(arguments, option)
-        if given not in (None, False, []) and arguments.to not in uses:
+        unset = given is None or given is False or given == []
+        if not unset and arguments.to not in uses:
             name, problem = option.replace("_", "-"), f"it is for --to {' and '.join(uses)} only"
             raise usage_error(f"--{name}", problem, "leave it out")
     _check_live(arguments)
@@ -128,7 +128,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _check_live(arguments: argparse.Namespace) -> None:
     """A live graph holds no adapter, so that nothing of one can be scaled, rounded or explained."""
     if not arguments.live:
-        for option in ("adapters", "static", "packed"):
+        for option in ("adapters", "static"):
             if getattr(arguments, option):
                 raise usage_error(f"--{option}", "it belongs to --live", "add --live")
         return

@@ -145,6 +145,27 @@ def fit(
     return Fitter(interface).fit(adapter, where, unverified=unverified)
 
 
+def refuse_unverifiable(adapter: Adapter, where: str) -> None:
+    """Refuse an adapter of which nothing says on which base it was trained.
+
+    Args:
+        adapter: The adapter.
+        where: Its name, for errors.
+
+    Raises:
+        BaseMismatchError: It has targets without fingerprints.
+    """
+    for target in adapter.targets:
+        if adapter.entry_set(target).fingerprints is None:
+            raise BaseMismatchError(_no_print(f"{where}, {target.name}"))
+
+
+def _no_print(name: str) -> Violation:
+    problem = "the adapter has no fingerprint, and its base cannot be verified"
+    advice = "make the .fft with --base, or allow unverified adapters"
+    return Violation("E-BASE-MISMATCH", name, problem, advice=advice)
+
+
 def _no_bank(adapter: Adapter, target: Target, where: str) -> FourierFormatError:
     out, in_ = target.shape
     problem = f"the live graph has no {adapter.transform} of {out}x{in_} with these entries"
@@ -163,10 +184,7 @@ def _mismatches(seated: list[_Seated], where: str, unverified: bool) -> Iterator
         prints = place.entries.fingerprints
         if prints is None:
             if not unverified:
-                problem = "the adapter has no fingerprint, and its base cannot be verified"
-                advice = "make the .fft with --base, or allow unverified adapters"
-                name = f"{where}, {place.targets[0].name}"
-                yield Violation("E-BASE-MISMATCH", name, problem, advice=advice)
+                yield _no_print(f"{where}, {place.targets[0].name}")
                 return
         elif not place.chairs.hold(prints, place.rows, place.seats):
             for target, row in zip(place.targets, place.seats, strict=True):

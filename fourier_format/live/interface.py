@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -25,8 +25,6 @@ KEY: Final = "fourier_format.live"
 VERSION: Final = "1.0"
 MAX_BYTES: Final = 2**26
 """Of the JSON text."""
-ROW_ADAPTER: Final = "fourier.row_adapter"
-"""The input that says which row of the coefficients each token takes; int64 [tokens]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,13 +102,11 @@ class Interface:
         banks: The inputs of coefficients.
         parameters: The inputs of heads and biases.
         static: Whether there is no If: the default is one adapter of zeros.
-        row_adapter: Whether the graph has the input `fourier.row_adapter`.
     """
 
     banks: tuple[Bank, ...]
     parameters: tuple[Parameter, ...] = ()
     static: bool = False
-    row_adapter: bool = False
 
     @property
     def layouts(self) -> dict[str, tuple[int, ...]]:
@@ -124,13 +120,23 @@ def entries_digest(entries: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(entries, "<i4").tobytes()).hexdigest()
 
 
+def input_name(entry_set: str, bank: Bank) -> str:
+    """Returns what the input of a bank is called (spec/live-graph-1.0.md, clause 2.1).
+
+    The name ends with what is fed and into which base, so that what was made for one graph, such as
+    a .onnx_adapter, is refused by every other.
+    """
+    said = {key: value for key, value in _of_bank(bank).items() if key != "input"}
+    digest = hashlib.sha256(strict_json.dumps(said).encode()).hexdigest()
+    return f"fourier.{entry_set}-{digest[:8]}.coefficients"
+
+
 def to_text(interface: Interface) -> str:
     """Returns the JSON text that a live graph carries."""
     return strict_json.dumps(
         {
             "version": VERSION,
             "static": interface.static,
-            "row_adapter": interface.row_adapter,
             "banks": [_of_bank(bank) for bank in interface.banks],
             "parameters": [
                 {
@@ -143,6 +149,18 @@ def to_text(interface: Interface) -> str:
             ],
         }
     )
+
+
+def only_text(texts: Sequence[str], where: str) -> str | None:
+    """Returns the one of `texts`, what a graph's metadata has under KEY; None where there is none.
+
+    Raises:
+        InvalidAdapterError: E-LIVE-INTERFACE: there are several.
+    """
+    if len(texts) > 1:
+        problem, advice = "it describes its live graph twice", "convert the base anew with --live"
+        raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", where, problem, advice=advice))
+    return texts[0] if texts else None
 
 
 def from_text(text: str, where: str) -> Interface:
@@ -166,7 +184,6 @@ def from_text(text: str, where: str) -> Interface:
                 for p in value["parameters"]
             ),
             _typed(value["static"], bool),
-            _typed(value["row_adapter"], bool),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, UnsupportedError):
@@ -200,14 +217,17 @@ def _of_bank(bank: Bank) -> dict[str, Any]:
 
 
 def _bank(value: Mapping[str, Any]) -> Bank:
-    out, in_ = (_typed(size, int) for size in value["shape"])
+    out, in_ = map(_size, value["shape"])
+    seats = tuple(_seat(seat) for seat in value["targets"])
+    if not seats:
+        raise ValueError("a bank without targets")
     return Bank(
         _str(value["input"]),
         _str(value["transform"]),
         (out, in_),
-        _typed(value["count"], int),
+        _size(value["count"]),
         _str(value["entries_sha256"]),
-        tuple(_seat(seat) for seat in value["targets"]),
+        seats,
     )
 
 
@@ -236,11 +256,18 @@ def _str(value: Any) -> str:
     return _typed(value, str)
 
 
+def _size(value: Any) -> int:
+    if _typed(value, int) < 1:
+        raise ValueError(value)
+    return int(value)
+
+
 def _encoded(values: Array) -> str:
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")
 
 
 def _decoded(text: str, shape: list[int]) -> Array:
+    shape = [_size(size) for size in shape]
     data = base64.b64decode(text, validate=True)
     if len(data) != 4 * math.prod(shape):
         raise ValueError(shape)

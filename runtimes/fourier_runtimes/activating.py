@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -36,6 +37,8 @@ from fourier_runtimes.providers import CPU, Provider, name_of, onnxruntime, open
 BUDGET: Final = 2**30
 _LAYOUTS: Final = 8
 """How many layouts of adapters stay prepared; each holds a graph without its weights."""
+_FAILURES: Final = 64
+"""How many adapters that could not be merged are known as such."""
 PER_GRAPH: Final = 20
 """Bytes that a session takes for each of its serialized graph, beside weights (measured: 15)."""
 _OF_LIVE: Final = "give `plain`, the model that the live graph was made of"
@@ -60,13 +63,13 @@ class _Entry:
     """One adapter that was activated.
 
     Attributes:
-        adapter: The adapter.
+        adapter: The adapter; None of one that failed.
         made: Gives the session once it is there, or the failure.
         session: The session, None until it is there.
         size: About how many bytes it takes.
     """
 
-    adapter: Adapter
+    adapter: Adapter | None
     made: Future[Any] = field(default_factory=Future)
     session: Any = None
     size: int = 0
@@ -110,6 +113,7 @@ class MergedSessions:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._layouts: OrderedDict[str, _Layout] = OrderedDict()
         self._opening: Opening | None = None
+        self._closed = False
         self._lock: Final = threading.Lock()
         self._worker: Final = ThreadPoolExecutor(1, "fourier-activate")
 
@@ -118,6 +122,12 @@ class MergedSessions:
         """The adapters whose sessions are ready, the one used last at the end."""
         with self._lock:
             return tuple(name for name, entry in self._entries.items() if entry.session is not None)
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The adapters whose sessions are ready or being made, the one used last at the end."""
+        with self._lock:
+            return tuple(name for name, entry in self._entries.items() if not _failed(entry))
 
     @property
     def size(self) -> int:
@@ -129,8 +139,13 @@ class MergedSessions:
         """Begin to make the merged session of `adapter`, unless there is one or it is being made.
 
         One that failed is tried again; another adapter of this name takes the place of the first.
+
+        Raises:
+            UsageError: All is closed.
         """
         with self._lock:
+            if self._closed:
+                raise UsageError(Violation("E-USAGE", name, "the merged sessions are closed"))
             entry = self._entries.get(name)
             if entry is not None and entry.adapter is adapter and not _failed(entry):
                 self._entries.move_to_end(name)
@@ -181,6 +196,7 @@ class MergedSessions:
     def close(self) -> None:
         """Let go of all, once what is being made is done."""
         with self._lock:
+            self._closed = True
             entries = list(self._entries.values())
             self._entries.clear()
         for entry in entries:
@@ -189,12 +205,14 @@ class MergedSessions:
 
     def _run(self, name: str, entry: _Entry) -> None:
         """Make one session, in the worker's thread."""
-        if not entry.made.set_running_or_notify_cancel():
+        adapter = entry.adapter
+        if adapter is None or not entry.made.set_running_or_notify_cancel():
             return
         try:
-            session, size = self._make(name, entry.adapter)
+            session, size = self._make(name, adapter)
         except BaseException as error:  # noqa: BLE001 -- for who waits
-            entry.made.set_exception(error)
+            del adapter  # the error's traceback holds this frame
+            self._fail(entry, error)
             return
         with self._lock:
             if self._entries.get(name) is entry:
@@ -202,6 +220,19 @@ class MergedSessions:
                 self._entries.move_to_end(name)
                 self._evict(entry)
         entry.made.set_result(session)
+
+    def _fail(self, entry: _Entry, error: BaseException) -> None:
+        """Keep why a session could not be made, of those that failed last; not what it was for."""
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause = cause.__cause__ or cause.__context__
+        with self._lock:
+            entry.made.set_exception(error)
+            entry.adapter = None
+            failed = [name for name, other in self._entries.items() if _failed(other)]
+            for name in failed[:-_FAILURES]:
+                del self._entries[name]
 
     def _evict(self, newest: _Entry) -> None:
         """Let go of those used longest ago, until the budget is kept."""
@@ -253,8 +284,7 @@ class MergedSessions:
         """Returns the optimised base, if all of the adapter goes there as into the base itself."""
         original = self._found(adapter)
         if self._opening is None:
-            cache = self._cache
-            self._opening = optimised(self.base, self._providers, self._new_options, cache)
+            self._opening = optimised(self.base, self._providers, self._cache)
             self._note(self._opening.note)
         if self._opening.path != self.base:
             try:

@@ -14,6 +14,10 @@ class Activator(Protocol):
     def size(self) -> int:
         """About how many bytes the merged sessions take."""
 
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The names of the merged sessions that are there or being made."""
+
     def activate(self, name: str, adapter: Adapter) -> None:
         """Begin to make the merged session of `adapter`; the live graph answers until then."""
 

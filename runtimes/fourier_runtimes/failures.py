@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator
 from typing import Final
+=======
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+>>>>>>> main
 
-from fourier_format.errors import FourierFormatError, ServingError, Violation, one_line
+from fourier_format.errors import FourierFormatError, ServingError, UsageError, Violation, one_line
 from fourier_format.words import shortened
 
 _MEMORY: Final = re.compile(
@@ -21,10 +26,18 @@ _PROVIDER: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LONGEST: Final = 600
+TRIES: Final = 100
+"""How often a graph may be made anew, or a name go, under one call's hands."""
 
 
 class StaleError(Exception):
     """The graph was made anew between the look at it and the gathering; look again."""
+
+
+def restless(where: str) -> ServingError:
+    """Returns the error where the graph was made anew at every look at it."""
+    advice = "load one adapter of each sort before runs begin"
+    return _failed("E-RUN-FAILED", where, "the graph is made anew all the time", None, advice)
 
 
 @contextlib.contextmanager
@@ -61,3 +74,14 @@ def serving_error(
 
 def _failed(code: str, where: str, problem: str, got: str, advice: str) -> ServingError:
     return ServingError(Violation(code, where, problem, got, advice=advice))
+
+
+def refuse_unknown(option: str, value: object, choices: Sequence[str]) -> None:
+    """Check an option that has a few values.
+
+    Raises:
+        UsageError: E-USAGE: it is none of them.
+    """
+    if value not in choices:
+        expected = f"one of {', '.join(choices)}"
+        raise UsageError(Violation("E-USAGE", option, "no such choice", repr(value), expected))

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from fourier_format.errors import UsageError, Violation
-from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes.rows import Rows
 
 _NAMES: Final = ("batch", "batch_size")
@@ -26,26 +25,26 @@ Declared: TypeAlias = Mapping[str, Sequence[int | str | None]]
 """The shapes that the graph declares for its inputs, adapters' left out."""
 
 
-def fitting(declared: Declared, inputs: Inputs, rows: Rows, *, by_token: bool) -> dict[str, Any]:
+def fitting(declared: Declared, inputs: Inputs, rows: Rows) -> dict[str, Any]:
     """Returns the inputs to feed beside the adapters', checked against the rows.
 
     Args:
         declared: The graph's inputs.
         inputs: The caller's.
         rows: What it asks for.
-        by_token: Whether the graph has the input `fourier.row_adapter`.
 
     Raises:
-        UsageError: E-ADAPTER-ROWS: there are more or fewer rows than entries of the list, inputs
-            disagree on a size, or `fourier.row_adapter` names a row that is not there.
+        UsageError: E-ADAPTER-ROWS: there are more or fewer rows than entries of the list, or
+            inputs disagree on a size; E-USAGE: an input is the adapters'.
     """
     fed = dict(inputs)
+    own = next((n for n in inputs if n.startswith("fourier.") and n not in declared), None)
+    if own is not None:
+        problem = "what adapters feed is no input of a run"
+        advice = "load the adapter, and ask for it by name"
+        raise UsageError(Violation("E-USAGE", own, problem, advice=advice))
     if rows.listed is None:
-        if by_token and ROW_ADAPTER in fed:
-            fed[ROW_ADAPTER] = np.zeros(_shape(fed[ROW_ADAPTER]), np.int64)
         return fed
-    if by_token:
-        return fed | {ROW_ADAPTER: _tokens(fed.get(ROW_ADAPTER), rows)}
     batch = batch_size(declared, inputs)
     if batch is None or batch != rows.listed:
         got = f"{rows.listed} in the list"
@@ -97,22 +96,6 @@ def first_sizes(inputs: Inputs) -> tuple[int, int]:
 def _is_open(dimension: int | str | None) -> bool:
     """Whether a size has neither a number nor a name; tf2onnx numbers those."""
     return not dimension or str(dimension).startswith("unk__")
-
-
-def _tokens(value: Any, rows: Rows) -> Any:
-    if value is None:
-        problem = "a list of adapters needs the input that says which of them each token takes"
-        raise UsageError(Violation("E-ADAPTER-ROWS", ROW_ADAPTER, problem))
-    tokens = np.asarray(value)
-    listed = rows.listed or 0
-    wrong = tokens.size and not 0 <= int(tokens.min()) <= int(tokens.max()) < listed
-    if wrong or tokens.dtype != np.int64:
-        problem = "this is not the place in the list of adapters of each token"
-        got = f"{tokens.dtype}, {tokens.min()} to {tokens.max()}" if tokens.size else "none"
-        raise UsageError(
-            Violation("E-ADAPTER-ROWS", ROW_ADAPTER, problem, got, f"int64, 0 to {listed - 1}")
-        )
-    return tokens if len(rows.index) > 1 else np.zeros_like(tokens)
 
 
 def _shape(value: Any) -> tuple[int, ...]:

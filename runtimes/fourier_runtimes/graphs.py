@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -12,7 +12,8 @@ from fourier_format.adapter import Adapter
 from fourier_format.atomic import os_errors
 from fourier_format.errors import UsageError, Violation
 from fourier_format.live import Interface, from_text
-from fourier_format.live.interface import KEY, entries_digest
+from fourier_format.live.interface import KEY, entries_digest, only_text
+from fourier_runtimes.providers import entry_of
 
 PLAIN: Final = Interface(banks=())
 """Of a graph that is not live: it has no place for any adapter."""
@@ -27,13 +28,15 @@ class Graph:
 
     Attributes:
         model: The graph's bytes, or its path.
-        options: Session options, which hold changed weights where it was made in memory.
+        options: Session options, as they were given.
         interface: What it says of itself; PLAIN where it is not live.
+        entries: Config entries that they lack for this graph, by key.
     """
 
     model: bytes | str
     options: Any
     interface: Interface
+    entries: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(base: bytes | str, options: Any) -> Graph:
@@ -55,7 +58,7 @@ def made_live(
     Args:
         adapters: One of each sort.
         base: The path of the base.
-        options: ONNX Runtime's session options, which are added to.
+        options: ONNX Runtime's session options.
         static: Whether it is to have no control flow, as CUDA graphs need.
 
     Raises:
@@ -68,9 +71,11 @@ def made_live(
         problem = "a live graph is made of a file only"
         raise UsageError(Violation("E-USAGE", "base", problem, advice=advice))
     from fourier_converters.onnx.live import live_at_load
+    from fourier_converters.onnx.preparing import FOLDER
 
-    made = live_at_load(list(adapters), Path(base), options, static=static)
-    return Graph(made.model, made.options, made.interface)
+    made = live_at_load(list(adapters), Path(base), static=static)
+    folder = entry_of(made.options, FOLDER)
+    return Graph(made.model, options, made.interface, {FOLDER: folder} if folder else {})
 
 
 def name_of(base: bytes | str) -> str:
@@ -92,17 +97,19 @@ def live_text(base: bytes | str) -> str | None:
     Only the lengths of the other top-level fields are read, so that a large base costs nothing.
 
     Raises:
+        InvalidAdapterError: E-LIVE-INTERFACE: it says so twice.
         FileAccessError: The file cannot be read.
     """
     if isinstance(base, bytes):
-        return _searched(io.BytesIO(base), len(base))
+        return only_text(_searched(io.BytesIO(base), len(base)), name_of(base))
     path = Path(base)
     with os_errors(path, "read"), path.open("rb") as file:
-        return _searched(file, path.stat().st_size)
+        return only_text(_searched(file, path.stat().st_size), base)
 
 
-def _searched(file: IO[bytes], size: int) -> str | None:
-    """Returns the value of the metadata; what is no protobuf is left to ONNX Runtime."""
+def _searched(file: IO[bytes], size: int) -> list[str]:
+    """Returns the values of the metadata; what is no protobuf is left to ONNX Runtime."""
+    found: list[str] = []
     try:
         while file.tell() < size:
             field, data = _field(file, size, wanted=_METADATA)
@@ -110,10 +117,10 @@ def _searched(file: IO[bytes], size: int) -> str | None:
                 continue
             pair = _pair(data)
             if pair.get(1) == KEY.encode():
-                return pair.get(2, b"").decode("utf-8", "replace")
+                found.append(pair.get(2, b"").decode("utf-8", "replace"))
     except (EOFError, ValueError):
-        return None
-    return None
+        return []
+    return found
 
 
 def _pair(data: bytes) -> dict[int, bytes]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import UnsupportedError, UsageError, Violation
 from fourier_format.live import Interface
+from fourier_format.live.fitting import refuse_unverifiable
 from fourier_runtimes import graphs
-from fourier_runtimes.failures import StaleError
+from fourier_runtimes.failures import TRIES, StaleError, restless
 from fourier_runtimes.living import Base, Live
 from fourier_runtimes.loading import Loadable, sorts
 from fourier_runtimes.store import Store
@@ -50,6 +53,9 @@ class Growing:
         if self._sorts:
             graph = base.graph_for(list(self._sorts.values()))
         self.store = Store(graph.interface, precision, folder)
+        self._ended = threading.Condition(self.store.lock)
+        self._runs: Counter[int] = Counter()  # that have begun, by thread
+        self._closing = False
         try:
             self._live: Live | None = base.opened(graph, self.store)
         except BaseException:
@@ -65,12 +71,32 @@ class Growing:
         """
         live = self._live
         if live is None:
-            raise UsageError(Violation("E-USAGE", "AdapterSession", "the session is closed"))
+            raise _closed()
         return live
 
     def check_open(self) -> None:
-        """Raises as `live`."""
-        _ = self.live
+        """Raises as `live`, and where closing only waits for the runs that have begun."""
+        if self._closing:
+            raise _closed()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Has closing, by another thread than this, wait for the end of the block.
+
+        Raises:
+            UsageError: It is closed.
+        """
+        thread = threading.get_ident()
+        with self._ended:
+            self.check_open()
+            self._runs[thread] += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._runs[thread] -= 1
+                self._runs += Counter()  # without zeros
+                self._ended.notify_all()
 
     def put(
         self, name: str, adapter: Adapter, origin: str | Adapter, *, replaces: bool = True
@@ -86,9 +112,10 @@ class Growing:
         Raises:
             BaseMismatchError: It was trained on another base, or nothing says on which.
             UnsupportedError: The graph has no place for it and cannot be given one.
+            ServingError: Others make the graph anew all the time.
         """
         made_for_it = False
-        while True:
+        for _ in range(TRIES):
             live = self.live
             try:
                 values = live.fitter.fit(adapter, name, unverified=self._unverified)
@@ -104,6 +131,16 @@ class Growing:
             except StaleError:  # the graph was made anew meanwhile
                 continue
             return
+        raise restless(name)
+
+    def verify(self, name: str, adapter: Adapter) -> None:
+        """Refuse an adapter that `put` would refuse for its lack of fingerprints.
+
+        Raises:
+            BaseMismatchError: Nothing says on which base it was trained.
+        """
+        if not self._unverified:
+            refuse_unverifiable(adapter, name)
 
     def holds(self, name: str, adapter: Adapter) -> bool:
         """Whether `adapter` is what is loaded under a name; raises BaseMismatchError as `put`."""
@@ -115,8 +152,10 @@ class Growing:
             return self.store.holds(name, values)
 
     def close(self) -> None:
-        """Let go of everything; a second call does nothing."""
-        with self.store.lock:
+        """Let go of everything once the runs of other threads have ended; a second call, too."""
+        with self._ended:
+            self._closing = True
+            self._ended.wait_for(lambda: self._runs.keys() <= {threading.get_ident()})
             if self._live is not None:
                 self._live = None
                 self.store.close()
@@ -137,6 +176,10 @@ class Growing:
             if seen.interface is not graphs.PLAIN:
                 _warn_of_bank(name, graph.interface, time.perf_counter() - begun)
             return True
+
+
+def _closed() -> UsageError:
+    return UsageError(Violation("E-USAGE", "AdapterSession", "the session is closed"))
 
 
 def _warn_of_bank(name: str, interface: Interface, seconds: float) -> None:

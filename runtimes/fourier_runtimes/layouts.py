@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fourier_format.adapter import Array
 from fourier_format.live import Bank, Interface, Parameter, to_text
 
 
@@ -52,14 +51,6 @@ class Move:
 
     input: str
     rows: tuple[int, ...] | None
-
-    def moved(self, values: Array, shape: tuple[int, ...]) -> Array:
-        """Returns `values` of the old shape in the new `shape`, zeros where it has more rows."""
-        if self.rows is None:
-            return values
-        wide = np.zeros(shape, np.float32)
-        wide[list(self.rows)] = values
-        return wide
 
 
 def moves(old: Interface, new: Interface) -> Mapping[str, Move]:

@@ -20,6 +20,7 @@ from fourier_runtimes.graphs import Graph
 from fourier_runtimes.providers import (
     Provider,
     device_of,
+    lent,
     name_of,
     opened,
     options_like,
@@ -94,7 +95,9 @@ class Base:
             InvalidAdapterError: E-LIVE-INTERFACE: the graph lacks an input that it tells of.
             UsageError: CUDA graphs of a graph with control flow.
         """
-        session = opened(graph.model, graph.options, self.providers, self.name, strict=self.strict)
+        strict = self.strict
+        with lent(graph.options, graph.entries):
+            session = opened(graph.model, graph.options, self.providers, self.name, strict=strict)
         interface = graph.interface
         self._check(session, interface)
         declared = {i.name: i.shape for i in session.get_inputs()}

@@ -64,11 +64,13 @@ class Merges:
 
         Raises:
             UsageError: There is no file to merge into, or `adapter` is another than what is loaded.
+            BaseMismatchError: Nothing says on which base the adapter was trained.
             InvalidAdapterError: E-DIGEST: what was loaded is no longer in its file.
             FourierFormatError: The adapter cannot be read.
         """
         while True:
             with self._store.lock:
+                self._growing.check_open()
                 serial, origin = self._store.known(name)
                 activator = self._activator
                 made = None if activator is None else activator.adapter_of(name)
@@ -78,6 +80,7 @@ class Merges:
             chosen = adapter or _read(origin) or read(name)
             if chosen is None:
                 raise unknown(name) if serial is None else _lost(name)
+            self._growing.verify(name, chosen)
             activator = self._keeper()
             with self._store.lock:
                 self._growing.check_open()
@@ -109,6 +112,11 @@ class Merges:
             with contextlib.suppress(UnknownAdapterError):
                 return activator.wait(name)
         return session
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The names that have merged sessions, or for which one is being made."""
+        return () if self._activator is None else self._activator.active
 
     @property
     def path(self) -> str | None:

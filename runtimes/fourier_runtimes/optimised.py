@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +25,9 @@ from fourier_format.errors import FourierFormatError, OutputExistsError
 
 MODEL: Final = "base.onnx"
 DATA: Final = "base.onnx.data"
-_FORM: Final = 1
+_FORM: Final = 2
 """Counts up when what is kept changes."""
 _CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv"})
-
-Options = Callable[[], Any]
-"""Makes new session options, as the user wants them for every session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +45,14 @@ class Opening:
     note: str | None = None
 
 
-def optimised(base: Path, providers: Sequence[Any], options: Options, cache: Path) -> Opening:
+def optimised(base: Path, providers: Sequence[Any], cache: Path) -> Opening:
     """Returns `base` as ONNX Runtime optimised it, now or in an earlier run; any process's.
+
+    Nobody's session options have a part in it, since sessions with others are opened from it.
 
     Args:
         base: The .onnx file.
         providers: Execution providers, as InferenceSession takes them.
-        options: Makes the session options that the sessions have.
         cache: The folder in which optimised bases are kept; it may not exist yet.
 
     Returns:
@@ -71,7 +69,7 @@ def optimised(base: Path, providers: Sequence[Any], options: Options, cache: Pat
             cache.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.suppress(OutputExistsError):  # another process was first
-                _optimise(base, providers, options, folder)
+                _optimise(base, providers, folder)
         except FourierFormatError:
             raise
         except Exception as error:  # noqa: BLE001 -- ONNX Runtime raises classes of its own
@@ -85,7 +83,7 @@ def optimised(base: Path, providers: Sequence[Any], options: Options, cache: Pat
 def key_of(model: Model, providers: Sequence[Any]) -> str:
     """Returns the name under which a base is kept: of its files as they are, and of what reads it.
 
-    A file counts by its path, size and time of change.
+    A file counts by its path and by what its folder says of it; the .onnx by what it holds, too.
     """
     import onnxruntime
 
@@ -93,19 +91,27 @@ def key_of(model: Model, providers: Sequence[Any]) -> str:
     tensors = [tensor for tensor in all_tensors(model.proto) if is_external(tensor)]
     locations = sorted({files.place(tensor).location for tensor in tensors})
     digest = hashlib.sha256(repr((_FORM, onnxruntime.__version__, list(providers))).encode())
-    for path in (Path(os.path.realpath(model.path)), *map(files.path, locations)):
+    graph = Path(os.path.realpath(model.path))
+    for path in (graph, *map(files.path, locations)):
         with os_errors(path, "read"):
-            facts = path.stat()
-        digest.update(repr((str(path), facts.st_size, facts.st_mtime_ns)).encode())
+            digest.update(repr((str(path), _facts(path))).encode())
+    with os_errors(graph, "read"), graph.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
 
 
-def _optimise(base: Path, providers: Sequence[Any], options: Options, folder: Path) -> None:
+def _facts(path: Path) -> tuple[int, ...]:
+    """Returns what changes with a file: its time of change can be set back, the others hardly."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
+
+
+def _optimise(base: Path, providers: Sequence[Any], folder: Path) -> None:
     """Have ONNX Runtime write the optimised base to `folder`, whole or not at all."""
     import onnxruntime
 
     with staged_directory(folder, (MODEL, DATA)) as partial:
-        settings = options()
+        settings = onnxruntime.SessionOptions()
         settings.graph_optimization_level = (
             onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # what is above is a processor's
         )
@@ -115,7 +121,7 @@ def _optimise(base: Path, providers: Sequence[Any], options: Options, folder: Pa
             "save_external_prepacked_constant_initializers": "1",
         }.items():
             settings.add_session_config_entry(f"session.{key}", value)
-        settings.log_severity_level = max(3, settings.log_severity_level)  # it warns of saving
+        settings.log_severity_level = 3  # it warns of saving
         onnxruntime.InferenceSession(str(base), settings, providers=list(providers))
 
 

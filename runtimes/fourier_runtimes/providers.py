@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +28,9 @@ _ATTRIBUTES: Final = (
     "log_verbosity_level",
     "use_deterministic_compute",
 )
+
+_LENDING: Final = threading.Lock()
+"""Held while options that others may share hold an entry of ours."""
 
 Provider: TypeAlias = str | tuple[str, Mapping[str, Any]]
 """As ONNX Runtime takes it: a name, or a name with options."""
@@ -135,6 +140,34 @@ def options_like(options: Any) -> Any:
     for name in _ATTRIBUTES:
         setattr(copied, name, getattr(options, name))
     return copied
+
+
+def entry_of(options: Any, key: str) -> str | None:
+    """Returns a config entry of session options, None where it was not set."""
+    try:
+        return str(options.get_session_config_entry(key))
+    except RuntimeError:
+        return None
+
+
+@contextlib.contextmanager
+def lent(options: Any, entries: Mapping[str, str]) -> Iterator[None]:
+    """Sets config entries of session options for the block, and sets them back after it.
+
+    Entries cannot be removed: one that was not set is empty afterwards, which is as good.
+    """
+    if not entries:
+        yield
+        return
+    with _LENDING:
+        before = {key: entry_of(options, key) for key in entries}
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
+        try:
+            yield
+        finally:
+            for key, old in before.items():
+                options.add_session_config_entry(key, old or "")
 
 
 def _plain(providers: Sequence[Provider]) -> list[Any]:

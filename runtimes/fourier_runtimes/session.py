@@ -8,7 +8,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any, Final, Self
+=======
+from typing import Any, Final, Self, get_args
+>>>>>>> main
 
 from fourier_format.adapter import Adapter
 from fourier_format.errors import (
@@ -20,10 +24,9 @@ from fourier_format.errors import (
     raise_all,
 )
 from fourier_format.live import Interface
-from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes import rows, sources
 from fourier_runtimes.activators import Activator
-from fourier_runtimes.failures import StaleError, serving_errors
+from fourier_runtimes.failures import TRIES, StaleError, refuse_unknown, restless, serving_errors
 from fourier_runtimes.feeding import Inputs, fitting
 from fourier_runtimes.growing import Growing
 from fourier_runtimes.living import Base, Binding
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
 
 DEVICE_BYTES: Final = 2**28
 MERGED_BYTES: Final = 2**30
-_TRIES: Final = 100
-"""How often a graph may be made anew, or a name go, under one call's hands."""
 
 
 class AdapterSession:
@@ -54,7 +55,8 @@ class AdapterSession:
         base: The path or bytes of a live graph, or the path of a plain ONNX model.
         providers: ONNX Runtime's execution providers; the CPU's by default.
         session_options: ONNX Runtime's SessionOptions, or a function that makes them; merged
-            sessions get config entries from a function alone.
+            sessions get config entries from a function alone. While a live graph is made of a
+            base with external data, options that are given as such tell where the data lies.
         dtype: Of the store: "float16" halves it, with the rounding that `tables` states.
         folder: Where the store keeps its files, mapped into memory; adapters that it holds
             from before are there at once. Of a plain base these need `adapters` of each sort.
@@ -101,6 +103,8 @@ class AdapterSession:
         activator: Activator | None = None,
         activate_after: int | None = None,
     ) -> None:
+        refuse_unknown("dtype", dtype, get_args(Precision))
+        refuse_unknown("binding", binding, get_args(Binding))
         model = base if isinstance(base, bytes) else os.fspath(base)
         given = chosen(providers, strict=strict)
         opened = Base(model, session_options, given, strict, binding, device_bytes)
@@ -124,6 +128,11 @@ class AdapterSession:
     def names(self) -> list[str]:
         """The names of the loaded adapters, in the order of their loading."""
         return self._store.names
+
+    @property
+    def active(self) -> list[str]:
+        """The names of the adapters with merged sessions, ready or being made; loaded or not."""
+        return list(self._merges.active)
 
     @property
     def interface(self) -> Interface:
@@ -175,6 +184,7 @@ class AdapterSession:
         Those that cannot be loaded do not keep the others from it.
 
         Raises:
+            FileAccessError: The source cannot be listed.
             FourierFormatError: Some could not be loaded; it says which, and of which why.
         """
         if adapters is not None:
@@ -199,12 +209,15 @@ class AdapterSession:
         """Let go of an adapter; runs that have begun with it finish with it.
 
         Raises:
-            UnknownAdapterError: None is loaded under this name.
+            UnknownAdapterError: None is loaded under this name; it may be activated only.
         """
         with self._store.lock:
             if not self._store.missing([name]):
                 self._store.remove(name)
                 return
+        if name in self.active:
+            problem, advice = "it is activated and not loaded", "`deactivate` lets go of it"
+            raise UnknownAdapterError(Violation("E-ADAPTER-UNKNOWN", name, problem, advice=advice))
         raise self._unknown(name)
 
     def run(
@@ -233,23 +246,28 @@ class AdapterSession:
             FourierFormatError: An adapter that had to be loaded could not be.
         """
         asked = rows.parsed(adapters)
+        with self._growing.running():
+            return self._run(inputs, asked, output_names, run_options)
+
+    def _run(
+        self, inputs: Inputs, asked: rows.Rows, output_names: Sequence[str] | None, run_options: Any
+    ) -> list[Any]:
         merged = self._merges.session_for(asked)
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(TRIES)):
             live = self._growing.live
             if merged is None:
                 self._demand(asked.names)
-            fed = fitting(live.declared, inputs, asked, by_token=live.interface.row_adapter)
+            fed = fitting(live.declared, inputs, asked)
             try:
                 used = live.session if merged is None else merged
                 with serving_errors("run", partial(mistyped, used, fed)):
                     if merged is not None:
-                        fed.pop(ROW_ADAPTER, None)
                         wide = numpy_lacks(merged)
                         return run_arrays(merged, output_names, fed, run_options, wide)
                     outputs = live.runner.run(fed, asked, output_names, run_options)
             except StaleError:  # the graph was made anew meanwhile
                 if not tries_left:
-                    raise
+                    raise restless("run") from None
             except UnknownAdapterError:  # it was unloaded meanwhile; a source may have it
                 if self._source is None or not tries_left:
                     raise
@@ -274,7 +292,8 @@ class AdapterSession:
         Raises:
             UnknownAdapterError: Nothing is known by this name.
             UsageError: The session is of a live graph's bytes, without `plain`; `adapter` is not
-                what is loaded under the name.
+                what is loaded under the name; the session is closed.
+            BaseMismatchError: Nothing says on which base it was trained, and not `unverified`.
             InvalidAdapterError: E-DIGEST: the file is no longer what was loaded from it.
             FourierFormatError: The adapter cannot be read, or (`wait`) merged.
         """
@@ -283,11 +302,27 @@ class AdapterSession:
             adapter = sources.loaded(adapter)
         activator = self._merges.activate(name, adapter, self._read, self._unknown)
         if wait:
-            activator.wait(name)
+            try:
+                activator.wait(name)
+            except UnknownAdapterError:
+                self._growing.check_open()
+                raise
 
     def deactivate(self, name: str) -> None:
-        """Let go of the merged session of `name`; it is served live again, if it is loaded."""
-        self._merges.deactivate(name)
+        """Let go of the merged session of `name`; it is served live again, if it is loaded.
+
+        Of a name that is loaded and has no merged session, nothing is done.
+
+        Raises:
+            UnknownAdapterError: It is neither activated nor loaded; one that was activated only
+                may have lost its place to others.
+        """
+        with self._store.lock:
+            known = name in self.active or not self._store.missing([name])
+            self._merges.deactivate(name)  # one that failed, too
+        if not known:
+            problem = "no adapter of this name is activated or loaded"
+            raise UnknownAdapterError(Violation("E-ADAPTER-UNKNOWN", name, problem))
 
     def flush(self) -> None:
         """Write the index of a store in a folder; `load_all` and `close` do so, `load` does not.
@@ -298,7 +333,7 @@ class AdapterSession:
         self._store.flush()
 
     def close(self) -> None:
-        """Let go of everything; runs that have begun finish. A second call does nothing."""
+        """Let go of everything, once the runs that have begun in other threads are finished."""
         try:
             if self._promoter is not None:
                 self._promoter.close()
@@ -340,6 +375,9 @@ class AdapterSession:
         return None if self._source is None else self._source.fetch(name)
 
     def _unknown(self, name: str) -> UnknownAdapterError:
-        there = [] if self._source is None else self._source.names()
+        there: list[str] = []
+        if self._source is not None:
+            with contextlib.suppress(FourierFormatError):  # names that are near only help
+                there = self._source.names()
         where = None if self._source is None else self._source.where
         return unknown(name, sources.near(name, [*self.names, *there]), where)

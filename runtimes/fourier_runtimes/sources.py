@@ -38,7 +38,8 @@ class Source:
             FileAccessError: The directory is not there, or fsspec does not open the URL.
             DependencyMissingError: It is a URL and fsspec is not installed.
         """
-        self.where = os.fspath(where).rstrip("/")
+        place = os.fspath(where)
+        self.where = place if place.endswith("://") else place.rstrip("/")
         self._remote = _Remote(self.where) if is_url(self.where) else None
         if self._remote is None and not Path(self.where).is_dir():
             problem = "the source of adapters is not a directory"
@@ -53,10 +54,15 @@ class Source:
         """
         if not _is_sound(name):
             return None
+<<<<<<< HEAD
         place = self.place(name)
+=======
+>>>>>>> main
         if self._remote is not None:
-            data = self._remote.read(place)
+            file = f"{quote(name) if self._is_http() else name}{SUFFIX}"
+            data, place = self._remote.read(file), _joined(self.where, file)
             return None if data is None else (fourier_format.from_bytes(data, place), place)
+        place = f"{self.where}/{name}{SUFFIX}"
         path = Path(place)
         return (fourier_format.load(path), place) if path.is_file() else None
 
@@ -65,9 +71,13 @@ class Source:
         return f"{self.where}/{quote(name) if self._is_http() else name}{SUFFIX}"
 
     def names(self) -> list[str]:
-        """Returns the names that lie here, sorted; none of a source that cannot be listed."""
+        """Returns the names that lie here, sorted.
+
+        Raises:
+            FileAccessError: The source cannot be listed.
+        """
         if self._remote is not None:
-            found: Iterable[str] = self._remote.listed(self.where)
+            found: Iterable[str] = self._remote.listed()
         else:
             with os_errors(Path(self.where), "list"):
                 found = [path.name for path in Path(self.where).iterdir()]
@@ -78,24 +88,29 @@ class Source:
 
 
 class _Remote:
-    """A file system of fsspec."""
+    """A file or directory of one of fsspec's file systems."""
 
     def __init__(self, url: str) -> None:
-        self._system: Any = _file_system(url)
+        self._url = url
+        self._system, self._path = _file_system(url)
 
-    def read(self, url: str) -> bytes | None:
+    def read(self, name: str = "") -> bytes | None:
+        """Returns the bytes of a file in the directory, of the file itself without a name."""
+        folder = self._path.rstrip("/")
+        path = f"{folder}/{name}" if name and self._path else name or self._path
         try:
-            return bytes(self._system.cat_file(self._system._strip_protocol(url)))  # noqa: SLF001
+            return bytes(self._system.cat_file(path))
         except (FileNotFoundError, KeyError):
             return None
         except Exception as error:
-            raise _unreachable(url, error) from error
+            raise _unreachable(self._url, error) from error
 
-    def listed(self, url: str) -> list[str]:
+    def listed(self) -> list[str]:
+        """Returns the names of the files in the directory."""
         try:
-            paths = self._system.ls(self._system._strip_protocol(url), detail=False)  # noqa: SLF001
-        except Exception:  # noqa: BLE001 -- a listing only helps an error along
-            return []
+            paths = self._system.ls(self._path, detail=False)
+        except Exception as error:
+            raise _unreachable(self._url, error) from error
         return [PurePosixPath(path).name for path in paths]
 
 
@@ -110,7 +125,7 @@ def loaded(path: str | os.PathLike[str]) -> Adapter:
     place = os.fspath(path)
     if not is_url(place):
         return fourier_format.load(place)
-    data = _Remote(place).read(place)
+    data = _Remote(place).read()
     if data is None:
         raise FileAccessError(Violation("E-IO", place, "there is no such file"))
     return fourier_format.from_bytes(data, place)
@@ -142,18 +157,28 @@ def _is_sound(name: str) -> bool:
     return bool(name) and not strange and not path.is_absolute() and ".." not in path.parts
 
 
-def _file_system(url: str) -> Any:
+def _joined(url: str, file: str) -> str:
+    """Returns the URL of a file in a directory; of a chain, the first link with a place has it."""
+    links = url.split("::")
+    first = next((i for i, link in enumerate(links) if "://" in link), 0)
+    folder = links[first] if links[first].endswith("://") else f"{links[first].rstrip('/')}/"
+    links[first] = folder + file
+    return "::".join(links)
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """Returns the file system of a URL, or of a chain of them, and the path there."""
     try:
         from fsspec.core import url_to_fs
     except ImportError:
         raise dependency_missing("fsspec", "remote", "a source that is a URL") from None
     try:
-        system, _ = url_to_fs(url)
+        system, path = url_to_fs(url)
     except FourierFormatError:
         raise
     except Exception as error:
         raise _unreachable(url, error) from error
-    return system
+    return system, path
 
 
 def _unreachable(url: str, error: Exception) -> FourierFormatError:

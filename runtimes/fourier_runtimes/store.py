@@ -119,9 +119,16 @@ class Store:
 
         Raises:
             FileAccessError: The disk of the store's folder is full.
+            StaleError: The graph has no such input by now, or the store is closed.
         """
         with self.lock:
+<<<<<<< HEAD
             held = Held({}, next(self._serials), origin)
+=======
+            if not values.keys() <= self._tables.keys():
+                raise StaleError
+            held = _Held({}, next(self._serials), origin)
+>>>>>>> main
             try:
                 for input_, fed in values.items():
                     held.slots[input_] = self._tables[input_].add(fed, alpha)
@@ -212,8 +219,11 @@ class Store:
     def adopt(self, interface: Interface) -> None:
         """Go on with a graph that was made anew and has every input of the old one.
 
+        Where it fails, the store is as it was.
+
         Raises:
             UnsupportedError: E-LIVE-LAYOUT: it lacks the input of an adapter that is here.
+            FileAccessError: The disk of the store's folder is full.
         """
         with self.lock:
             goes = moves(self.interface, interface)
@@ -223,14 +233,20 @@ class Store:
                 raise UnsupportedError(Violation("E-LIVE-LAYOUT", "the live graph", problem))
             layouts = layouts_of(interface)
             kept = {m.input: self._tables[i] for i, m in goes.items() if m.rows is None}
-            tables = {i: kept.get(i) or self._table(layout) for i, layout in layouts.items()}
-            held = {n: self._moved(h, tables, goes) for n, h in self._held.items()}
-            old, self._tables, self._held = self._tables, tables, held
-            self.interface, self._layouts, self._dirty = interface, layouts, True
-            self.flush()
-            for table in old.values():
-                if table not in kept.values():
-                    table.drop()
+            before = self.interface, self._layouts, self._tables, self._held, self._dirty
+            tables = dict(kept)
+            try:
+                tables |= {i: self._table(layouts[i]) for i in layouts if i not in kept}
+                held = {n: self._moved(h, tables, goes) for n, h in self._held.items()}
+                self._tables = {i: tables[i] for i in layouts}
+                self.interface, self._layouts, self._held = interface, layouts, held
+                self._dirty = True
+                self.flush()
+            except BaseException:
+                self.interface, self._layouts, self._tables, self._held, self._dirty = before
+                _drop(tables, kept)
+                raise
+            _drop(before[2], kept)
 
     def _moved(self, held: Held, tables: Mapping[str, Table], goes: Mapping[str, Move]) -> Held:
         moved = replace(held, slots={}, digests={})
@@ -242,8 +258,7 @@ class Store:
                     moved.digests[move.input] = held.digests[input_]
                 continue
             table = tables[move.input]
-            values = move.moved(self._tables[input_].read(slot), table.shape)
-            moved.slots[move.input] = table.add(values, 1.0)
+            moved.slots[move.input] = table.copy(self._tables[input_], slot, move.rows)
             if self._folder is not None:
                 moved.digests[move.input] = table.digest(moved.slots[move.input])
         return moved
@@ -272,6 +287,7 @@ class Store:
                 self.flush()
             finally:
                 self.interface = Interface(banks=())
+                self._folder = None
                 self._held.clear()
                 self._tables = {}
                 self._let_go()
@@ -331,6 +347,12 @@ class Store:
         if self._guard is not None:
             self._guard.close()
             self._guard = None
+
+
+def _drop(tables: Mapping[str, Table], kept: Mapping[str, Table]) -> None:
+    for table in tables.values():
+        if table not in kept.values():
+            table.drop()
 
 
 def unknown(name: str, near: Sequence[str] = (), where: str | None = None) -> UnknownAdapterError:

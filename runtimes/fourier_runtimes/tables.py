@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -25,6 +25,8 @@ Precision = Literal["float32", "float16"]
 BLOCK_BYTES: Final = 2**24
 """Of a block; memory that no row was written to is not resident."""
 _MAX_BLOCK_ROWS: Final = 2**16
+_MAP_BLOCKS: Final = 64
+"""Blocks of a file that are mapped together."""
 _HALF: Final = 2.0**-10
 """Relative; twice what float16 rounds, for values that were stored twice."""
 _TOP: Final = 15
@@ -48,11 +50,14 @@ class Table:
         self.block_rows = min(max(1, rows), _MAX_BLOCK_ROWS)
         self._path = path
         self._blocks: list[Array] = []
+        self._maps: list[np.memmap[Any, Any]] = []
         self._free: list[int] = []
         self._pending: list[int] = []
         self._next = 0
         if path is not None:
-            self._map_existing(path)
+            with os_errors(path, "read"):
+                size = path.stat().st_size if path.exists() else 0
+            self._map(path, size // (self.block_rows * self._record.itemsize))
 
     @property
     def capacity(self) -> int:
@@ -74,12 +79,33 @@ class Table:
         if values.shape != self.shape:
             message = f"values of shape {values.shape} in a table of {self.shape}"
             raise ValueError(message)
+        slot = self._vacant()
+        self._write(slot, values, alpha)
+        return slot
+
+    def copy(self, other: Table, slot: int, rows: Sequence[int]) -> int:
+        """Returns the slot that now holds what another table of this precision has, as it is.
+
+        Args:
+            other: The other table; its shape differs in the first axis alone.
+            slot: The slot there.
+            rows: Of each row of the other's first axis, its place here; further rows are zeros.
+
+        Raises:
+            FileAccessError: The disk is full.
+        """
+        copied = self._vacant()
+        self._write(copied, np.zeros(self.shape, np.float32), 1.0)
+        for name in self._record.names or ():
+            self._at(copied)[name][list(rows)] = other._at(slot)[name]
+        return copied
+
+    def _vacant(self) -> int:
         slot = self._free.pop() if self._free else self._next
         if slot == self._next:
             if slot == self.capacity:
                 self._grow()
             self._next += 1
-        self._write(slot, values, alpha)
         return slot
 
     def read(self, slot: int) -> Array:
@@ -124,13 +150,12 @@ class Table:
 
     def sync(self) -> None:
         """Make what was written durable, where it is in a file."""
-        for block in self._blocks:
-            if isinstance(block, np.memmap):
-                block.flush()
+        for mapped in self._maps:
+            mapped.flush()
 
     def drop(self) -> None:
         """Remove its file; its rows are gone."""
-        self._blocks.clear()
+        self._blocks, self._maps = [], []
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -161,20 +186,19 @@ class Table:
         size = self.block_rows * self._record.itemsize
         with os_errors(self._path, "write"), self._path.open("ab+") as file:
             _reserve(file.fileno(), len(self._blocks) * size, size)
-        self._map(self._path)
+        self._map(self._path, len(self._blocks) + 1)
 
-    def _map_existing(self, path: Path) -> None:
-        with os_errors(path, "read"):
-            size = path.stat().st_size if path.exists() else 0
-        for _ in range(size // (self.block_rows * self._record.itemsize)):
-            self._map(path)
-
-    def _map(self, path: Path) -> None:
-        offset = len(self._blocks) * self.block_rows * self._record.itemsize
-        with os_errors(path, "map"):
-            self._blocks.append(
-                np.memmap(path, self._record, "r+", offset=offset, shape=(self.block_rows,))
-            )
+    def _map(self, path: Path, blocks: int) -> None:
+        """Map what the file has now, many blocks at once: each mapping keeps a file descriptor."""
+        first = len(self._blocks) // _MAP_BLOCKS  # full ones stay as they are
+        maps = []
+        for start in range(first * _MAP_BLOCKS, blocks, _MAP_BLOCKS):
+            shape = (min(_MAP_BLOCKS, blocks - start), self.block_rows)
+            offset = start * self.block_rows * self._record.itemsize
+            with os_errors(path, "map"):
+                maps.append(np.memmap(path, self._record, "r+", offset=offset, shape=shape))
+        self._maps[first:] = maps
+        self._blocks[first * _MAP_BLOCKS :] = [block for m in maps for block in np.asarray(m)]
 
 
 def _record(shape: tuple[int, ...], precision: Precision) -> np.dtype[np.void]:

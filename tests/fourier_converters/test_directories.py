@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fourier_converters import directories
 from fourier_converters.directories import files_in, staged_directory
+from fourier_format import atomic
 from fourier_format.errors import FileAccessError, OutputExistsError
 
 FILES = ["a.txt", "sub/b.txt"]
@@ -20,6 +22,7 @@ FILES = ["a.txt", "sub/b.txt"]
 STOP_AT = """
 import os, shutil, signal, sys
 from pathlib import Path
+from typing import Any
 from fourier_converters.directories import staged_directory
 path, moment, number = Path(sys.argv[1]), sys.argv[2], getattr(signal, sys.argv[3])
 def stopping(real, *moments):
@@ -54,6 +57,7 @@ MOMENTS = [
 WAIT = """
 import sys
 from pathlib import Path
+from typing import Any
 from fourier_converters.directories import staged_directory
 with staged_directory(Path(sys.argv[1]), ["a.txt"]) as folder:
     (folder / "a.txt").write_text("other")
@@ -305,6 +309,47 @@ def test_a_directory_that_another_run_is_writing_is_left_alone(tmp_path: Path) -
         other.communicate("go on\n", timeout=60)
     assert other.returncode != 0  # the name is taken now
     assert content(path) == WHOLE
+    assert names(tmp_path) == ["d"]
+
+
+def test_one_that_is_tidied_away_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tidied = os.open, list[Path]()
+
+    def opening(path: Path, flags: int) -> int:
+        if not tidied:
+            tidied.append(path)
+            path.rmdir()
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", opening)
+    write(tmp_path / "d")
+
+    assert tidied[0].suffix == ".partial"
+    assert names(tmp_path) == ["d"]
+    assert content(tmp_path / "d") == WHOLE
+
+
+@pytest.mark.skipif(atomic.fcntl is None, reason="the system has no locks")
+def test_nobody_begins_to_write_in_what_is_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphan = tmp_path / ".d.0123456789ab.partial"
+    orphan.mkdir()
+    remove, locks = shutil.rmtree, list[bool]()
+
+    def removing(directory: Path, **options: Any) -> None:
+        if directory == orphan and orphan.exists():
+            descriptor = os.open(orphan, os.O_RDONLY)
+            locks.append(atomic.lock(descriptor))
+            os.close(descriptor)
+        remove(directory, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    write(tmp_path / "d")
+
+    assert locks == [False]
     assert names(tmp_path) == ["d"]
 
 

@@ -244,12 +244,6 @@ def test_entries_that_are_sound_in_one_shape_are_asked_anew_in_another(shape: li
     assert [v.code for v in found] == ["E-ENTRY-RANGE"]
 
 
-def test_the_next_adapter_shares_its_targets() -> None:
-    data = minimal.fft()
-
-    assert fourier_format.from_bytes(data).targets is fourier_format.from_bytes(data).targets
-
-
 def test_threads_load_files_of_several_layouts_as_one_thread_does(tmp_path: Path) -> None:
     found = {vector.adapter(): judged(vector.adapter().read_bytes()) for vector in VALID[:20]}
     paths = [path for path, adapter in found.items() if isinstance(adapter, Adapter)] * 10
@@ -276,3 +270,13 @@ def test_what_is_too_large_is_not_remembered() -> None:
     recent.put("b", 2, 10)
 
     assert [recent.get(key) for key in "ab"] == [None, 2]
+
+
+def test_what_is_written_into_one_adapter_is_not_in_the_next_of_its_layout() -> None:
+    data = VALID[0].adapter().read_bytes()
+    for _ in range(2):
+        for target in fourier_format.from_bytes(data).targets:
+            extensions = target.extensions
+            assert isinstance(extensions, dict)
+            assert "acme:note" not in extensions
+            extensions["acme:note"] = "of this adapter alone"

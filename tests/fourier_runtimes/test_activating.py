@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from fourier_converters.onnx.model import Model
 from fourier_format import Adapter
 from fourier_format.adapter import Array
 from fourier_format.errors import (
@@ -24,7 +28,7 @@ from fourier_format.errors import (
 )
 from fourier_runtimes import activating
 from fourier_runtimes.activating import MergedSessions, default_cache
-from fourier_runtimes.optimised import DATA, MODEL, optimised
+from fourier_runtimes.optimised import DATA, MODEL, key_of, optimised
 from tests.fourier_converters.adapters import adapter, delta
 from tests.fourier_converters.graphs import digests, model, save_external, weight
 from tests.fourier_converters.graphs import save as save_model
@@ -293,6 +297,87 @@ def test_a_base_that_changed_is_optimised_anew(base: Path, tmp_path: Path) -> No
     assert_near(y, states @ HEAD.T + HEAD_BIAS)
 
 
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_base_whose_size_and_time_were_kept_is_optimised_anew_if_it_changed(
+    inline: bool, base: Path, tmp_path: Path
+) -> None:
+    for factor in (1, 2):
+        arrays = {"w": Q.T, "b": BIAS, "head": HEAD.T * factor, "head_bias": HEAD_BIAS}
+        (save_model if inline else save_external)(model(TEXT, arrays, SCOPES), base)
+        for path in base.parent.iterdir():
+            os.utime(path, (1, 1))
+        y, _ = only(base, tmp_path, FIRST)
+
+        assert_near(y, (expected(FIRST) - HEAD_BIAS) * factor + HEAD_BIAS)
+
+
+def test_a_graph_that_changed_is_known_by_what_it_holds(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fourier_runtimes.optimised._facts", lambda _: ())
+    before = key_of(Model(base), [])
+    save_external(
+        model(
+            TEXT.replace("Relu", "Tanh"),
+            {"w": Q.T, "b": BIAS, "head": HEAD.T, "head_bias": HEAD_BIAS},
+            SCOPES,
+        ),
+        base,
+    )
+
+    assert key_of(Model(base), []) != before
+
+
+def test_a_base_is_kept_as_all_sessions_want_it_not_as_the_first_one_did(tmp_path: Path) -> None:
+    text = """
+        g (float[N, 32] x) => (float[N, 48] y) {
+            [n] m = MatMul (x, w)
+            s = Shape (x)
+            i = Gather (s, zero)
+            rows = Cast <to = 1> (i)
+            y = Mul (m, rows)
+        }
+    """
+    made = model(text, {"w": Q.T, "zero": np.array(0)}, {"n": "q"})
+    base = save_model(made, tmp_path / "base.onnx")
+
+    def for_one_row() -> Any:
+        options = onnxruntime.SessionOptions()
+        options.add_free_dimension_override_by_name("N", 1)
+        return options
+
+    first = MergedSessions(base, cache=tmp_path / "cache", options=for_one_row)
+    one = run(activated(first, {"a": FIRST})["a"], x=X[:1])
+    first.close()
+    all_rows, _ = only(base, tmp_path, FIRST)
+
+    wanted = X.astype(np.float64) @ (Q + delta(FIRST, "q")).T
+    assert_near(one, wanted[:1])
+    assert_near(all_rows, wanted * len(X))
+
+
+def test_of_adapters_that_cannot_be_merged_the_last_reasons_are_kept_alone(
+    sessions: MergedSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activating, "_FAILURES", 3)
+    wrong = [adapter({"nowhere": weight(40, 30)}) for _ in range(5)]
+    held = [weakref.ref(one.entry_sets[0].coefficients) for one in wrong]
+    while wrong:
+        name = f"a{len(wrong)}"
+        sessions.activate(name, wrong.pop())
+        with pytest.raises(TargetNotFoundError):
+            sessions.wait(name, 60)
+
+    for name in ("a3", "a2", "a1"):
+        with pytest.raises(TargetNotFoundError, match="nowhere"):
+            sessions.wait(name, 60)
+    for name in ("a5", "a4"):
+        with pytest.raises(UnknownAdapterError):
+            sessions.wait(name, 60)
+    gc.collect()
+    assert all(one() is None for one in held)
+
+
 def test_many_can_share_a_cache_from_the_start(base: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda seed: only(base, tmp_path, variant(FIRST, seed)), range(6)))
@@ -352,9 +437,7 @@ def test_a_convolution_gets_the_layout_of_its_processor_when_it_is_opened(tmp_pa
     merged = kernel + delta(whole, "q").reshape(kernel.shape)
     assert_near(y, convolved(x, merged, 1, (1, 1)))
     assert notes == []
-    assert optimised(
-        base, ["CPUExecutionProvider"], onnxruntime.SessionOptions, tmp_path / "cache"
-    ).reoptimised
+    assert optimised(base, ["CPUExecutionProvider"], tmp_path / "cache").reoptimised
 
 
 def test_a_weight_that_is_folded_away_is_merged_into_the_base_as_it_is(tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnxruntime
 import pytest
 
 from fourier_format.errors import UsageError
-from fourier_format.live.interface import ROW_ADAPTER
 from fourier_runtimes.feeding import Declared, batch_size, fitting
 from fourier_runtimes.rows import parsed
 
@@ -67,47 +64,12 @@ def test_inputs_that_disagree_on_a_symbolic_size_are_refused(shape: tuple[int, i
 def test_a_list_must_have_an_entry_for_each_row() -> None:
     inputs = {"ids": ids(3, 5)}
 
-    assert fitting(TEXT, inputs, parsed(["a", None, "b"]), by_token=False) == inputs
+    assert fitting(TEXT, inputs, parsed(["a", None, "b"])) == inputs
     for asked in (["a", "b"], ["a"], ["a"] * 4):
         with pytest.raises(UsageError, match=f"{len(asked)} in the list") as caught:
-            fitting(TEXT, inputs, parsed(asked), by_token=False)
+            fitting(TEXT, inputs, parsed(asked))
         assert caught.value.code == "E-ADAPTER-ROWS"
 
 
 def test_one_adapter_for_all_rows_needs_no_batch() -> None:
-    assert fitting({"x": []}, {"x": 1.0}, parsed("a"), by_token=False) == {"x": 1.0}
-
-
-def tokens(*rows: int) -> dict[str, Any]:
-    return {"x": ids(len(rows), 2), ROW_ADAPTER: np.array(rows, np.int64)}
-
-
-def test_tokens_name_rows_of_the_list() -> None:
-    given = tokens(0, 0, 1, 2, 1)
-
-    fed = fitting({"x": ["n", 2]}, given, parsed(["a", None, "b"]), by_token=True)
-
-    assert np.array_equal(fed[ROW_ADAPTER], [0, 0, 1, 2, 1])
-
-
-def test_tokens_name_the_one_row_where_all_ask_for_the_same() -> None:
-    for asked in ("a", ["a", "a", "a"]):
-        fed = fitting({"x": ["n", 2]}, tokens(0, 1, 2), parsed(asked), by_token=True)
-
-        assert np.array_equal(fed[ROW_ADAPTER], [0, 0, 0])
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"x": ids(2, 2)},
-        tokens(0, 2),
-        tokens(-1, 0),
-        {"x": ids(2, 2), ROW_ADAPTER: np.zeros(2, np.int32)},
-    ],
-)
-def test_tokens_that_name_no_row_of_the_list_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(UsageError) as caught:
-        fitting({"x": ["n", 2]}, given, parsed(["a", "b"]), by_token=True)
-
-    assert caught.value.code == "E-ADAPTER-ROWS"
+    assert fitting({"x": []}, {"x": 1.0}, parsed("a")) == {"x": 1.0}

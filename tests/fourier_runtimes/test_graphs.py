@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from fourier_format.errors import InvalidAdapterError, UsageError
 from fourier_format.live import to_text
@@ -47,6 +47,19 @@ def test_a_broken_description_is_refused() -> None:
 
     with pytest.raises(InvalidAdapterError) as caught:
         AdapterSession(model)
+
+    assert caught.value.code == "E-LIVE-INTERFACE"
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_graph_that_describes_itself_twice_is_refused(in_file: bool, tmp_path: Path) -> None:
+    pair = ModelProto()
+    pair.metadata_props.add(key=KEY, value="{}")
+    model = BASE.model() + pair.SerializeToString()
+    (tmp_path / "live.onnx").write_bytes(model)
+
+    with pytest.raises(InvalidAdapterError, match="twice") as caught:
+        AdapterSession(tmp_path / "live.onnx" if in_file else model)
 
     assert caught.value.code == "E-LIVE-INTERFACE"
 

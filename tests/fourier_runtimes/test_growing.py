@@ -8,14 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import fourier_format
-from fourier_format.errors import TargetNotFoundError, UnsupportedError
+from fourier_format.errors import (
+    FileAccessError,
+    ServingError,
+    TargetNotFoundError,
+    UnsupportedError,
+    Violation,
+)
 from fourier_format.live import Interface
-from fourier_runtimes import AdapterSession
+from fourier_runtimes import AdapterSession, index
+from fourier_runtimes.failures import StaleError
 from fourier_runtimes.living import Binding
+from tests.fourier_converters.graphs import save_external
 from tests.fourier_runtimes.handmade import adapter_for, batch, handmade, plain_model
 from tests.fourier_runtimes.test_session import off
 from tests.tolerances import SERVED_F32
@@ -130,6 +139,19 @@ def test_more_targets_of_known_entries_make_the_graph_anew(plain: Path) -> None:
     assert off(y, BASE.answer(X, {A: 1}, {NARROW: 1}, {})) < SERVED_F32
 
 
+@pytest.mark.filterwarnings("ignore:a has entries of its own")
+def test_what_float16_holds_exactly_stays_exact_when_the_graph_is_made_anew(plain: Path) -> None:
+    half = adapter_for(BASE, 5, targets=("second",), alpha=37.3, dtype=np.float16)
+    session = AdapterSession(plain, dtype="float16", adapters={"half": half})
+    session.load(A, "a")
+
+    (fed,) = session._store.compose((("half", 1.0),)).values()
+
+    (entry_set,) = half.entry_sets
+    exact = entry_set.coefficients.astype(np.float64) * 37.3
+    assert np.array_equal(fed[fed.any(axis=1)], exact.astype(np.float32))
+
+
 def test_an_adapter_that_has_no_place_in_the_base_leaves_the_session_as_it_was(
     plain: Path,
 ) -> None:
@@ -146,6 +168,74 @@ def test_an_adapter_that_has_no_place_in_the_base_leaves_the_session_as_it_was(
 
     (y,) = session.run({"x": X}, ["a", "a", None])
     assert off(y, BASE.answer(X, {A: 1}, {A: 1}, {})) < SERVED_F32
+
+
+@pytest.mark.filterwarnings("ignore:[ab] has entries of its own")
+def test_a_disk_that_is_full_while_the_graph_is_made_anew_leaves_the_session_as_it_was(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise FileAccessError(Violation("E-IO", "index.json", "no space left on device"))
+
+    folder = tmp_path / "store"
+    with AdapterSession(plain, folder=folder, adapters={"narrow": NARROW}) as session:
+        files = {path.name for path in folder.iterdir()}
+        with monkeypatch.context() as patched:
+            patched.setattr(index, "write", full)
+            for name, adapter in {"a": A, "b": B}.items():  # one more target, one more bank
+                with pytest.raises(FileAccessError):
+                    session.load(adapter, name)
+        assert {path.name for path in folder.iterdir()} == files
+        (before,) = session.run({"x": X}, ["narrow", None, "narrow"])
+
+        session.load(A, "a")
+        session.load(B, "b")
+
+        (after,) = session.run({"x": X}, ["narrow", "a", "b"])
+    assert off(before, BASE.answer(X, {NARROW: 1}, {}, {NARROW: 1})) < SERVED_F32
+    assert off(after, BASE.answer(X, {NARROW: 1}, {A: 1}, {B: 1})) < SERVED_F32
+
+
+def test_the_user_s_session_options_are_good_for_other_models_afterwards(
+    plain: Path, tmp_path: Path
+) -> None:
+    outside = {name: tmp_path / name / "model.onnx" for name in ("served", "other")}
+    for factor, path in enumerate(outside.values(), 1):
+        path.parent.mkdir()
+        weights = {name: weight * factor for name, weight in BASE.weights.items()}
+        model = onnx.load_from_string(plain_model(type(BASE)(weights, ())))
+        save_external(model, path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    key = "session.model_external_initializers_file_folder_path"
+
+    session = AdapterSession(outside["served"], session_options=options, adapters={"a": A})
+    (y,) = session.run({"x": X}, ["a", None, "a"])
+    other = onnxruntime.InferenceSession(outside["other"], options)
+
+    assert off(y, BASE.answer(X, {A: 1}, {}, {A: 1})) < SERVED_F32
+    assert options.get_session_config_entry(key) == ""
+    doubled = type(BASE)({name: weight * 2 for name, weight in BASE.weights.items()}, ())
+    assert off(other.run(None, {"x": X})[0], doubled.answer(X, {}, {}, {})) < SERVED_F32
+    options.add_session_config_entry(key, str(tmp_path))
+    AdapterSession(outside["served"], session_options=options, adapters={"a": A})
+    assert options.get_session_config_entry(key) == str(tmp_path)
+
+
+def test_a_graph_that_is_never_at_rest_is_an_error_of_its_own(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = AdapterSession(plain, adapters={"a": A})
+
+    def stale(_: Interface) -> AbstractContextManager[None]:
+        raise StaleError
+
+    monkeypatch.setattr(session._store, "serving", stale)
+
+    with pytest.raises(ServingError, match="anew all the time"):
+        session.run({"x": X}, ["a", None, None])
+    with pytest.raises(ServingError, match="anew all the time"):
+        session.load(C, "c")
 
 
 def test_files_of_one_sort_are_looked_at_once_for_the_graph(plain: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import fourier_format
 from fourier_format import Adapter
 from fourier_format.errors import (
+    BaseMismatchError,
     InvalidAdapterError,
     TargetNotFoundError,
     UnknownAdapterError,
@@ -72,6 +73,10 @@ class Merged:
     @property
     def size(self) -> int:
         return 0
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        return tuple(self.ready)
 
     def activate(self, name: str, adapter: Adapter) -> None:
         self.asked.append((name, adapter))
@@ -186,7 +191,7 @@ def test_an_adapter_without_a_place_in_the_graph_is_served_merged(
 
 def test_a_run_waits_for_an_adapter_that_only_a_merged_session_serves(plain: Path) -> None:
     wrong = adapter_for(BASE, 1, entries=entries_of(9), targets=("second",), prints=False)
-    with AdapterSession(BASE.model(), plain=plain) as session:
+    with AdapterSession(BASE.model(), plain=plain, unverified=True) as session:
         session.activate("strange", STRANGE)
         (y,) = session.run({"x": X}, "strange")
         session.activate("wrong", renamed(wrong, "third"))
@@ -197,6 +202,26 @@ def test_a_run_waits_for_an_adapter_that_only_a_merged_session_serves(plain: Pat
             session.run({"x": X}, "nobody")
 
     assert off(y, BASE.answer(X, *[{STRANGE: 1}] * 3)) < SERVED_F32
+
+
+@pytest.mark.parametrize("entries", [None, entries_of(9)])
+def test_an_adapter_of_an_unknown_base_is_activated_only_where_it_would_be_loaded(
+    entries: Any, plain: Path
+) -> None:
+    unknown = adapter_for(BASE, 5, entries=entries, prints=False)
+    with AdapterSession(BASE.model(), plain=plain, session_options=one_thread) as session:
+        with pytest.raises(BaseMismatchError, match="no fingerprint"):
+            session.activate("unknown", unknown)
+        with pytest.raises(UnknownAdapterError):
+            session.run({"x": X}, "unknown")
+    with AdapterSession(
+        BASE.model(), plain=plain, session_options=one_thread, unverified=True
+    ) as session:
+        session.activate("unknown", unknown)
+
+        (y,) = session.run({"x": X}, "unknown")
+
+    assert off(y, BASE.answer(X, *[{unknown: 1}] * 3)) < SERVED_F32
 
 
 def renamed(adapter: Adapter, name: str) -> Adapter:
@@ -342,6 +367,40 @@ def test_unloading_takes_the_merged_session_along(live: Path) -> None:
 
         with pytest.raises(UnknownAdapterError):
             session.run({"x": X}, "a")
+
+
+def test_what_is_activated_is_told_apart_from_what_is_loaded(plain: Path) -> None:
+    with AdapterSession(
+        BASE.model(), plain=plain, adapters={"a": A, "d": D}, session_options=one_thread
+    ) as session:
+        assert session.active == []
+        session.activate("a", wait=True)
+        session.activate("strange", STRANGE)
+
+        assert session.names == ["a", "d"]
+        assert sorted(session.active) == ["a", "strange"]
+        with pytest.raises(UnknownAdapterError, match=r"activated and not loaded.*deactivate"):
+            session.unload("strange")
+        session.deactivate("strange")
+        session.deactivate("d")
+        session.unload("a")
+        assert session.active == []
+        for name in ("strange", "a"):
+            with pytest.raises(UnknownAdapterError, match="activated or loaded"):
+                session.deactivate(name)
+
+
+def test_nothing_is_activated_in_a_closed_session(plain: Path) -> None:
+    session = AdapterSession(plain, adapters={"a": A}, session_options=one_thread)
+    session.activate("a", wait=True)
+    activator = session._merges._activator
+    assert activator is not None
+    session.close()
+
+    with pytest.raises(UsageError, match="closed"):
+        session.activate("a", A)
+    with pytest.raises(UsageError, match="closed"):
+        activator.activate("a", A)
 
 
 def test_merged_sessions_capture_no_cuda_graphs(plain: Path) -> None:

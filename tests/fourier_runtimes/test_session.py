@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from fourier_format.errors import (
     UnknownAdapterError,
     UnsupportedError,
     UsageError,
+    Violation,
 )
-from fourier_runtimes import AdapterSession
+from fourier_runtimes import AdapterSession, index
 from tests.fourier_runtimes.handmade import (
     adapter_for,
     bank_input,
@@ -133,6 +137,21 @@ def test_an_unloaded_adapter_is_unknown(binding: Any) -> None:
         session.run({"x": batch(1)}, "a")
     with pytest.raises(UnknownAdapterError):
         session.unload("a")
+
+
+def test_what_adapters_feed_is_no_input_of_a_run() -> None:
+    session = session_of()
+    (name, *_), x = session.interface.layouts, batch(2)
+
+    for adapters in (None, "a"):
+        with pytest.raises(UsageError, match="ask for it by name"):
+            session.run({"x": x, name: np.ones((2, 1, 1), np.float32)}, adapters)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "int8"}, {"binding": "bogus"}])
+def test_a_choice_that_there_is_not_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="one of"):
+        AdapterSession(BASE.model(), **options)
 
 
 def test_an_unknown_name_is_told_its_neighbours() -> None:
@@ -297,6 +316,80 @@ def test_a_run_that_meets_the_closing_says_so(binding: Any) -> None:
 
     with pytest.raises(UsageError, match="closed"):
         session.run({"x": batch(1)}, "a")
+
+
+@pytest.mark.parametrize("binding", WAYS)
+def test_closing_waits_for_the_runs_that_have_begun(binding: Any) -> None:
+    session = session_of(binding=binding)
+    x, begun, go_on = batch(1), threading.Event(), threading.Event()
+    missing = session._store.missing
+
+    def slow(names: Any) -> list[str]:
+        begun.set()
+        assert go_on.wait(20)
+        return missing(names)
+
+    session._store.missing = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        run = pool.submit(session.run, {"x": x}, ["a"])
+        assert begun.wait(20)
+        closing = pool.submit(session.close)
+        refused = wait_until_closed(session)
+        assert not closing.done()
+        go_on.set()
+        closing.result(20)
+        (y,) = run.result(20)
+
+    assert "closed" in str(refused)
+    assert off(y, BASE.answer(x, {A: 1})) < SERVED_F32
+
+
+def wait_until_closed(session: AdapterSession) -> UsageError:
+    """Returns what a run gets that begins after closing has."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            session.run({"x": batch(1)})
+        except UsageError as error:
+            return error
+    raise TimeoutError
+
+
+def test_an_adapter_that_is_put_while_the_session_is_closed_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = session_of()
+    put = session._store.put
+
+    def late(*arguments: Any) -> None:
+        session.close()
+        put(*arguments)
+
+    monkeypatch.setattr(session._store, "put", late)
+
+    with pytest.raises(UsageError, match="closed"):
+        session.load(A, "a")
+
+
+def test_a_store_whose_index_could_not_be_written_at_closing_keeps_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AdapterSession(BASE.model(), folder=tmp_path, adapters={"a": A}):
+        pass
+    session = AdapterSession(BASE.model(), folder=tmp_path)
+    session.load(D, "d")
+    with monkeypatch.context() as patched:
+        patched.setattr(index, "write", full)
+        with pytest.raises(FileAccessError):
+            session.close()
+    session.flush()
+
+    with AdapterSession(BASE.model(), folder=tmp_path) as again:
+        assert again.names == ["a"]
+
+
+def full(*_: object) -> None:
+    raise FileAccessError(Violation("E-IO", "index.json", "no space left on device"))
 
 
 def test_what_was_loaded_while_the_source_was_read_stays(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 import fourier_format
+from fourier_format import Adapter
 from fourier_format.errors import (
     DependencyMissingError,
     FileAccessError,
     FourierFormatError,
     InvalidAdapterError,
+    UnknownAdapterError,
 )
 from fourier_runtimes import AdapterSession, sources
 from fourier_runtimes.sources import Source, near, stem
@@ -89,6 +92,56 @@ def test_a_session_serves_from_a_url(memory: str) -> None:
     assert session.names == ["legal", "again"]
     with pytest.raises(FileAccessError):
         session.load(f"{memory}/nobody.fft")
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("zip://adapters::file://{0}/all.zip", "zip://adapters/legal.fft::file://{0}/all.zip"),
+        ("zip://adapters/::file://{0}/all.zip", "zip://adapters/legal.fft::file://{0}/all.zip"),
+        ("zip://::file://{0}/all.zip", "zip://legal.fft::file://{0}/all.zip"),
+        ("simplecache::file://{0}", "simplecache::file://{0}/legal.fft"),
+        ("file://{0}/", "file://{0}/legal.fft"),
+        ("memory://", "memory://legal.fft"),
+    ],
+)
+def test_a_chain_of_urls_is_opened_by_fsspec(url: str, file: str, folder: Path) -> None:
+    with zipfile.ZipFile(folder / "all.zip", "w") as packed:
+        packed.write(folder / "legal.fft", "adapters/legal.fft")
+        packed.write(folder / "legal.fft", "legal.fft")
+    fsspec.filesystem("memory").pipe_file("/legal.fft", (folder / "legal.fft").read_bytes())
+    source = Source(url.format(folder))
+
+    found = source.fetch("legal")
+
+    assert found is not None
+    assert found[1] == file.format(folder)
+    assert source.names() == ["legal"]
+    assert source.fetch("nobody") is None
+    assert_a(found[0])
+    assert_a(sources.loaded(found[1]))
+    fsspec.filesystem("memory").rm("/legal.fft")
+
+
+def assert_a(adapter: Adapter) -> None:
+    (got,), (wanted,) = adapter.entry_sets, A.entry_sets
+    assert np.array_equal(got.coefficients, wanted.coefficients)
+
+
+def test_a_source_that_cannot_be_listed_says_so_where_all_is_asked_for(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> list[str]:
+        message = "listing is forbidden"
+        raise PermissionError(message)
+
+    monkeypatch.setattr(fsspec.filesystem("memory"), "ls", failing)
+    with AdapterSession(BASE.model(), source=memory) as session:
+        with pytest.raises(FileAccessError, match="listing is forbidden"):
+            session.load_all()
+        with pytest.raises(UnknownAdapterError, match="nobody"):
+            session.run({"x": batch(1)}, "nobody")
+        session.run({"x": batch(1)}, "legal")
 
 
 def test_a_source_that_cannot_be_reached_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,25 @@ def test_a_table_grows_by_blocks(
             assert np.allclose(table.read(slot), values(seed), rtol=STORED_F16)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists them")
+def test_a_file_of_many_blocks_takes_few_file_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 600)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    table = Table((3, 50), "float32", tmp_path / "t")
+    slots = [table.add(values(seed), 1.0) for seed in range(150)]
+    table.sync()
+    again = Table((3, 50), "float32", tmp_path / "t")
+
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 6
+    assert again.take(slots)
+    assert again.capacity == table.capacity == 150
+    for seed, slot in enumerate(slots):
+        assert np.array_equal(table.read(slot), values(seed))
+        assert np.array_equal(again.read(slot), values(seed))
+
+
 def test_a_file_is_found_again(tmp_path: Path) -> None:
     table = Table((3, 50), "float32", tmp_path / "t")
     slot = table.add(values(3), 1.0)

@@ -32,6 +32,8 @@ from fourier_converters.report import Report, replacement_row, target_row
 from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
+from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.live.interface import KEY
 
 _WHICH_WEIGHT: Final = (
     "on a quantised base the fingerprint proves which weight it is, not which checkpoint"
@@ -164,6 +166,7 @@ def to_onnx(
         refuse_existing(output, overwrite)
         refuse_unwritable_name(output)
     found = find(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
+    _refuse_live(found.candidates.model)
     outcome = _carried_out(found, output, external_data, overwrite, dry_run, progress)
     return found.report(str(output), outcome)
 
@@ -208,3 +211,17 @@ def _notes(adapter: Adapter, matches: Sequence[Match], plan: Plan, model: Model)
         if any(adapter.entry_set(m.target).fingerprints is not None for m in quantised):
             notes.append(_WHICH_WEIGHT)
     return notes
+
+
+def _refuse_live(model: Model) -> None:
+    """A live graph says which base it holds; merged into, it would say so of another.
+
+    Raises:
+        UnsupportedError: E-BASE-UNSUPPORTED.
+    """
+    if any(entry.key == KEY for entry in model.proto.metadata_props):
+        problem = "it is a live graph, whose description would no longer be true of it"
+        advice = "merge into the model that it was made of"
+        raise UnsupportedError(
+            Violation("E-BASE-UNSUPPORTED", str(model.path), problem, advice=advice)
+        )

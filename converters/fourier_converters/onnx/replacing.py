@@ -123,7 +123,14 @@ def match_replacement(
     elif _is_of_keras(name):
         return _of_keras(name, values, candidates)
     else:
-        pool = [c for c in candidates.all if c.use.role == parameter and _could_hold(values, c.use)]
+        scales = {c.use.quantized.scale for c in candidates.all if c.use.quantized is not None}
+        pool = [
+            c
+            for c in candidates.all
+            if c.use.role == parameter
+            and c.use.origin.value not in scales  # of codes; it has the name of the weight
+            and _could_hold(values, c.use)
+        ]
         uses = candidates.named(module, pool)
         if not uses:
             return _dropped_bias(name, values, candidates)
@@ -221,7 +228,10 @@ def _has_bias(model: Model, candidate: Candidate) -> bool:
     """Whether a constant is added to what a linear node computes."""
     read = candidate.use.read
     node = model.node(read)
-    if any(role(node, slot) == "bias" and name for slot, name in enumerate(node.input)):
+    third = len(node.input) > 2 and bool(node.input[2])  # a Gemm's, scaled by beta, has no role
+    if (third and node.op_type in {"Gemm", "FusedGemm"}) or any(
+        role(node, slot) == "bias" and name for slot, name in enumerate(node.input)
+    ):
         return True
     for other in evidence.reads_after_steps(model, Value(read.scope, node.output[0])):
         reader = model.node(other)

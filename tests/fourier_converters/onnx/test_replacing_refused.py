@@ -58,6 +58,14 @@ class TestDroppedBiases:
         assert "got (7,) in the adapter" in line
         assert line.endswith("[E-REPLACEMENT-SHAPE]")
 
+    def test_is_not_put_in_the_place_of_a_bias_that_is_scaled(self, graph: Graph) -> None:
+        arrays = {"c": values(3, 6), "d": values(3, seed=2)}
+        graph.build("y = Gemm <transB = 1, beta = 2.0> (h, c, d)", arrays, c="head.weight")
+
+        (line,) = graph.refuse({"head.bias": values(3, seed=1)})
+
+        assert line.endswith("[E-REPLACEMENT-NOT-FOUND]")
+
     def test_is_not_added_to_a_bias_that_is_there_under_no_name(self, graph: Graph) -> None:
         """The sum of the old bias and the new one would be a third model."""
         graph.build("y = Add (h, b)", {"b": values(6)})

@@ -248,7 +248,22 @@ def _follow(step: Step) -> Sequence[State]:
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return [step.lost("breaks its operator's definition")]
     found = result if isinstance(result, list) else [result]
-    return [_plain(state, step) for state in found]
+    return [_ordered(_plain(state, step), step) for state in found]
+
+
+_IN_ORDER: Final = frozenset(
+    {"Add", "Cast", "Div", "Dropout", "Erf", "FusedMatMul", "Gelu", "Gemm", "Identity"}
+    | {"LayerNormalization", "MatMul", "Mul", "Pow", "Relu", "Reshape", "Sigmoid", "Softmax"}
+    | {"Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"}
+)
+"""Operators that leave rows in their order, on whatever axis they are."""
+
+
+def _ordered(state: State, step: Step) -> State:
+    """Rows of which nobody knows the axis may be reversed or picked by what others read."""
+    if isinstance(state, Lost) and state.unread and step.node.op_type not in _IN_ORDER:
+        return Lost(state.why, state.mixed)
+    return state
 
 
 def _plain(state: State, step: Step) -> State:

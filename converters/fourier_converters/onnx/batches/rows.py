@@ -38,10 +38,13 @@ class Lost:
     Attributes:
         why: In words: the node that lost the batch.
         mixed: Whether rows were certainly combined, in floating point.
+        unread: Whether a shape could not be read, and that is all: rows are in their order, on an
+            axis that nobody knows.
     """
 
     why: str
     mixed: bool = False
+    unread: bool = False
 
 
 State = Rows | Shared | Lost
@@ -99,9 +102,9 @@ class Step:
         array = self.numbers[slot] if slot < len(self.numbers) else None
         return None if array is None else [int(n) for n in array.ravel()]
 
-    def lost(self, problem: str) -> Lost:
-        """Returns that nothing is known after this node."""
-        return Lost(f"{self.named} {problem}")
+    def lost(self, problem: str, *, unread: bool = False) -> Lost:
+        """Returns that nothing is known after this node, but their order if it is just `unread`."""
+        return Lost(f"{self.named} {problem}", unread=unread)
 
     def mixed(self) -> Lost:
         """Returns that this node combines rows."""
@@ -122,9 +125,10 @@ def aligned(step: Step, slots: Sequence[int], result: Shape) -> State:
         result = (None,) * len(operands[0][1] or ()) if known else None
     found = _together(step, operands, result)
     for state, shape in operands:
-        trusted = step.trusted and isinstance(found, Rows) and _beside(found, shape, result)
-        if isinstance(state, Lost) and not trusted:
-            return state
+        if isinstance(state, Lost):
+            ordered = step.trusted and state.unread
+            if not (ordered and isinstance(found, Rows) and _beside(found, shape, result)):
+                return state
     return found
 
 
@@ -146,7 +150,7 @@ def _together(
 
 
 def _beside(found: Rows, shape: Shape, result: Shape) -> bool:
-    """Whether an operand of which nothing is known can only have its rows where others have them.
+    """Whether an operand whose rows are in order can only have them where others have theirs.
 
     Its size on that axis is theirs: a model that treats its rows alone, and so gives each the same
     answer in any batch, must have put equal rows beside each other. Where it is only supposed that
@@ -185,7 +189,7 @@ def reshaped(step: Step, rows: Rows, shape: Shape, result: Shape) -> State:
     e belongs to row (e // faster) % batch. An axis whose own digits include all of it holds it.
     """
     if shape is None or result is None:
-        return step.lost("changes the shape to one that is not known")
+        return step.lost("changes the shape to one that is not known", unread=True)
     sizes = shape[rows.axis + 1 :]
     if rows.inner is None or any(n is None for n in (*sizes, *result)):
         return _leading(step, rows, shape, result)
@@ -208,10 +212,10 @@ def reshaped(step: Step, rows: Rows, shape: Shape, result: Shape) -> State:
 def _leading(step: Step, rows: Rows, shape: Shape, result: Shape) -> State:
     """The same where some sizes are not known, for a batch that is the slowest of all."""
     if shape is None or result is None or rows.axis or rows.outer != 1 or not result:
-        return step.lost("changes a shape that is not known")
+        return step.lost("changes a shape that is not known", unread=True)
     first = result[0]
     if first == step.batch:
         return Rows(0)  # the slowest index, cut after as many as there are rows
     if first is not None and first == shape[0]:
         return rows
-    return step.lost("changes a shape that is not known")
+    return step.lost("changes a shape that is not known", unread=True)

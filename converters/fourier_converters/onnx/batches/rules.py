@@ -57,7 +57,7 @@ def transposed(step: Step) -> State:
         return state
     order = attribute(step.node, "perm", [])
     if rank is None and not order:
-        return step.lost("turns a value of an unknown shape")
+        return step.lost("turns a value of an unknown shape", unread=True)
     order = order or list(reversed(range(rank or 0)))
     return replace(state, axis=order.index(state.axis))
 

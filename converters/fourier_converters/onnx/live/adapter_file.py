@@ -20,6 +20,7 @@ from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import staged
 from fourier_format.errors import FileAccessError, UnsupportedError, Violation, dependency_missing
 from fourier_format.live import Interface, fit
+from fourier_format.live.interface import entries_digest
 
 _VERSION: Final = 1
 """Of adapter and model in the file's head, which ONNX Runtime compares with nothing."""
@@ -86,9 +87,13 @@ def _export(runtime: Any, values: Mapping[str, Array], path: Path) -> None:
 
 
 def _report(adapter: Adapter, interface: Interface, output: Path) -> Report:
-    inputs = {seat.name: bank.input for bank in interface.banks for seat in bank.seats}
-    inputs |= {parameter.name: parameter.input for parameter in interface.parameters}
-    targets = [target_row(adapter, t, inputs[t.name]) for t in adapter.targets]
+    inputs = {parameter.name: parameter.input for parameter in interface.parameters}
+    banks = {(b.transform, b.shape, b.entries_sha256): b.input for b in interface.banks}
+    digests = {s.id: entries_digest(s.entries) for s in adapter.entry_sets}
+    targets = [
+        target_row(adapter, t, banks[adapter.transform, t.shape, digests[t.entries]])
+        for t in adapter.targets
+    ]
     others = [replacement_row(n, inputs[n], "", v) for n, v in adapter.replacements.items()]
     return Report(str(output), (*targets, *others))
 

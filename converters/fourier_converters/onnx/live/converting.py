@@ -29,13 +29,12 @@ from fourier_converters.verification import check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
-    InvalidAdapterError,
     UnsupportedError,
     UsageError,
     Violation,
     dependency_missing,
 )
-from fourier_format.live.interface import KEY, Interface, from_text
+from fourier_format.live.interface import KEY, Interface, from_text, only_text
 
 Progress = Callable[[str], None]
 
@@ -84,7 +83,6 @@ def find_live(
     *,
     mapping: Map | None = None,
     static: bool = False,
-    packed: bool = False,
     verify_full: bool = False,
 ) -> FoundLive:
     """Returns where the adapters go in the ONNX model at `base`, all of it checked.
@@ -113,7 +111,7 @@ def find_live(
         check_norms(weights)
         if verify_full:
             notes += check_digests(found_weights(adapter, matches[-1], candidates))
-    plan = make_live_plan(adapters, matches, replaced, candidates, static=static, packed=packed)
+    plan = make_live_plan(adapters, matches, replaced, candidates, static=static)
     notes += [str(r) for r in candidates.renamings if r != Renaming()]
     notes += _costs(plan)
     return FoundLive(candidates, plan, tuple(_rows(matches, replaced, plan)), tuple(notes))
@@ -133,7 +131,6 @@ def to_live(
     *,
     mapping: Map | None = None,
     static: bool = False,
-    packed: bool = False,
     reference: bool = False,
     verify_full: bool = False,
     overwrite: bool = False,
@@ -149,8 +146,6 @@ def to_live(
         output: The .onnx file to write; its data, if the base has any outside, beside it.
         mapping: What the user says of where weights lie.
         static: Whether to write a graph without If, for CUDA graphs.
-        packed: Whether the base takes tokens of several sequences in one axis; the graph then has
-            the input `fourier.row_adapter`.
         reference: Whether to refer to the base's external data rather than to copy it.
         verify_full: Compare the SHA-256 of every adapted weight, not only samples and norms.
         overwrite: Whether `output` may exist.
@@ -169,9 +164,7 @@ def to_live(
     if not dry_run:
         refuse_existing(output, overwrite)
         refuse_unwritable_name(output)
-    found = find_live(
-        adapters, base, mapping=mapping, static=static, packed=packed, verify_full=verify_full
-    )
+    found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
     model = found.candidates.model
 
     def changed(store: Store) -> None:
@@ -222,7 +215,6 @@ def live_at_load(
     *,
     mapping: Map | None = None,
     static: bool = False,
-    packed: bool = False,
     verify_full: bool = False,
 ) -> Live:
     """Returns the live graph of `base` in memory; nothing is written.
@@ -233,7 +225,6 @@ def live_at_load(
         options: ONNX Runtime session options to add to; new ones by default.
         mapping: As in `to_live`.
         static: As in `to_live`.
-        packed: As in `to_live`.
         verify_full: As in `to_live`.
 
     Raises:
@@ -244,9 +235,7 @@ def live_at_load(
         import onnxruntime
     except ImportError:
         raise dependency_missing("onnxruntime", "ort", "a live session") from None
-    found = find_live(
-        adapters, base, mapping=mapping, static=static, packed=packed, verify_full=verify_full
-    )
+    found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
     model = found.candidates.model
     model.reader.files.refuse_overlaps(all_tensors(model.proto))
     graft(found.plan, model, Inside(), lambda _: None)
@@ -267,10 +256,8 @@ def read_interface(path: Path) -> Interface | None:
         FileAccessError: The file cannot be read.
     """
     texts = [p.value for p in Model(path).proto.metadata_props if p.key == KEY]
-    if len(texts) > 1:
-        problem, advice = "it describes its live graph twice", "convert the base anew with --live"
-        raise InvalidAdapterError(Violation("E-LIVE-INTERFACE", str(path), problem, advice=advice))
-    return from_text(texts[0], str(path)) if texts else None
+    text = only_text(texts, str(path))
+    return None if text is None else from_text(text, str(path))
 
 
 def _rows(

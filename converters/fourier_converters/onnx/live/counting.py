@@ -11,7 +11,6 @@ from typing import NamedTuple
 from fourier_converters.onnx.batches import Batch
 from fourier_converters.onnx.live.arranging import batch_size
 from fourier_converters.onnx.live.nodes import Nodes
-from fourier_format.live.interface import ROW_ADAPTER
 
 
 class Checked(NamedTuple):
@@ -19,7 +18,7 @@ class Checked(NamedTuple):
 
     Attributes:
         values: The fed tensor.
-        rows: int64 (1,): 1 or the rows of the batch; by token, 1 or the tokens.
+        rows: int64 (1,): 1 or the rows of the batch.
     """
 
     values: str
@@ -41,21 +40,3 @@ def by_batch(nodes: Nodes, name: str, layout: Sequence[int], batch: Batch) -> Ch
     # Of a Concat, ONNX Runtime makes the constant (-1, *layout), which takes any count.
     shape = nodes.add("Add", nodes.add("Mul", rows, first), others)
     return Checked(nodes.add("Reshape", name, shape, name="rows_are_1_or_batch"), rows)
-
-
-def by_token(nodes: Nodes, name: str, x: str, width: int) -> Checked:
-    """Returns an input by token: one adapter for all, or that of `fourier.row_adapter` for each.
-
-    Args:
-        nodes: Where nodes are added.
-        name: The input.
-        x: A value that has all tokens, and `width` features last.
-        width: Its features.
-    """
-    one, count = nodes.constants.integers(1), count_of(nodes, name)
-    tokens = count_of(nodes, nodes.reshape(x, -1, width))
-    single = nodes.add("Equal", count, one)
-    alone = nodes.add("And", single, nodes.add("Equal", count_of(nodes, ROW_ADAPTER), one))
-    rows = nodes.add("Where", alone, one, tokens)
-    which = nodes.add("Reshape", ROW_ADAPTER, rows, name="row_adapter_is_as_long_as_tokens")
-    return Checked(nodes.add("Gather", name, which, axis=0), rows)

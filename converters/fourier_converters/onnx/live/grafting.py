@@ -28,8 +28,8 @@ from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.tensors import element_type
 from fourier_format.adapter import Array
 from fourier_format.dtypes import dtype_name
-from fourier_format.errors import UnsupportedError, Violation, raise_all
-from fourier_format.live.interface import KEY, ROW_ADAPTER, to_text
+from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.live.interface import KEY, to_text
 
 
 def graft(plan: LivePlan, model: Model, store: Store, progress: Callable[[str], None]) -> None:
@@ -76,36 +76,36 @@ def _apart(one: Added) -> object:
 def _refuse_fused(plan: LivePlan, model: Model) -> None:
     """Check the fused Attentions that have to be opened."""
     sites = [one.site for one in plan.added if one.site.place is None]
-    if sites and plan.interface.row_adapter:
-        problem = "a fused Attention has rows and tokens, and no packed ones"
-        raise UnsupportedError(
-            Violation(
-                "E-CONVERSION-UNSUPPORTED", sites[0].name, problem, advice="leave out --packed"
-            )
-        )
     refuse_unopenable(model, [Fused(site.read, site.width, site.dtype) for site in sites])
 
 
 def _batches_of(plan: LivePlan, model: Model) -> dict[int, Batch]:
     """Returns where the batch lies at each site, by the site's id."""
-    if plan.interface.row_adapter:
-        return {id(one.site): Batch(0, "slowest", "") for one in plan.added}
     batches, found = Batches(model), {}
-    failures = []
+    refused: dict[str, list[str]] = defaultdict(list)
     for one in plan.added:
         site = one.site
         value = site.place.y if one.bias and site.place is not None else site.x
         batch = batches.of(value)
         if batch is None or arrangement(batch) is None:
             why = batches.why(value) or f"they lie on axis {batch.axis if batch else 0}"
-            problem = f"nothing shows which row of the batch its tokens belong to: {why}"
-            advice = "merge this adapter (without --live); of packed tokens, add --packed"
-            violation = Violation("E-CONVERSION-UNSUPPORTED", site.name, problem, advice=advice)
-            failures.append(UnsupportedError(violation))
+            refused[why].append(site.name)
         else:
             found[id(site)] = batch
-    raise_all(failures)
+    if refused:
+        raise UnsupportedError([_unproven(why, names) for why, names in refused.items()])
     return found
+
+
+def _unproven(why: str, names: Sequence[str]) -> Violation:
+    """Returns one violation for all places that have one reason."""
+    others = "" if len(names) == 1 else f", and {len(names) - 1} more"
+    problem = f"nothing shows which row of the batch its tokens belong to: {why}"
+    advice = (
+        "call the batch's axis 'batch' in all inputs when you export, or merge this adapter "
+        "(without --live)"
+    )
+    return Violation("E-CONVERSION-UNSUPPORTED", f"{names[0]}{others}", problem, advice=advice)
 
 
 def _declared(plan: LivePlan, constants: Constants, store: Store) -> dict[str, str] | None:
@@ -120,8 +120,6 @@ def _declared(plan: LivePlan, constants: Constants, store: Store) -> dict[str, s
             zero = constants.integers(0)
             fed = head.add("Greater", count_of(head, name), zero, name=f"{name}.is_fed")
             conditions[name] = fed
-    if plan.interface.row_adapter:
-        _declare(ROW_ADAPTER, np.zeros(1, np.int64), ["tokens"], constants.model, store)
     constants.model.proto.graph.node.extend(head.made)
     return None if static else conditions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,14 @@ from fourier_converters.onnx.replacing import Replaced, placed
 from fourier_format.adapter import Adapter, Array, EntrySet
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.fingerprint import frobenius_norm
-from fourier_format.live.interface import Bank, Interface, Parameter, Seat, entries_digest
+from fourier_format.live.interface import (
+    Bank,
+    Interface,
+    Parameter,
+    Seat,
+    entries_digest,
+    input_name,
+)
 
 LARGEST_PARAMETER: Final = 2**20
 """Bytes of one replacement: a batch feeds one for each row, and a runtime holds one for each
@@ -66,7 +73,6 @@ def make_live_plan(
     candidates: Candidates,
     *,
     static: bool,
-    packed: bool = False,
 ) -> LivePlan:
     """Returns the plan for adapters whose targets were all found.
 
@@ -74,49 +80,49 @@ def make_live_plan(
         UnsupportedError: E-CONVERSION-UNSUPPORTED: a target or replacement that no live graph
             serves, or adapters whose heads differ in shape.
     """
-    seats: dict[tuple[str, tuple[int, int], str], dict[str, Match]] = defaultdict(dict)
+    banks, members = _banks(adapters, matches, candidates)
+    added = [
+        Added(site, bank.input, row)
+        for bank, found in zip(banks, members, strict=True)
+        for row, match in enumerate(found.matches)
+        for site in _sites(match, candidates)
+    ]
+    parameters = list(_parameters(replaced, candidates))
+    added += [one for _, places in parameters for one in places]
+    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static)
+    entries = {b.input: found.entries.entries for b, found in zip(banks, members, strict=True)}
+    return LivePlan(interface, entries, tuple(added))
+
+
+class _Members(NamedTuple):
+    """Targets that share entries, by name, and one of the entry sets that have these."""
+
+    entries: EntrySet
+    matches: tuple[Match, ...]
+
+
+def _banks(
+    adapters: Sequence[Adapter], matches: Sequence[Sequence[Match]], candidates: Candidates
+) -> tuple[list[Bank], list[_Members]]:
+    """Returns the banks and their members, whatever the order of adapters and targets."""
     sets: dict[tuple[str, tuple[int, int], str], EntrySet] = {}
+    targets: dict[tuple[str, tuple[int, int], str], dict[str, Match]] = defaultdict(dict)
     for adapter, found in zip(adapters, matches, strict=True):
         digests = {s.id: entries_digest(s.entries) for s in adapter.entry_sets}
         for match in found:
             entries = adapter.entry_set(match.target)
             key = (adapter.transform, entries.shape, digests[entries.id])
             sets.setdefault(key, entries)
-            seats[key].setdefault(match.target.name, match)
-    inputs = _named([sets[key].id for key in seats])
-    banks = [
-        Bank(
-            name,
-            key[0],
-            key[1],
-            sets[key].count,
-            key[2],
-            tuple(_seat(match, candidates) for match in members.values()),
-        )
-        for name, (key, members) in zip(inputs, seats.items(), strict=True)
-    ]
-    added = [
-        Added(site, bank.input, row)
-        for bank, members in zip(banks, seats.values(), strict=True)
-        for row, match in enumerate(members.values())
-        for site in _sites(match, candidates)
-    ]
-    parameters = list(_parameters(replaced, candidates))
-    added += [one for _, places in parameters for one in places]
-    interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static, packed)
-    entries_of = {b.input: sets[key].entries for b, key in zip(banks, seats, strict=True)}
-    return LivePlan(interface, entries_of, tuple(added))
-
-
-def _named(ids: Sequence[str]) -> list[str]:
-    """Returns the inputs' names: the entry set's id, numbered where several have it."""
-    names: list[str] = []
-    for id_ in ids:
-        name, number = f"fourier.{id_}.coefficients", 2
-        while name in names:
-            name, number = f"fourier.{id_}.{number}.coefficients", number + 1
-        names.append(name)
-    return names
+            targets[key].setdefault(match.target.name, match)
+    banks, members = [], []
+    for (transform, shape, digest), named in targets.items():
+        entries = sets[transform, shape, digest]
+        own = _Members(entries, tuple(named[name] for name in sorted(named)))
+        seats = tuple(_seat(match, candidates) for match in own.matches)
+        bank = Bank("", transform, shape, entries.count, digest, seats)
+        banks.append(replace(bank, input=input_name(entries.id, bank)))
+        members.append(own)
+    return banks, members
 
 
 def _seat(match: Match, candidates: Candidates) -> Seat:

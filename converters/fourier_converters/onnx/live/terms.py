@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fourier_converters.onnx.batches import Batch
 from fourier_converters.onnx.live.arranging import bias_term, put_back, rows_outside
-from fourier_converters.onnx.live.counting import Checked, by_batch, by_token
+from fourier_converters.onnx.live.counting import Checked, by_batch
 from fourier_converters.onnx.live.nodes import Nodes
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added
@@ -71,7 +71,7 @@ class Terms:
             site = one.site
             first, end = site.rows or (0, site.width)
             if one.bias:
-                fed = self._fed(nodes, one, site.x.name, end - first)
+                fed = self._fed(nodes, one)
                 term = nodes.reshape(fed.values, -1, 1, end - first)
             else:
                 leading = nodes.add(
@@ -90,7 +90,7 @@ class Terms:
         first = members[0]
         basis = self.bases[first.input]
         width = basis.of.split_in.length
-        fed = self._fed(nodes, first, first.site.x.name, width)
+        fed = self._fed(nodes, first)
         targets = tuple(one.row or 0 for one in members)
         given = Fed(self._rows_first(nodes, first, width), fed.values, fed.rows, targets)
         return spectral_terms(nodes, basis, given, static=self.interface.static)
@@ -99,7 +99,7 @@ class Terms:
         """Returns x D^T for the difference D of a replaced weight, (N, out)."""
         layout = self.interface.layouts[one.input]
         out, in_ = layout[::-1] if one.turned else layout
-        fed = self._fed(nodes, one, one.site.x.name, in_)
+        fed = self._fed(nodes, one)
         matrix = fed.values
         if not one.turned:
             matrix = nodes.add("Transpose", matrix, perm=[0, 2, 1])
@@ -108,10 +108,8 @@ class Terms:
         tokens = nodes.add("Reshape", self._rows_first(nodes, one, in_), shape)
         return nodes.reshape(nodes.add("MatMul", tokens, matrix), -1, out)
 
-    def _fed(self, nodes: Nodes, one: Added, value: str, width: int) -> Checked:
-        """Returns what is fed, by row or, packed, by token of `value`; of a bank all targets'."""
-        if self.interface.row_adapter:
-            return by_token(nodes, one.input, value, width)
+    def _fed(self, nodes: Nodes, one: Added) -> Checked:
+        """Returns what is fed, by row; of a bank all targets'."""
         layout = self.interface.layouts[one.input]
         return by_batch(nodes, one.input, layout, self.batches[id(one.site)])
 
@@ -134,7 +132,7 @@ class Terms:
         batch, dtype = self.batches[id(one.site)], one.site.dtype
         shape = self._shape(nodes, before, shape_of, one, width)
         if one.bias:
-            fed, rows = self._fed(nodes, one, shape_of, width)
+            fed, rows = self._fed(nodes, one)
             fed = fed if dtype == "F32" else nodes.cast(fed, dtype)
             return nodes.add("Add", before, bias_term(nodes, shape_of, fed, rows, batch, shape))
         term = made[id(one)] if dtype == "F32" else nodes.cast(made[id(one)], dtype)

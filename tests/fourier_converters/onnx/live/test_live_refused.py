@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
+from fourier_converters.onnx import to_onnx
 from fourier_converters.onnx.live import to_live
 from fourier_format import Adapter, errors
 from fourier_format.errors import (
@@ -14,6 +16,7 @@ from fourier_format.errors import (
     UnsupportedError,
     UsageError,
 )
+from fourier_format.fingerprint import fingerprint
 from tests.fourier_converters import adapters
 from tests.fourier_converters.adapters import without_prints
 from tests.fourier_converters.graphs import model, weight
@@ -37,6 +40,24 @@ TEXT: Final = f"""
 A: Final = adapter({"one": W, "two": V})
 B: Final = tuned(A, 5)
 OTHER: Final = elsewhere(A)
+_LOOKED_UP: Final = "x = Gather (table, ids) [one] y = MatMul (x, w)"
+PACKED_TOKENS: Final = [
+    pytest.param(
+        "int64[total] ids", _LOOKED_UP, "no input has two axes, of which", id="no batch at all"
+    ),
+    pytest.param(
+        "int64[total] ids, float[batch, 3] past",
+        _LOOKED_UP,
+        "input 'ids' does not say how rows lie in it",
+        id="a batch elsewhere",
+    ),
+    pytest.param(
+        f"float[total, {IN}] x",
+        "[one] q = MatMul (x, w) k = Transpose (q) s = MatMul (q, k) y = Softmax (s)",
+        "axis 0 of 'x' is not named 'batch', and need not be it",
+        id="attention over all",
+    ),
+]
 
 
 def proto() -> Any:
@@ -94,6 +115,19 @@ class TestRefused:
 
         assert "a live graph adapts linear layers, and no embedding" in line
 
+    @pytest.mark.parametrize(("given", "body", "why"), PACKED_TOKENS)
+    def test_tokens_of_several_sequences_in_one_axis(
+        self, given: str, body: str, why: str, tmp_path: Path
+    ) -> None:
+        text = f"g ({given}, int64[sequences] starts) => (float[M, K] y) {{ {body} }}"
+        made = model(text, {"w": W.T, "table": weight(11, IN, seed=3)}, {"one": "one"})
+
+        (line,) = self.refuse([adapter({"one": W})], made, tmp_path, UnsupportedError)
+
+        assert f"nothing shows which row of the batch its tokens belong to: {why}" in line
+        assert "merge this adapter (without --live)" in line
+        assert line.endswith("[E-CONVERSION-UNSUPPORTED]")
+
     @pytest.mark.parametrize("static", [False, True])
     def test_a_graph_that_is_live_already(self, static: bool, tmp_path: Path) -> None:
         live = serve(proto(), A, tmp_path, static=static).path
@@ -103,6 +137,16 @@ class TestRefused:
 
         assert caught.value.violations[0].code == "E-BASE-UNSUPPORTED"
         assert not (tmp_path / "again.onnx").exists()
+
+    def test_merging_into_a_live_graph(self, tmp_path: Path) -> None:
+        """Its description would go on saying that it holds the base."""
+        base, live = save_model(proto(), tmp_path / "base.onnx"), tmp_path / "live.onnx"
+        to_live([A], base, live)
+
+        with pytest.raises(UnsupportedError, match="merge into the model that it was made of"):
+            to_onnx(A, live, tmp_path / "merged.onnx")
+
+        assert not (tmp_path / "merged.onnx").exists()
 
     def test_a_graph_that_is_live_for_others_already(self, tmp_path: Path) -> None:
         """No input of the same name, and yet two descriptions would be one too many."""
@@ -127,6 +171,21 @@ class TestRefused:
 
         assert line.startswith("one: ")
         assert line.endswith("[E-BASE-MISMATCH]")
+
+    def test_a_base_of_another_norm(self, tmp_path: Path) -> None:
+        """The samples are the same, the rest is not."""
+        whole = adapter({"one": W, "two": V})
+        for row, column in np.ndindex(W.shape):
+            other = W.copy()
+            other[row, column] += 100
+            if np.array_equal(fingerprint(other, "").samples, fingerprint(W, "").samples):
+                break
+        made = model(TEXT, {"w": other.T, "v": V}, {"one": "one", "two": "two"})
+
+        (line,) = self.refuse([whole], made, tmp_path, BaseMismatchError)
+
+        assert line.startswith("one: ")
+        assert "norm" in line
 
     def test_a_target_that_the_graph_lacks(self, tmp_path: Path) -> None:
         whole = without_prints({"three": weight(OUT, IN, seed=9)})

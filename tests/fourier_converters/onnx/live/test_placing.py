@@ -101,8 +101,8 @@ class TestResidualSums:
         "quantize_dynamic": (
             (
                 "a, xs, xz = DynamicQuantizeLinear (x) [q] i = MatMulInteger (a, c, xz, z)"
-                " f = Cast <to = 1> (i) m = Mul (xs, cs) p = Mul (f, m) s = Add (p, b)"
-                " g = Add (s, r)"
+                " f = Cast <to = 1> (i) m = Mul (xs, cs) p = Mul (f, m)"
+                " s = Add (p, b) g = Add (s, r)"
             ),
             3,
         ),
