@@ -307,18 +307,9 @@ class AdapterSession:
     def deactivate(self, name: str) -> None:
         """Let go of the merged session of `name`; it is served live again, if it is loaded.
 
-        Of a name that is loaded and has no merged session, nothing is done.
-
-        Raises:
-            UnknownAdapterError: It is neither activated nor loaded; one that was activated only
-                may have lost its place to others.
+        Without a merged session, which others may have taken the place of, nothing is done.
         """
-        with self._store.lock:
-            known = name in self.active or not self._store.missing([name])
-            self._merges.deactivate(name)  # one that failed, too
-        if not known:
-            problem = "no adapter of this name is activated or loaded"
-            raise UnknownAdapterError(Violation("E-ADAPTER-UNKNOWN", name, problem))
+        self._merges.deactivate(name)
 
     def flush(self) -> None:
         """Write the index of a store in a folder; `load_all` and `close` do so, `load` does not.
