@@ -1,5 +1,7 @@
 """What sessions of many adapters must answer: each row alone, on the model it is merged into."""
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +110,8 @@ def row_of(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:
 
 def alone(base: Path, adapter: Adapter | None, inputs: Mapping[str, Array]) -> list[Array]:
     """Return what the model with `adapter` merged answers, None for the base."""
-    merged = base if adapter is None else base.with_name("merged.onnx")
+    own = f"merged-{os.getpid()}-{threading.get_ident()}.onnx"  # workers share the folder
+    merged = base if adapter is None else base.with_name(own)
     if adapter is not None:
         to_onnx(adapter, base, merged, overwrite=True)
     try:
