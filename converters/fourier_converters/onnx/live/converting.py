@@ -13,7 +13,6 @@ from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.checking import found_in_words as _found
 from fourier_converters.onnx.checking import found_weights
 from fourier_converters.onnx.generative import converted_directory
-from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.grafting import graft
 from fourier_converters.onnx.live.planning import LivePlan, make_live_plan
 from fourier_converters.onnx.matching import Match, match_targets
@@ -278,7 +277,7 @@ def _costs(plan: LivePlan) -> list[str]:
     """Returns in words what each bank costs where it is fed, and nothing where it is not."""
     notes = []
     for bank in plan.interface.banks:
-        made = basis(bank.transform, bank.shape, plan.entries[bank.input])
+        made = plan.bases[bank.input]
         share = made.products / (bank.shape[0] * bank.shape[1])
         notes.append(
             f"input {bank.input} [0, 1 or batch, {len(bank.seats)}, {bank.count}]: its basis takes "

@@ -15,7 +15,6 @@ import numpy as np
 from fourier_converters.onnx import surgery
 from fourier_converters.onnx.batches import Batch, Batches
 from fourier_converters.onnx.live.arranging import arrangement
-from fourier_converters.onnx.live.basis import basis
 from fourier_converters.onnx.live.counting import count_of
 from fourier_converters.onnx.live.nodes import Constants, Nodes
 from fourier_converters.onnx.live.opening import Fused, Source, open_attention, refuse_unopenable
@@ -142,11 +141,10 @@ def _declare(
 
 
 def _bases(plan: LivePlan, constants: Constants) -> dict[str, StoredBasis]:
-    found = {}
-    for bank in plan.interface.banks:
-        made = basis(bank.transform, bank.shape, plan.entries[bank.input])
-        found[bank.input] = stored(made, constants, bank.input.removesuffix(".coefficients"))
-    return found
+    return {
+        name: stored(basis, constants, name.removesuffix(".coefficients"))
+        for name, basis in plan.bases.items()
+    }
 
 
 def _add(

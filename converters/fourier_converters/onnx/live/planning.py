@@ -11,11 +11,12 @@ import numpy as np
 
 from fourier_converters.onnx.branches import plan_branches
 from fourier_converters.onnx.candidates import Candidate, Candidates
+from fourier_converters.onnx.live.basis import Basis, basis
 from fourier_converters.onnx.live.sites import Site, site_of
 from fourier_converters.onnx.matching import Match, tolerance
 from fourier_converters.onnx.merging import Edit
 from fourier_converters.onnx.replacing import Replaced, placed
-from fourier_format.adapter import Adapter, Array, EntrySet
+from fourier_format.adapter import Adapter, EntrySet
 from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.fingerprint import frobenius_norm
 from fourier_format.live.interface import (
@@ -57,12 +58,12 @@ class LivePlan:
 
     Attributes:
         interface: What the graph will say of itself.
-        entries: The entries of each bank, by input.
+        bases: The constants of each bank, by input.
         added: What is added where.
     """
 
     interface: Interface
-    entries: Mapping[str, Array]
+    bases: Mapping[str, Basis]
     added: tuple[Added, ...]
 
 
@@ -90,8 +91,11 @@ def make_live_plan(
     parameters = list(_parameters(replaced, candidates))
     added += [one for _, places in parameters for one in places]
     interface = Interface(tuple(banks), tuple(p for p, _ in parameters), static)
-    entries = {b.input: found.entries.entries for b, found in zip(banks, members, strict=True)}
-    return LivePlan(interface, entries, tuple(added))
+    bases = {
+        bank.input: basis(bank.transform, bank.shape, found.entries.entries)
+        for bank, found in zip(banks, members, strict=True)
+    }
+    return LivePlan(interface, bases, tuple(added))
 
 
 class _Members(NamedTuple):
