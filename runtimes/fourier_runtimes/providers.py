@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from fourier_format.errors import ServingError, Violation, dependency_missing
+from fourier_converters.ort import require_onnxruntime
+from fourier_format.errors import ServingError, Violation
 from fourier_runtimes.failures import serving_errors
 
 CPU: Final = "CPUExecutionProvider"
@@ -57,11 +58,7 @@ def onnxruntime() -> Any:
     Raises:
         DependencyMissingError: It is not installed.
     """
-    try:
-        import onnxruntime as module
-    except ImportError:
-        raise dependency_missing("onnxruntime", "ort", "serving") from None
-    return module
+    return require_onnxruntime("serving")
 
 
 def chosen(providers: Sequence[Provider] | None, *, strict: bool) -> list[Provider]:

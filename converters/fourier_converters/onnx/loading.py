@@ -8,7 +8,8 @@ from typing import Any
 
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.applying import QuantizedMode
-from fourier_converters.onnx.preparing import prepare, require_onnxruntime
+from fourier_converters.onnx.preparing import prepare
+from fourier_converters.ort import require_onnxruntime
 from fourier_converters.report import Report
 from fourier_format.adapter import Adapter
 
@@ -56,7 +57,7 @@ def merge_at_load(
         UnsupportedError: The base is of a sort that is not supported.
         FileAccessError: The base cannot be read.
     """
-    require_onnxruntime()
+    require_onnxruntime("merging at load")
     prepared = prepare(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
     merged = prepared.merged(adapter, options)
     report = prepared.found.report(str(base), prepared.outcome)

@@ -32,9 +32,9 @@ from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.stores import INLINE_LIMIT
 from fourier_converters.onnx.tensors import FLOATS, FOUR_BITS, dtype_of, set_values
+from fourier_converters.ort import require_onnxruntime
 from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import BFLOAT16
-from fourier_format.errors import dependency_missing
 from fourier_format.threads import by_blocks, cores
 
 FOLDER: Final = "session.model_external_initializers_file_folder_path"
@@ -110,7 +110,7 @@ class Prepared:
             ValueError: The adapter has another layout.
             UnsupportedError: A merged weight is not finite.
         """
-        onnxruntime = require_onnxruntime()
+        onnxruntime = require_onnxruntime("merging at load")
         model = self._model
         with self._lock if self._inline else contextlib.nullcontext():
             first, self._first = self._first, None
@@ -333,16 +333,3 @@ def _value(onnxruntime: Any, tensor: Any, values: Array) -> Any:
     if values.dtype != BFLOAT16:
         return make.ortvalue_from_numpy(values)
     return make.ortvalue_from_numpy_with_onnx_type(values.view(np.uint16), tensor.data_type)
-
-
-def require_onnxruntime() -> Any:
-    """Returns the module onnxruntime.
-
-    Raises:
-        DependencyMissingError: It is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise dependency_missing("onnxruntime", "ort", "merging at load") from None
-    return onnxruntime

@@ -14,11 +14,12 @@ import numpy as np
 
 from fourier_converters.onnx.generative import graph_of
 from fourier_converters.onnx.live.converting import read_interface
+from fourier_converters.ort import require_onnxruntime
 from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, replacement_row, target_row
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import staged
-from fourier_format.errors import FileAccessError, UnsupportedError, Violation, dependency_missing
+from fourier_format.errors import FileAccessError, UnsupportedError, Violation
 from fourier_format.live import Interface, fit
 from fourier_format.live.interface import entries_digest
 
@@ -57,7 +58,7 @@ def to_onnx_adapter(
         BaseMismatchError: E-BASE-MISMATCH: its base is not the one that was trained on.
         FileAccessError: A file cannot be read or written.
     """
-    runtime = _onnxruntime()
+    runtime = require_onnxruntime("writing a .onnx_adapter")
     graph = graph_of(live) if live.is_dir() else live
     refuse_input(output, live, graph)
     interface = read_interface(graph)
@@ -96,11 +97,3 @@ def _report(adapter: Adapter, interface: Interface, output: Path) -> Report:
     ]
     others = [replacement_row(n, inputs[n], "", v) for n, v in adapter.replacements.items()]
     return Report(str(output), (*targets, *others))
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise dependency_missing("onnxruntime", "ort", "writing a .onnx_adapter") from None
-    return onnxruntime

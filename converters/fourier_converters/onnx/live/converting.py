@@ -22,6 +22,7 @@ from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.replacing import Replaced, match_replacements
 from fourier_converters.onnx.stores import Discarding, Inside, Store
 from fourier_converters.onnx.writing import write_merged
+from fourier_converters.ort import require_onnxruntime
 from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, Row, replacement_row
 from fourier_converters.verification import check_digests, check_norms
@@ -31,7 +32,6 @@ from fourier_format.errors import (
     UnsupportedError,
     UsageError,
     Violation,
-    dependency_missing,
 )
 from fourier_format.live.interface import KEY, Interface, from_text, only_text
 
@@ -230,10 +230,7 @@ def live_at_load(
         DependencyMissingError: onnxruntime is not installed.
         FourierFormatError: As `to_live`.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise dependency_missing("onnxruntime", "ort", "a live session") from None
+    onnxruntime = require_onnxruntime("a live session")
     found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
     model = found.candidates.model
     model.reader.files.refuse_overlaps(all_tensors(model.proto))
