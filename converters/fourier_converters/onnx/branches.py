@@ -23,6 +23,7 @@ from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.merging import Edit, Made, rebound, refuse_nonfinite
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
+from fourier_converters.onnx.packed import divided
 from fourier_converters.onnx.protos import attribute
 from fourier_converters.onnx.replacing import placed
 from fourier_converters.onnx.stores import Store
@@ -258,29 +259,21 @@ class BranchWriter:
         edits = sorted(
             zip(branch.edits, terms, strict=True), key=lambda p: p[0].candidate.rows or ()
         )
-        sizes: list[tuple[int, str | None]] = []
         whole = branch.edits[0].candidate.use.canonical_shape or (0, 0)
-        at = 0
-        for edit, term in edits:
-            first, end = edit.candidate.rows or (0, whole[0])
-            sizes += [(first - at, None)] if first > at else []
-            sizes.append((end - first, term))
-            at = end
-        sizes += [(whole[0] - at, None)] if whole[0] > at else []
+        rows = [edit.candidate.rows or (0, whole[0]) for edit, _ in edits]
+        sizes, owners = divided(rows, whole[0])
         names = [self.model.fresh_name(f"{old}.part") for _ in sizes]
-        split = np.array([size for size, _ in sizes], np.int64)
+        split = np.array(sizes, np.int64)
         old_opset = surgery.opset(self.model) < 13
         inputs = [old] if old_opset else [old, self._constant(split, f"{old}.sizes")]
         given = {"split": split.tolist()} if old_opset else {}
         nodes = [
             helper.make_node("Split", inputs, names, name=f"{names[0]}.split", axis=-1, **given)
         ]
-        pieces = []
-        for name, (_, addend) in zip(names, sizes, strict=True):
-            pieces.append(name)
-            if addend is not None:
-                pieces[-1] = self.model.fresh_name(f"{name}.sum")
-                nodes.append(surgery.summed(self.model, name, addend, pieces[-1]))
+        pieces = list(names)
+        for at, owner in owners.items():
+            pieces[at] = self.model.fresh_name(f"{names[at]}.sum")
+            nodes.append(surgery.summed(self.model, names[at], edits[owner][1], pieces[at]))
         y = branch.y.name
         joined = self.model.fresh_name(f"{y}.whole")
         return [*nodes, helper.make_node("Concat", pieces, [y], name=joined, axis=-1)]

@@ -7,7 +7,7 @@ Split).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
@@ -48,21 +48,37 @@ def parts_of(model: Model, use: Use) -> list[Part]:
     out = use.canonical_shape[0] if use.canonical_shape else _length(use)
     if node.op_type == "Attention" and node.domain == MICROSOFT:
         sizes = attribute(node, "qkv_hidden_sizes", [])
-        return _divided(sizes or [out // 3] * 3, out)
+        return _named(sizes or [out // 3] * 3, out)
     if use.role == "weight" and use.kind != "linear":
         return []
     for scope, reader, reshaped in _following(model, Value(use.read.scope, node.output[0])):
         sizes = _sizes(model, scope, reader, out, reshaped=reshaped)
         if sizes:
-            return _divided(sizes, out)
+            return _named(sizes, out)
     return []
+
+
+def divided(rows: Sequence[tuple[int, int]], whole: int) -> tuple[list[int], dict[int, int]]:
+    """Returns the sizes of the parts of a packed product, and which are whose of sorted `rows`."""
+    sizes: list[int] = []
+    owners: dict[int, int] = {}
+    at = 0
+    for owner, (first, end) in enumerate(rows):
+        if first > at:
+            sizes.append(first - at)
+        owners[len(sizes)] = owner
+        sizes.append(end - first)
+        at = end
+    if whole > at:
+        sizes.append(whole - at)
+    return sizes, owners
 
 
 def _length(use: Use) -> int:
     return use.origin.view.result[0] if len(use.origin.view.result) == 1 else 0
 
 
-def _divided(sizes: list[int], out: int) -> list[Part]:
+def _named(sizes: list[int], out: int) -> list[Part]:
     if len(sizes) not in {2, 3} or sum(sizes) != out or min(sizes) < 1:
         return []
     names = _QUERY_KEY_VALUE if len(sizes) == 3 else _GATE_UP

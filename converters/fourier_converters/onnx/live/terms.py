@@ -12,6 +12,7 @@ from fourier_converters.onnx.live.nodes import Nodes
 from fourier_converters.onnx.live.placing import Place
 from fourier_converters.onnx.live.planning import Added
 from fourier_converters.onnx.live.spectrum import Fed, StoredBasis, spectral_terms
+from fourier_converters.onnx.packed import divided
 from fourier_converters.onnx.surgery import Swap
 from fourier_format.live.interface import Interface
 
@@ -57,7 +58,7 @@ class Terms:
                 before = self._plus(nodes, before, shape_of, one, whole, made)
             return before
         parts = sorted(members, key=lambda one: one.site.rows or (0, 0))
-        sizes, owners = _divided([one.site.rows or (0, whole) for one in parts], whole)
+        sizes, owners = divided([one.site.rows or (0, whole) for one in parts], whole)
         pieces = nodes.split(before, sizes)
         for at, owner in owners.items():
             piece = pieces[at]
@@ -148,19 +149,3 @@ class Terms:
         zero, last = nodes.constants.integers(0), nodes.constants.integers(-1)
         leading = nodes.add("Slice", nodes.add("Shape", one.site.x.name), zero, last)
         return nodes.add("Concat", leading, nodes.constants.integers(width), axis=0)
-
-
-def _divided(rows: Sequence[tuple[int, int]], whole: int) -> tuple[list[int], dict[int, int]]:
-    """Returns the sizes of the parts of a packed product, and which are whose of `rows`."""
-    sizes: list[int] = []
-    owners: dict[int, int] = {}
-    at = 0
-    for owner, (first, end) in enumerate(rows):
-        if first > at:
-            sizes.append(first - at)
-        owners[len(sizes)] = owner
-        sizes.append(end - first)
-        at = end
-    if whole > at:
-        sizes.append(whole - at)
-    return sizes, owners
