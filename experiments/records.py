@@ -13,6 +13,7 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments.trial import Json, Trial, described, key
@@ -59,7 +60,7 @@ def record(trial: Trial, result: Json, seconds: float, device: str, threads: int
 
 
 def environment(device: str, threads: int) -> Json:
-    """Returns the versions of all that computes, and the machine without its name."""
+    """Returns the day, the versions of all that computes, and the machine without its name."""
     versions = {}
     for name in _PACKAGES:
         try:
@@ -67,6 +68,7 @@ def environment(device: str, threads: int) -> Json:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
+        "day": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
