@@ -5,7 +5,11 @@ from __future__ import annotations
 from experiments.bases import BASES
 from experiments.bias import BIAS
 from experiments.curves import CURVES
+from experiments.generation.plan import GENERATION
 from experiments.glue import GLUE
+from experiments.instruction.plan import INSTRUCTION
 from experiments.trial import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, CURVES, BIAS, BASES)}
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each for each in (GLUE, CURVES, BIAS, BASES, GENERATION, INSTRUCTION)
+}
