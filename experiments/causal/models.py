@@ -67,28 +67,34 @@ def new_model(name: str, shared: Path, *, bits: int = 32) -> nn.Module:
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"dtype": torch.float32}
     if bits == 4:
         more["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
-    with _quiet():
-        try:
-            model: nn.Module = AutoModelForCausalLM.from_pretrained(
-                located(name, shared), dtype=torch.float32, **more
-            )
-        except OSError as wrong:
-            raise SystemExit(f"{name} cannot be loaded: {wrong}") from wrong
+    model: nn.Module = _read(AutoModelForCausalLM, name, shared, **more)
     _divide(model)
     return model.eval()
 
 
 def new_tokenizer(name: str, shared: Path) -> Any:
-    """Returns the model's tokenizer."""
+    """Returns the model's tokenizer.
+
+    Raises:
+        SystemExit: There is no such model.
+    """
     from transformers import AutoTokenizer
 
+    return _read(AutoTokenizer, name, shared)
+
+
+def _read(kind: Any, name: str, shared: Path, **more: Any) -> Any:
     with _quiet():
-        return AutoTokenizer.from_pretrained(located(name, shared))
+        try:
+            return kind.from_pretrained(located(name, shared), **more)
+        except OSError as wrong:
+            advice = "give a folder with --model, or set HF_HUB_OFFLINE=0 for a name of the hub"
+            raise SystemExit(f"{name} cannot be loaded: {advice}: {wrong}") from wrong
 
 
 def layers(model: nn.Module) -> nn.ModuleList:

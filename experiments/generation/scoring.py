@@ -1,7 +1,7 @@
 """How well sentences agree with what people said: BLEU, NIST and ROUGE-L.
 
-METEOR and CIDEr are left out: their programs are not to be had from the package registry. Text is
-compared in lower case, BLEU's and NIST's words as mteval-v13a divides them.
+METEOR and CIDEr are left out. Text is compared in lower case; BLEU's and NIST's words are those of
+mteval-v13a.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.trial import Json
 
@@ -33,7 +34,7 @@ def scores(said: Sequence[str], references: Sequence[Sequence[str]]) -> Json:
     }
 
 
-def bleu(counts: Sequence[Sequence[int]]) -> float:
+def bleu(counts: npt.ArrayLike) -> float:
     """Returns sacrebleu's BLEU of sentences with these counts, (sentences, 10)."""
     from sacrebleu.metrics.bleu import BLEU
 
