@@ -13,9 +13,9 @@ _SIMILARITY = {"minilm": "all-MiniLM-L6-v2", "all-mpnet-base-v2": "all-mpnet-bas
 INTERVALS = """\
 Intervals of means are Student's over seeds. Differences are of the same seeds on the same examples;
 theirs are a bootstrap over examples (10,000 resamples) with the error of the mean over seeds added,
-for other examples and other seeds alike; with one seed, for other examples alone. Beside some stands
-Student's over seeds alone. "Clearly" above or below means that the interval leaves out 0; where it
-does not, no difference is shown, and none up to its ends is ruled out."""
+for other examples and other seeds alike; with one seed, for other examples alone. Beside some
+stands Student's over seeds alone. "Clearly" above or below means that the interval leaves out 0;
+where it does not, no difference is shown, and none up to its ends is ruled out."""
 
 
 def protocol(found: Sequence[Group]) -> str:
