@@ -221,13 +221,12 @@ def _to_html(
         base=None if only_peft else arguments.base,
         mapping=mapping,
         verify_full=arguments.verify == "full",
+        notes=(_UNVERIFIED,) if any(source.is_dir() for source in sources) else (),
         overwrite=arguments.force,
         progress=lambda what: _progress(arguments, what, len(adapter.targets)),
     )
-    if not any(source.is_dir() for source in sources):
-        return report
     rows = [replace(row, found=row.found or places.get(row.target, "")) for row in report.rows]
-    return replace(report, rows=tuple(rows)).noting(_UNVERIFIED)
+    return replace(report, rows=tuple(rows))
 
 
 def _to_file(

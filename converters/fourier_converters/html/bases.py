@@ -55,7 +55,7 @@ def read_base(
             if name not in weights:  # a graph may hold several copies of one
                 progress(name)
                 weights[name] = _read(weight)
-        return FoundBase(weights, found.notes)
+        return FoundBase(weights, (_checked(adapter, base), *found.notes))
 
 
 _Open = Callable[[Adapter, Path, Map, bool], AbstractContextManager[Verified]]
@@ -75,6 +75,13 @@ def _opener(base: Path) -> _Open:
     from fourier_converters.safetensors.convert import verified as safetensors
 
     return safetensors
+
+
+def _checked(adapter: Adapter, base: Path) -> str:
+    """Returns what is known of a base in which everything was found."""
+    if all(entry_set.fingerprints is not None for entry_set in adapter.entry_sets):
+        return f"checked against {base.name}: its weights have the adapter's fingerprints"
+    return f"compared with {base.name} by names alone: the adapter has no fingerprints for it"
 
 
 def _read(weight: FoundWeight) -> BaseWeight:

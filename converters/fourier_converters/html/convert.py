@@ -27,6 +27,7 @@ def to_html(
     base: Path | None = None,
     mapping: Map | None = None,
     verify_full: bool = False,
+    notes: tuple[str, ...] = (),
     overwrite: bool = False,
     progress: Callable[[str], Progress] | None = None,
 ) -> Report:
@@ -43,6 +44,7 @@ def to_html(
         base: The model that the adapter is for; it is only read, and checked as merging does.
         mapping: What the user says of where weights lie in the base.
         verify_full: Compare the SHA-256 of every adapted weight of the base.
+        notes: What else the reader of the page should know.
         overwrite: Whether `output` may exist.
         progress: Given what is done, returns what is called before each target's work.
 
@@ -63,14 +65,15 @@ def to_html(
         step = started("reading the base")
         found = read_base(adapter, base, mapping or Map(), verify_full, step)
     measured = measure(adapter, found.weights, started("measuring"))
-    shown = _page(adapter, measured, source_of(adapter, name, file), found)
+    notes = (*found.notes, *notes)
+    shown = _page(adapter, measured, source_of(adapter, name, file), notes)
     write_bytes(output, shown.encode("utf-8", "backslashreplace"), overwrite)
     rows = [target_row(adapter, one.target, one.base.found, (), one.relative) for one in measured]
-    return Report(str(output), tuple(rows), notes=found.notes)
+    return Report(str(output), tuple(rows), notes=notes)
 
 
 def _page(
-    adapter: Adapter, measured: tuple[Measured, ...], source: Source, found: FoundBase
+    adapter: Adapter, measured: tuple[Measured, ...], source: Source, notes: tuple[str, ...]
 ) -> str:
     from fourier_format import __version__
 
@@ -81,7 +84,7 @@ def _page(
         return Spectrum(sets[id_], adapter.transform)
 
     sections = (
-        Section("findings", "What stands out", overview.findings(measured, found.notes)),
+        Section("findings", "What stands out", overview.findings(measured, notes)),
         Section("change", "Change by layer", changes.by_layer(measured)),
         Section("spectrum", "Spectrum", spectra.spectra(adapter, spectrum)),
         Section("layers", "Each target", spectra.layers(adapter, measured, spectrum)),

@@ -11,13 +11,14 @@ import contextlib
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -38,6 +39,19 @@ _SWITCHES: Final = (
 )
 
 
+_PATIENCE: Final = 120
+"""Seconds to wait for an answer on a machine that does much else."""
+
+_LAUNCH: Final = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for place, end in enumerate(ends, 3):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Puts the two pipes where the browser looks for them, and becomes the browser."""
+
+
 @dataclass(slots=True)
 class Seen:
     """What a page did while it was open.
@@ -54,9 +68,9 @@ class Seen:
 class Browser:
     """A running browser with one tab."""
 
-    def __init__(self, read: int, write: int) -> None:
-        self._read = os.fdopen(read, "rb", buffering=0)
-        self._write = os.fdopen(write, "wb", buffering=0)
+    def __init__(self, read: IO[bytes], write: IO[bytes]) -> None:
+        self._read = read
+        self._write = write
         self._buffer = b""
         self._last = 0
         self._session: str | None = None
@@ -119,11 +133,11 @@ class Browser:
         """End the browser."""
         self._session = None
         self.call("Browser.close")
-        self._write.close()
-        self._read.close()
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], _PATIENCE)
+            assert ready, f"the browser said nothing for {_PATIENCE} seconds"
             data = self._read.read(2**16)
             assert data, "the browser ended"
             self._buffer += data
@@ -157,29 +171,39 @@ def _fonts(home: Path) -> Path:
 @contextlib.contextmanager
 def running() -> Iterator[Browser]:
     """Yields a browser that ends with the block."""
-    to_read, to_write = os.pipe(), os.pipe()
-    command = ["/bin/sh", "-c", f'exec "$@" 3<&{to_write[0]} 4>&{to_read[1]}', "sh", str(PROGRAM)]
-    with tempfile.TemporaryDirectory() as home:
-        environment = {
-            "HOME": home,
-            "TMPDIR": home,
-            "PATH": os.defpath,
-            "LD_LIBRARY_PATH": str(FOLDER / "lib"),
-            "FONTCONFIG_FILE": str(_fonts(Path(home))),
-        }
+    (read, its_write), (its_read, write) = os.pipe(), os.pipe()
+    with (
+        tempfile.TemporaryDirectory() as home,
+        os.fdopen(read, "rb", buffering=0) as answers,
+        os.fdopen(write, "wb", buffering=0) as commands,
+    ):
         process = subprocess.Popen(
-            [*command, *_SWITCHES, f"--user-data-dir={home}/profile"],
-            env=environment,
-            pass_fds=(to_write[0], to_read[1]),
+            [
+                *(sys.executable, "-IS", "-c", _LAUNCH, str(its_read), str(its_write)),
+                *(str(PROGRAM), *_SWITCHES, f"--user-data-dir={home}/profile"),
+            ],
+            env=_environment(Path(home)),
+            pass_fds=(its_read, its_write),
             stderr=subprocess.DEVNULL,
         )
-        os.close(to_write[0])
-        os.close(to_read[1])
+        os.close(its_read)
+        os.close(its_write)
         try:
-            browser = Browser(to_read[0], to_write[1])
+            browser = Browser(answers, commands)
             yield browser
             browser.close()
             process.wait(20)
         finally:
             process.kill()
             process.wait()
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Returns an environment in which the browser takes its own libraries and fonts alone."""
+    return {
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PATH": os.defpath,
+        "LD_LIBRARY_PATH": str(FOLDER / "lib"),
+        "FONTCONFIG_FILE": str(_fonts(home)),
+    }
