@@ -1,0 +1,1 @@
+"""The paper's claims and its open questions, as experiments on real data (README.md)."""

@@ -1,0 +1,11 @@
+"""All experiments, by the names of the command line."""
+
+from __future__ import annotations
+
+from experiments.bases import BASES
+from experiments.bias import BIAS
+from experiments.curves import CURVES
+from experiments.glue import GLUE
+from experiments.trial import Experiment
+
+EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, CURVES, BIAS, BASES)}

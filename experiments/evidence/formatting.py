@@ -1,0 +1,107 @@
+"""How numbers are written on the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.statistics import Interval
+
+NONE = "-"
+"""Of a cell for which there is no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How a metric is written.
+
+    Attributes:
+        name: After differences: "points", or nothing.
+        factor: What the stored value is multiplied by.
+        digits: After the point.
+    """
+
+    name: str
+    factor: float
+    digits: int
+
+    def value(self, number: float) -> str:
+        """Returns a value: "84.3" points, "0.8712" of a correlation."""
+        return _fixed(number * self.factor, self.digits)
+
+    def signed(self, number: float) -> str:
+        """Returns a difference with its sign: "+0.4", "-1.2"."""
+        text = self.value(number)
+        return text if text.startswith("-") else f"+{text}"
+
+    def interval(self, found: Interval) -> str:
+        """Returns a mean and its interval: "84.3 [83.8, 84.9]"; the mean alone if there is none."""
+        return _with_ends(self.value(found.mean), found, self.value)
+
+    def difference(self, found: Interval) -> str:
+        """Returns a difference and its interval: "-0.4 [-1.2, +0.3]"."""
+        return _with_ends(self.signed(found.mean), found, self.signed)
+
+    def called(self, text: str) -> str:
+        """Returns `text` with the unit's name."""
+        return f"{text} {self.name}".rstrip()
+
+
+POINTS = Unit("points", 100.0, 1)
+CORRELATION = Unit("", 1.0, 4)
+UNITS = {
+    "accuracy": POINTS,
+    "f1": POINTS,
+    "matthews": POINTS,
+    "pearson": CORRELATION,
+    "spearman": CORRELATION,
+}
+"""Metric -> how it is written."""
+
+
+def count(number: float) -> str:
+    """Returns a whole number: "3,600"."""
+    return f"{round(number):,}"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """Returns a number of any size: "0.0312", "1.2e-07"."""
+    return f"{number:.{digits}g}"
+
+
+def size(number: float) -> str:
+    """Returns bytes: "14.2 kB", "1.2 MB", "512 B"; of 1000."""
+    for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.{1 if number < 100 * factor else 0}f} {name}"
+    return f"{number:.0f} B"
+
+
+def memory(number: float) -> str:
+    """Returns bytes as memory is counted: "612 MiB"."""
+    return f"{number / 2**20:,.0f} MiB"
+
+
+def seconds(number: float) -> str:
+    """Returns a duration: "12 ms", "4.1 s", "240 s", "12 min", "3.2 h"."""
+    if number < 1:
+        return f"{1000 * number:.3g} ms"
+    if number < 600:
+        return f"{number:.{1 if number < 10 else 0}f} s"
+    return f"{number / 60:.0f} min" if number < 6000 else f"{number / 3600:.1f} h"
+
+
+def listed(names: list[str]) -> str:
+    """Returns names as a list in a sentence: "a, b and c"."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+
+
+def _with_ends(mean: str, found: Interval, written: object) -> str:
+    assert callable(written)
+    if found.low is None or found.high is None:
+        return mean
+    return f"{mean} [{written(found.low)}, {written(found.high)}]"
+
+
+def _fixed(number: float, digits: int) -> str:
+    text = f"{number:.{digits}f}"
+    return text.removeprefix("-") if not float(text) else text  # no "-0.0"

@@ -1,0 +1,102 @@
+"""The top of the page: what was run when, how to run it again, and which aims were reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.evidence.blocks import Aim, Block, Table
+from experiments.evidence.evidence import SIZES, Evidence
+from experiments.evidence.formatting import listed, seconds
+from experiments.records import Record
+
+_TOP = """\
+# Evidence: FourierFT against LoRA, on real data, to ONNX Runtime
+
+This page is built by `make evidence` from the results in
+[experiments/results](../experiments/results) alone; a test fails if it is not what they give. Every
+conclusion on it is a rule applied to numbers that stand beside it. Intervals are of 95 %, in
+brackets."""
+_AGAIN = """\
+To run an experiment again: `python -m experiments NAME --size small`, one of the names below; it
+goes on where it was killed, and prints first how long it will take. `--size medium` wants a GPU,
+`--size paper` the paper's models as well: a folder with `--model`, or a hub's name."""
+
+
+def blocks(evidence: Sequence[Evidence], aims: Sequence[tuple[str, str, Aim]]) -> list[Block]:
+    """Returns the top: `aims` are (section's title, size, aim)."""
+    ran = [found for found in evidence if found.files]
+    found: list[Block] = [_TOP]
+    if aims:
+        found += ["## Aims", _aims(aims)]
+    found.append("## What was run")
+    found += [_runs(ran), *_versions(ran)] if ran else ["Nothing has been run."]
+    return [*found, _AGAIN]
+
+
+def not_run(name: str, sizes: Sequence[str]) -> list[str]:
+    """Returns the sentence about the sizes at which an experiment has no results."""
+    missing = [size for size in SIZES if size not in sizes]
+    return [f"Not run here: `{name}` at the size {_or(missing)}."] if missing else []
+
+
+def _aims(aims: Sequence[tuple[str, str, Aim]]) -> Table:
+    words = {True: "reached", False: "**not reached**", None: "cannot be told"}
+    return Table(
+        ("what", "size", "aim", "found", ""),
+        [
+            [f"{title}: {aim.what}", size, aim.aim, aim.found, words[aim.reached]]
+            for title, size, aim in aims
+        ],
+    )
+
+
+def _runs(ran: Sequence[Evidence]) -> Table:
+    rows = []
+    for evidence in ran:
+        for name, records in evidence.files.items():
+            time = seconds(sum(record.seconds for record in records))
+            rows.append(
+                [
+                    f"`{name}`",
+                    evidence.size,
+                    str(len(records)),
+                    time,
+                    _days(records),
+                    _device(records),
+                ]
+            )
+        every = {record.key: record for found in evidence.files.values() for record in found}
+        total = seconds(sum(record.seconds for record in every.values()))
+        rows.append(["all, each trial once", evidence.size, str(len(every)), total, "", ""])
+    return Table(("experiment", "size", "trials", "their time", "days", "device"), rows)
+
+
+def _versions(ran: Sequence[Evidence]) -> list[str]:
+    """Returns a sentence about what computed: every version that a trial ran with."""
+    versions: dict[str, set[str]] = {}
+    for record in (r for evidence in ran for records in evidence.files.values() for r in records):
+        versions.setdefault("Python", set()).add(record.environment["python"])
+        for name, version in record.environment["versions"].items():
+            versions.setdefault(name, set()).add(version)
+    return [
+        "Versions: "
+        + ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items())
+        + "."
+    ]
+
+
+def _days(records: Sequence[Record]) -> str:
+    days = sorted({record.environment["day"] for record in records if "day" in record.environment})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "-"
+
+
+def _device(records: Sequence[Record]) -> str:
+    found = {
+        f"{e['device']}, {e['threads']} of {e['cores']} cores"
+        for e in (record.environment for record in records)
+    }
+    return listed(sorted(found))
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(names)

@@ -1,0 +1,85 @@
+"""The page: Markdown and pictures out of sections and evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experiments.evidence import overview
+from experiments.evidence.blocks import Aim, Block, Figure, Section, Table
+from experiments.evidence.evidence import Evidence
+
+FOLDER = "evidence"
+"""Of the pictures, beside the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is to be written.
+
+    Attributes:
+        text: Markdown.
+        figures: The pictures that it shows.
+    """
+
+    text: str
+    figures: Sequence[Figure]
+
+
+def page(sections: Sequence[Section], evidence: Sequence[Evidence]) -> Page:
+    """Returns the page of `sections`, each with what has run of it at each size."""
+    parts = {section.name: _rendered(section, evidence) for section in sections}
+    aims = [
+        (section.title, size, block)
+        for section in sections
+        for size, blocks in parts[section.name].items()
+        for block in blocks
+        if isinstance(block, Aim)
+    ]
+    lines = [markdown(block) for block in overview.blocks(evidence, aims)]
+    for section in sections:
+        lines += _section(section, parts[section.name])
+    figures = [
+        block
+        for found in parts.values()
+        for blocks in found.values()
+        for block in blocks
+        if isinstance(block, Figure)
+    ]
+    return Page("\n\n".join(lines) + "\n", figures)
+
+
+def markdown(block: Block) -> str:
+    """Returns a block as Markdown, without a line end."""
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Figure):
+        return f"![{block.alt}]({FOLDER}/{block.name}.png)"
+    if isinstance(block, Aim):
+        return (
+            f"**Aim: {block.what}, {block.aim}: {verdict(block.reached)}.** Found: {block.found}."
+        )
+    return block
+
+
+def verdict(reached: bool | None) -> str:
+    """Returns an aim's outcome in words."""
+    return {True: "reached", False: "not reached", None: "cannot be told"}[reached]
+
+
+def _rendered(section: Section, evidence: Sequence[Evidence]) -> dict[str, Sequence[Block]]:
+    ran = [found for found in evidence if found.of(section.name)]
+    return {found.size: section.render(found) for found in ran}
+
+
+def _section(section: Section, parts: dict[str, Sequence[Block]]) -> list[str]:
+    lines = [f"## {section.title}", section.question]
+    for size, blocks in parts.items():
+        lines += [f"### {section.title}: {size}", *(markdown(block) for block in blocks)]
+    return [*lines, *overview.not_run(section.name, list(parts))]
+
+
+def _table(table: Table) -> str:
+    right = ["---", *("---:" for _ in table.header[1:])]
+    rows = [table.header, right, *table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,0 +1,151 @@
+"""Draws figures: the same data give the same bytes, whatever a user's matplotlib is set to.
+
+Colours are Okabe and Ito's, which people see apart whatever their colour vision, each with a marker
+of its own. A picture carries the digest of its data and of this module, so that a test can tell
+an old picture without comparing pixels, which another machine may round otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from experiments.evidence.blocks import Figure, Level, Line, Panel, Points
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#6E6E6E", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "osD^vPX"
+_STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+_PANEL = (3.9, 3.1)  # inches
+_DPI = 110
+_DIGITS = 9  # that count: the last bits of a sum differ between machines
+_SPREAD = 0.22  # of the marks of one category
+
+
+def digest(figure: Figure) -> str:
+    """Returns 16 hex digits of what is drawn and how."""
+    text = json.dumps(_rounded(asdict(figure)), sort_keys=True)
+    source = Path(__file__).read_bytes()
+    return hashlib.sha256(text.encode() + source).hexdigest()[:16]
+
+
+def drawn(figure: Figure) -> bytes:
+    """Returns the PNG, with its digest in a text chunk called "digest"."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        width = _PANEL[0] * max(len(figure.panels), 1.4)
+        canvas = Canvas(figsize=(width, _PANEL[1]), layout="constrained")
+        axes = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
+        for axis, panel in zip(axes, figure.panels, strict=True):
+            _draw(axis, panel)
+        _legend(canvas, axes)
+        file = io.BytesIO()
+        metadata = {"Software": None, "digest": digest(figure)}
+        canvas.savefig(file, format="png", dpi=_DPI, metadata=metadata)
+    return file.getvalue()
+
+
+def _draw(axis: Any, panel: Panel) -> None:
+    axis.set_title(panel.title)
+    axis.set_xlabel(panel.x_label)
+    axis.set_ylabel(panel.y_label)
+    if panel.log_x:
+        axis.set_xscale("log")
+    if panel.log_y:
+        axis.set_yscale("log")
+    points = [mark for mark in panel.marks if isinstance(mark, Points)]
+    for number, mark in enumerate(panel.marks):
+        if isinstance(mark, Level):
+            axis.axhline(mark.y, color="#303030", linewidth=1, linestyle=(0, (5, 3)), zorder=1)
+            axis.annotate(
+                mark.name, (1, mark.y), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                textcoords="offset points", ha="right", va="bottom", fontsize=7.5, color="#303030",
+            )  # fmt: skip
+            continue
+        colour = mark.colour if mark.colour is not None else _next(panel, number)
+        if isinstance(mark, Line):
+            _line(axis, mark, colour)
+        else:
+            shift = _shift(points.index(mark), len(points)) if panel.categories else 0.0
+            _points(axis, mark, colour, shift)
+    if panel.categories:
+        axis.set_xticks(range(len(panel.categories)), panel.categories)
+        axis.set_xlim(-0.6, len(panel.categories) - 0.4)
+        axis.grid(visible=False, axis="x")
+
+
+def _line(axis: Any, mark: Line, colour: int) -> None:
+    if len(mark.low):
+        axis.fill_between(mark.x, mark.low, mark.high, color=_COLOURS[colour], alpha=0.2, lw=0)
+    size = 4 if len(mark.x) <= 40 else 0
+    axis.plot(
+        mark.x, mark.y, color=_COLOURS[colour], marker=_MARKERS[colour], markersize=size,
+        linewidth=1.4, label=mark.name,
+    )  # fmt: skip
+
+
+def _points(axis: Any, mark: Points, colour: int, shift: float) -> None:
+    x = [value + shift for value in mark.x]
+    bars = None
+    if len(mark.low):
+        below = [y - low for y, low in zip(mark.y, mark.low, strict=True)]
+        above = [high - y for y, high in zip(mark.y, mark.high, strict=True)]
+        bars = [below, above]
+    axis.errorbar(
+        x, mark.y, yerr=bars, color=_COLOURS[colour], marker=_MARKERS[colour], markersize=6,
+        linewidth=1, linestyle="-" if mark.joined else "none", elinewidth=1.6, capsize=3,
+        label=mark.name or None, zorder=3,
+    )  # fmt: skip
+    for place, seeds in zip(x, mark.dots, strict=False):
+        axis.plot(
+            [place] * len(seeds), seeds, linestyle="none", marker="o", markersize=3,
+            markerfacecolor="white", markeredgecolor=_COLOURS[colour], markeredgewidth=0.8,
+            zorder=4,
+        )  # fmt: skip
+
+
+def _legend(canvas: Any, axes: Any) -> None:
+    """One legend of all panels, below them, each name once."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        handles, names = axis.get_legend_handles_labels()
+        found |= dict(zip(names, handles, strict=True))
+    if found:
+        canvas.legend(found.values(), found, loc="outside lower center", ncols=min(4, len(found)))
+
+
+def _next(panel: Panel, number: int) -> int:
+    """Returns the colour of a mark that names none: by its place among those with a colour."""
+    return sum(not isinstance(mark, Level) for mark in panel.marks[:number]) % len(_COLOURS)
+
+
+def _shift(place: int, of: int) -> float:
+    """Returns how far the marks of one category stand from its middle."""
+    return 0.0 if of == 1 else _SPREAD * (2 * place / (of - 1) - 1)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return f"{float(value):.{_DIGITS}g}" if isinstance(value, float | int) else value

@@ -1,0 +1,139 @@
+"""FourierFT against LoRA, full fine-tuning and the head alone, on GLUE's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments import selection
+from experiments.settings import settings
+from experiments.text.controls import Control
+from experiments.text.methods import Fourier, Full, Head, Lora, Method
+from experiments.text.trial import TextTrial
+from experiments.text.untuned import Untuned
+from experiments.trial import Experiment, Options, Plan, Results, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class GlueSettings:
+    """configs/glue.toml.
+
+    Attributes:
+        model: A name for models.located.
+        trained_layers: Of TextTrial.
+        n: Coefficients of a weight.
+        alpha: The scale.
+        rank: Of LoRA.
+        rates: Kind of method -> the rates that are tried; of the head alone, head rates.
+        head_rates: Task -> the head's rate beside every other method.
+        batch: Rows of a step.
+        length: Tokens of a row at most.
+        precision: Of TextTrial.
+        choosing_seed: Of the trials that choose.
+        fresh_seeds: Of those that report.
+        tasks: Name -> epochs.
+        rows: Name -> rows of train; all where a task is not named.
+    """
+
+    model: str
+    trained_layers: int
+    n: int
+    alpha: float
+    rank: int
+    rates: Mapping[str, Sequence[float]]
+    head_rates: Mapping[str, float]
+    batch: int
+    length: int
+    precision: str
+    choosing_seed: int
+    fresh_seeds: Sequence[int]
+    tasks: Mapping[str, int]
+    rows: Mapping[str, int]
+
+    @classmethod
+    def of(cls, options: Options) -> GlueSettings:
+        """Returns what is configured for a size."""
+        return settings(cls, "glue", options.size, model=options.model)
+
+    @property
+    def fourier(self) -> Fourier:
+        """The FourierFT that is compared with LoRA."""
+        return Fourier(self.n, self.alpha)
+
+    def methods(self) -> list[Method]:
+        """Returns what is compared."""
+        return [self.fourier, Lora(self.rank), Full(), Head()]
+
+    def make(self, task: str, method: Method | Control) -> Callable[[float, int, bool], Trial]:
+        """Returns what makes the trials of one method on one task."""
+
+        def trial(rate: float, seed: int, report: bool) -> Trial:
+            alone = method.kind == "head"
+            return TextTrial(
+                task=task,
+                model=self.model,
+                method=method,
+                trained_layers=self.trained_layers,
+                rate=rate,
+                head_rate=rate if alone else self.head_rates[task],
+                seed=seed,
+                epochs=self.tasks[task],
+                batch=self.batch,
+                length=self.length,
+                precision=self.precision,
+                rows=self.rows.get(task),
+                report=report,
+                serve=report and method == self.fourier,
+            )
+
+        return trial
+
+    def plan(
+        self, task: str, method: Method | Control, seeds: Sequence[int], results: Results
+    ) -> Plan:
+        """Returns the trials of one method on one task, rates first."""
+        kind = "fourier" if method.kind == "control" else method.kind
+        make = self.make(task, method)
+        return selection.plan(make, self.rates[kind], self.choosing_seed, seeds, results)
+
+    def like(
+        self,
+        task: str,
+        method: Method,
+        chooser: Method,
+        factor: float,
+        seeds: Sequence[int],
+        results: Results,
+    ) -> Plan:
+        """Returns trials of `method` at `factor` times the rate that was chosen for `chooser`."""
+        return selection.at_rate_of(
+            self.make(task, chooser),
+            self.rates[chooser.kind],
+            self.choosing_seed,
+            self.make(task, method),
+            factor,
+            seeds,
+            results,
+        )
+
+    def untuned(self, task: str) -> Trial:
+        """Returns what gives a task's labels, and what is reached without training."""
+        return Untuned(task, self.model, self.length, self.rows.get(task))
+
+
+def plan(options: Options, results: Results) -> Plan:
+    """Returns the trials of every task and method, and what needs no training."""
+    found = GlueSettings.of(options)
+    return selection.together(
+        [
+            Plan([found.untuned(task) for task in found.tasks]),
+            *(
+                found.plan(task, method, found.fresh_seeds, results)
+                for task in found.tasks
+                for method in found.methods()
+            ),
+        ]
+    )
+
+
+GLUE = Experiment("glue", "FourierFT against LoRA, full fine-tuning and the head alone", plan)

@@ -1,0 +1,153 @@
+"""Results on disk: one JSON an experiment and size, with the versions that made each trial.
+
+Trials of one file are sorted by label, one a line, so that a run that adds some changes few lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from experiments.trial import Json, Trial, described, key
+
+ROOT = Path(__file__).parent
+RESULTS = ROOT / "results"
+_PACKAGES = (
+    "fourier-format", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "onnx",
+    "numpy", "scipy", "scikit-learn", "sacrebleu", "nltk", "rouge-score",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One finished trial.
+
+    Attributes:
+        key: The trial's key.
+        label: The trial's label.
+        work: What its time is comparable with.
+        steps: How many steps it took.
+        trial: Its fields.
+        result: What `run` gave.
+        seconds: Wall time of all its runs together, with everything that is computed once.
+        environment: Versions and machine.
+    """
+
+    key: str
+    label: str
+    work: str
+    steps: int
+    trial: Json
+    result: Json
+    seconds: float
+    environment: Json
+
+
+def record(trial: Trial, result: Json, seconds: float, device: str, threads: int) -> Record:
+    """Returns the record of a trial that has just ended."""
+    return Record(
+        key(trial), trial.label, trial.work, trial.steps, described(trial), result,
+        round(seconds, 1), environment(device, threads),
+    )  # fmt: skip
+
+
+def environment(device: str, threads: int) -> Json:
+    """Returns the day, the versions of all that computes, and the machine without its name."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "day": datetime.now(UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "device": _device_name(device),
+        "versions": versions,
+    }
+
+
+def _device_name(device: str) -> str:
+    torch = sys.modules.get("torch")
+    if device == "cpu" or torch is None:
+        return device
+    return str(torch.cuda.get_device_name())
+
+
+class Book:
+    """All results of one size: those that are committed, and those of this machine's folder."""
+
+    def __init__(self, size: str, folder: Path = RESULTS) -> None:
+        self._folder = folder / size
+        self._found: dict[str, Record] = {}
+        for path in sorted(self._folder.glob("*.json")):
+            self._found |= {found.key: found for found in read(path)}
+
+    def get(self, trial: Trial) -> Json | None:
+        """Returns the trial's result; None if it has not run."""
+        found = self._found.get(key(trial))
+        return None if found is None else found.result
+
+    def record(self, trial: Trial) -> Record | None:
+        """Returns the trial's record; None if it has not run."""
+        return self._found.get(key(trial))
+
+    def add(self, found: Record) -> None:
+        """Remember a record."""
+        self._found[found.key] = found
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._found.values())
+
+    def write(self, experiment: str, trials: Iterable[Trial]) -> Path:
+        """Write what is known of `trials` as the experiment's JSON, whole or not at all."""
+        keys = {key(trial) for trial in trials}
+        chosen = [found for known, found in self._found.items() if known in keys]
+        path = self._folder / f"{experiment}.json"
+        write(path, chosen)
+        return path
+
+
+def read(path: Path) -> list[Record]:
+    """Returns the records of one file."""
+    content = json.loads(path.read_text("utf-8"))
+    environments = content["environments"]
+    return [
+        Record(**{**fields, "environment": environments[fields["environment"]]})
+        for fields in content["trials"]
+    ]
+
+
+def write(path: Path, records: Iterable[Record]) -> None:
+    """Write `records` to `path`: the same records give the same bytes."""
+    environments = {}
+    lines = []
+    for found in sorted(records, key=lambda found: (found.label, found.key)):
+        name = hashlib.sha256(_line(found.environment).encode()).hexdigest()[:8]
+        environments[name] = found.environment
+        lines.append(_line({**_fields(found), "environment": name}))
+    above = ",\n  ".join(f'"{name}": {_line(environments[name])}' for name in sorted(environments))
+    text = f'{{"environments": {{\n  {above}\n}},\n"trials": [\n' + ",\n".join(lines) + "\n]}\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
+
+
+def _fields(found: Record) -> Json:
+    return {name: getattr(found, name) for name in Record.__dataclass_fields__}
+
+
+def _line(value: Json) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)

@@ -1,0 +1,198 @@
+"""Runs what an experiment plans, in rounds, until nothing is left that has not run.
+
+Each trial runs in a process of its own pool's, and its result is kept at once: a killed run goes on
+where it was, at the last checkpoint of each trial.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments.records import Book, Record, record
+from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, key
+
+WORK = Path(__file__).parent / "out"
+_queue: SimpleQueue[int] | None = None  # of a worker process
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where trials run.
+
+    Attributes:
+        data: The folder of the data sets.
+        device: "cpu" or "cuda".
+        jobs: Trials at a time.
+        work: The folder of checkpoints and of what is computed once.
+    """
+
+    data: Path
+    device: str
+    jobs: int
+    work: Path = WORK
+
+    @property
+    def threads(self) -> int:
+        """Threads of one trial."""
+        return max(1, (os.cpu_count() or 1) // self.jobs)
+
+
+def run(experiment: Experiment, options: Options, machine: Machine, book: Book) -> list[str]:
+    """Run all trials of `experiment`, and write its JSON after each of them.
+
+    Returns:
+        A line for each trial that failed; the others have run.
+    """
+    machine = replace(machine, jobs=1) if experiment.alone else machine
+    failed: dict[str, str] = {}
+    print(forecast(experiment, experiment.plan(options, book), machine, book))
+    while waiting := _waiting(experiment.plan(options, book), book, failed):
+        with _bar(waiting) as (bar, queue), _pool(machine, queue) as pool:
+            place = machine.work / options.size
+            jobs = {pool.submit(_work, trial, place, machine): trial for trial in waiting}
+            for job in _ended(jobs):
+                trial = jobs[job]
+                try:
+                    book.add(job.result())
+                except Exception as wrong:  # noqa: BLE001  # the other trials go on
+                    failed[key(trial)] = f"{trial.label}: {type(wrong).__name__}: {wrong}"
+                    bar.write(failed[key(trial)])
+                book.write(experiment.name, experiment.plan(options, book).trials)
+    book.write(experiment.name, experiment.plan(options, book).trials)
+    return list(failed.values())
+
+
+def forecast(experiment: Experiment, plan: Plan, machine: Machine, book: Book) -> str:
+    """Returns how many trials there are, how many have run, and how long the others will take."""
+    todo = [trial for trial in plan.trials if book.get(trial) is None]
+    done = len(plan.trials) - len(todo)
+    ahead = [*todo, *plan.later]
+    seconds = sum(expected_seconds(trial, book) for trial in ahead) / machine.jobs
+    count = f"{experiment.name}: {done + len(ahead)} trials, {done} done"
+    if not ahead:
+        return f"{count}: nothing is left to run"
+    return f"{count}; about {words(seconds)} to go, {machine.jobs} at a time"
+
+
+def expected_seconds(trial: Trial, book: Book) -> float:
+    """Returns the wall time of a trial: as its like took, or as it guesses itself."""
+    like = [found for found in book if found.work == trial.work and found.steps]
+    if not like:
+        return trial.guess * trial.steps
+    return trial.steps * sum(found.seconds / found.steps for found in like) / len(like)
+
+
+def words(seconds: float) -> str:
+    """Returns a duration for people: "40 s", "12 min", "3 h 20 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _waiting(plan: Plan, book: Book, failed: dict[str, str]) -> list[Trial]:
+    waiting = {key(t): t for t in plan.trials if book.get(t) is None and key(t) not in failed}
+    return list(waiting.values())
+
+
+def _ended(jobs: dict[Future[Record], Trial]) -> Iterator[Future[Record]]:
+    try:
+        yield from as_completed(jobs)
+    except BaseException:
+        for job in jobs:
+            job.cancel()
+        raise
+
+
+@contextmanager
+def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], SimpleQueue[int]]]:
+    """Gives a progress bar that counts the steps that workers put into the queue."""
+    queue: SimpleQueue[int] = multiprocessing.get_context("spawn").SimpleQueue()
+    with tqdm(total=sum(trial.steps for trial in trials), unit="step", smoothing=0) as bar:
+
+        def listen() -> None:
+            while (steps := queue.get()) > 0:
+                bar.update(steps)
+
+        listener = Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield bar, queue
+        finally:
+            queue.put(0)
+            listener.join()
+
+
+@contextmanager
+def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExecutor]:
+    """Gives the pool; its processes read their threads from the environment as they start."""
+    before = dict(os.environ)
+    os.environ |= {"OMP_NUM_THREADS": str(machine.threads), "TOKENIZERS_PARALLELISM": "false"}
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(machine.jobs, context, _begin, (queue,)) as pool:
+            yield pool
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+def _begin(queue: SimpleQueue[int]) -> None:
+    global _queue  # noqa: PLW0603  # one for each worker process
+    _queue = queue
+
+
+def _work(trial: Trial, place: Path, machine: Machine) -> Record:
+    """Returns the trial's record: of this run, or of another process that was faster."""
+    folder = place / key(trial)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        kept = folder / "result.json"
+        if kept.exists():
+            return Record(**json.loads(kept.read_text("utf-8")))
+        clock = _Clock(folder / "seconds")
+        context = Context(folder, place / "shared", machine.data, machine.device, clock.step)
+        result: Json = trial.run(context)
+        found = record(trial, result, clock.seconds(), machine.device, machine.threads)
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(found)), "utf-8")
+        partial.replace(kept)
+        return found
+
+
+class _Clock:
+    """Wall time of a trial over all its runs, and its steps for the progress bar."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start = time.perf_counter() - (float(path.read_text()) if path.exists() else 0.0)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def step(self) -> None:
+        self._path.write_text(str(self.seconds()))
+        if _queue is not None:
+            _queue.put(1)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

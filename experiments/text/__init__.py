@@ -1,0 +1,1 @@
+"""Encoders on sentences and pairs of sentences: what GLUE's experiments share."""

@@ -1,0 +1,97 @@
+"""Cuts an encoder where training begins: below it nothing changes, so it is computed once.
+
+Two exact savings. The states that frozen layers give are kept for every row (in eval mode: without
+dropout). And a head that reads the first token alone needs nothing else of the last layer.
+"""
+
+from __future__ import annotations
+
+import types
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_FIRST_TOKEN = ("BertLayer", "RobertaLayer")
+
+
+def layers(model: nn.Module) -> nn.ModuleList:
+    """Returns the encoder's layers, from the lowest."""
+    found = model.base_model.encoder.layer  # type: ignore[union-attr]  # transformers' encoders
+    assert isinstance(found, nn.ModuleList)
+    return found
+
+
+def cut(model: nn.Module, trained: int) -> None:
+    """Make `model` start at its last `trained` layers: it takes their input as `inputs_embeds`.
+
+    Modules keep their names. Of the last layer only the first token is computed.
+
+    Raises:
+        SystemExit: The encoder is neither BERT's nor RoBERTa's.
+    """
+    found = layers(model)
+    kind = type(found[-1]).__name__
+    if kind not in _FIRST_TOKEN:
+        raise SystemExit(f"{kind} cannot be cut: set trained_layers to 0, which trains all layers")
+    for number in range(len(found) - trained):
+        found[number] = _Passed()
+    model.base_model.embeddings = _Passed()  # type: ignore[union-attr]  # the same
+    last = found[-1]
+    last.forward = types.MethodType(_first_token, last)
+
+
+class _Passed(nn.Module):
+    """Stands where frozen layers or embeddings were; gives what it gets."""
+
+    def forward(self, states: Tensor | None = None, *_: Any, **named: Any) -> Any:
+        return named.get("inputs_embeds") if states is None else states
+
+
+def _first_token(
+    layer: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
+) -> Tensor:
+    """Returns what the layer gives for the first token: (rows, 1, width).
+
+    `attention_mask` is (rows, 1, queries, tokens), boolean or added, of queries that are all alike.
+    """
+    self_attention = layer.attention.self
+    first = hidden_states[:, :1]  # (rows, 1, width)
+
+    def heads(states: Tensor) -> Tensor:  # (rows, tokens, width) -> (rows, heads, tokens, size)
+        size = self_attention.attention_head_size
+        split: Tensor = states.unflatten(-1, (-1, size))  # (rows, tokens, heads, size)
+        return split.transpose(1, 2)
+
+    context = functional.scaled_dot_product_attention(
+        heads(self_attention.query(first)),
+        heads(self_attention.key(hidden_states)),
+        heads(self_attention.value(hidden_states)),
+        attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
+        dropout_p=self_attention.dropout.p if layer.training else 0.0,
+    )
+    seen = layer.attention.output(context.transpose(1, 2).flatten(-2), first)
+    result: Tensor = layer.output(layer.intermediate(seen), seen)
+    return result
+
+
+@torch.no_grad()
+def lower_states(model: nn.Module, trained: int, batch: dict[str, Tensor]) -> Tensor:
+    """Returns what the last `trained` layers of a whole model read: (rows, tokens, width)."""
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept.append(inputs[0])
+        raise _Reached
+
+    first = layers(model)[len(layers(model)) - trained]
+    hook = first.register_forward_pre_hook(keep)
+    with hook, suppress(_Reached):
+        model(**batch)
+    return kept[0]
+
+
+class _Reached(Exception):  # noqa: N818  # not an error: the layers above are not wanted
+    pass
