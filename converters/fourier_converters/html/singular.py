@@ -173,8 +173,9 @@ def _products(axis: WaveletAxis, rows: Array) -> Any:
     index, band = np.divmod(rows, 2)
     positions = 2 * index[:, None] - (axis.taps - 2) + np.arange(axis.taps)  # (m, L)
     row, tap = np.nonzero((positions >= 0) & (positions < axis.length))
-    cells = (row, positions[row, tap])
-    matrix = sparse.csr_array((axis.filters[band[row], tap], cells), (rows.size, axis.length))
+    places, column = np.unique(positions[row, tap], return_inverse=True)  # whatever the axis's size
+    shape = (rows.size, places.size)
+    matrix = sparse.csr_array((axis.filters[band[row], tap], (row, column)), shape)
     products = matrix @ matrix.T
     products.data[np.abs(products.data) < _ORTHOGONAL] = 0
     products.eliminate_zeros()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 import fourier_format
 from fourier_converters.html import changes, measuring, to_html
@@ -19,6 +20,7 @@ from fourier_format.errors import OutputExistsError
 from tests.fourier_converters.html.document import elements, tables
 from tests.fourier_converters.html.settings import HOSTILE, hostile, layered, made, page
 from tests.fourier_format import samples
+from tests.strategies import adapters
 
 EVERY = [hostile(), layered(), layered(40), samples.adapter(), made(["a"], (1, 1), 1, alpha=0.0)]
 EVERY += [made(["a", "b"], transform=transform) for transform in ("dct2", "dht2", "dwt2:sym5")]
@@ -164,6 +166,32 @@ def test_what_could_not_be_looked_at_is_said(tmp_path: Path) -> None:
     said = "the norms of the base weights are not known"
     assert said in unknown
     assert said not in known
+
+
+@given(adapter=adapters())
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+)
+def test_every_valid_adapter_has_a_page(adapter: Adapter, tmp_path: Path) -> None:
+    found = elements(page(adapter, tmp_path))
+
+    assert {one.attributes.get("id") for one in found} >= {"findings", "change", "layers"}
+    for one in found:
+        for key in ("width", "height", "x", "y", "points", "cx", "cy"):
+            assert not re.search("nan|inf", one.attributes.get(key) or ""), one
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_largest_shape_takes_no_more_than_its_entries(transform: str, tmp_path: Path) -> None:
+    side = 2**31 - 1
+    entries = np.array([[0, 0], [side - 1, 5], [side // 2, side - 2]], np.int32)
+    one = made(["w"], (8, 8), 3, transform)
+    wide = samples.changed(one.entry_sets[0], shape=(side, side), entries=entries)
+    target = samples.changed(one.targets[0], shape=(side, side))
+
+    text = page(samples.changed(one, entry_sets=(wide,), targets=(target,)), tmp_path)
+
+    assert f"{side} x {side}" in text
 
 
 class TestScale:
