@@ -99,7 +99,7 @@ class Core:
 
 
 def _parts(core: Any) -> Iterator[Any]:
-    """Yields the parts of a sparse matrix that share no row and no column, each as COO."""
+    """Yields the parts of a sparse matrix that share no row and no column, each by coordinates."""
     from scipy import sparse
     from scipy.sparse import csgraph
 
