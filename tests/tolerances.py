@@ -148,3 +148,6 @@ Which value is rounded up and which down hangs by float32's last bits; worst see
 
 CUT = 1e-5
 """An encoder that starts at stored states, against the whole; float32, seen: 1e-6."""
+
+SIZE_OF_DRAWN_DELTA = 0.2
+"""Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""
