@@ -60,7 +60,6 @@ def learned(
     result |= {
         "choose": -result["choose_loss"],
         "before_bytes": before,
-        "peak_bytes": peak_bytes(context.device),
         "parameters": sum(value.numel() for value in values.values()),
         "learned_tokens": sum(each.answered for each in rows),
         "learned_answers": sum(int(each.part.max()) for each in rows),
@@ -69,7 +68,13 @@ def learned(
 
 
 def whole(taught: Taught, values: dict[str, Tensor], context: Context) -> tuple[nn.Module, Path]:
-    """Returns the float32 model with what was trained merged into it, and the adapter's file."""
+    """Returns the float32 model with what was trained merged into it, and the adapter's file.
+
+    Raises:
+        ArithmeticError: Training diverged in its first epoch.
+    """
+    if not all(value.isfinite().all() for value in values.values()):
+        raise ArithmeticError("training diverged in its first epoch: there is nothing to report")
     model = _adapted(taught, context, 32, 0)
     put(model, values)
     file = taught.method.save(model, context.folder)

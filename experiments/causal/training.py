@@ -6,6 +6,7 @@ all methods see the same batches, and a run that was killed goes on as if it had
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -22,8 +23,10 @@ from torch.nn import functional
 from experiments.causal.cutting import States
 from experiments.causal.methods import put, trained
 from experiments.causal.rows import IGNORED, Row, batch, batches
+from experiments.memory import peak_bytes, start_peak
 from experiments.trial import Json
 
+_DIVERGED = 1e4  # nats, above every loss of a run that did not
 _WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
 
 
@@ -73,7 +76,8 @@ def train(
 ) -> Json:
     """Returns the history, and leaves the model with the parameters of its best epoch.
 
-    The best epoch is the first with the lowest loss of the choosing rows, for every method.
+    The best epoch is the first with the lowest loss of the choosing rows, for every method. A run
+    whose loss is no longer finite ends there, and says so under "diverged".
     """
     optimizer = torch.optim.AdamW(
         [value for value in model.parameters() if value.requires_grad],
@@ -82,16 +86,23 @@ def train(
     )
     total = recipe.epochs * -(-len(rows.rows) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, total))
-    state: dict[str, Any] = {"history": [], "best": None}
+    device = next(model.parameters()).device
+    state: dict[str, Any] = {"history": [], "best": None, "diverged": None}
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, map_location=device, weights_only=False)
         put(model, state["parameters"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+    start_peak(device.type)
     for epoch in range(len(state["history"]) + 1, recipe.epochs + 1):
+        if state["diverged"] is not None:
+            break
         seen = _epoch(model, optimizer, schedule, recipe, rows, epoch)
         found = loss_of(model, choose, recipe.precision)
-        state["history"].append({"epoch": epoch, **seen, "choose": found})
+        if seen["loss"] is None or not math.isfinite(found):
+            state["diverged"], found = epoch, _DIVERGED
+        peak = peak_bytes(device.type)
+        state["history"].append({"epoch": epoch, **seen, "choose": found, "peak_bytes": peak})
         if state["best"] is None or found < state["best"]["choose"]:
             state["best"] = {"epoch": epoch, "choose": found, "parameters": trained(model)}
         state |= {
@@ -105,11 +116,13 @@ def train(
         step()
     put(model, state["best"]["parameters"])
     model.eval()
-    return {
+    result = {
         "history": state["history"],
         "epoch": state["best"]["epoch"],
         "choose_loss": state["best"]["choose"],
+        "peak_bytes": max(epoch["peak_bytes"] for epoch in state["history"]),
     }
+    return result if state["diverged"] is None else result | {"diverged": state["diverged"]}
 
 
 @torch.no_grad()
@@ -167,6 +180,8 @@ def _epoch(
         began = time.perf_counter()
         logits, labels = answers(model, rows.batch(chosen, device), recipe.precision)
         loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.smoothing)
+        if not math.isfinite(loss.item()):
+            break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -174,10 +189,10 @@ def _epoch(
         losses.append(loss.item())  # waits for the device
         times.append(time.perf_counter() - began)
     return {
-        "loss": sum(losses) / len(losses),
+        "loss": sum(losses) / len(losses) if len(losses) == len(order) else None,
         "losses": [round(each, 4) for each in losses],
         "steps": len(losses),
-        "step_seconds": round(statistics.median(times), 4),
+        "step_seconds": round(statistics.median(times or [0.0]), 4),
         "seconds": round(time.perf_counter() - start, 2),
         "cpu_seconds": round(time.process_time() - start_cpu, 2),
     }

@@ -98,20 +98,20 @@ class GenerationTrial:
         tokenizer = new_tokenizer(self.model, context.shared)
         result: Json = {"meanings": len(found.train), "choosing": len(found.choose)}
         if self.method is None:
-            model, file = new_model(self.model, context.shared).to(context.device), None
-        else:
-            taught = Taught(self.model, self.method, self.seed, self.trained_layers)
-            sets = [
-                rows(tokenizer, each, self.together, self.references)
-                for each in (found.train, found.choose)
-            ]
-            history, values = learned(taught, self._recipe(), sets[0], sets[1], context)
-            model, file = whole(taught, values, context)
-            result |= history | {"file_bytes": file.stat().st_size}
-        if self.reported != 0:
-            result |= self._reported(model, file, found.report, tokenizer, context)
-        (context.folder / "checkpoint.pt").unlink(missing_ok=True)
-        return result
+            model = new_model(self.model, context.shared).to(context.device)
+            return result | self._reported(model, None, found.report, tokenizer, context)
+        taught = Taught(self.model, self.method, self.seed, self.trained_layers)
+        sets = [
+            rows(tokenizer, each, self.together, self.references)
+            for each in (found.train, found.choose)
+        ]
+        history, values = learned(taught, self._recipe(), sets[0], sets[1], context)
+        result |= history
+        if self.reported == 0:
+            return result
+        model, file = whole(taught, values, context)
+        result["file_bytes"] = file.stat().st_size
+        return result | self._reported(model, file, found.report, tokenizer, context)
 
     def _recipe(self) -> Recipe:
         return Recipe(

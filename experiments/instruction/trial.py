@@ -97,5 +97,4 @@ class InstructionTrial:
             ids = [example.number for example in answered]
             result["onnxruntime"] = ours.numbers() | compared(ids, said, ours.tokens)
             context.step()
-        (context.folder / "checkpoint.pt").unlink()
         return result

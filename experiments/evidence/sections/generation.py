@@ -151,9 +151,18 @@ def _rates(records: Sequence[Record]) -> Table:
     most = max(map(len, tried.values()))
     rows = []
     for name, runs in tried.items():
-        cells = [f"{run.trial['rate']:g}: {_LOSS.value(run.result['choose_loss'])}" for run in runs]
+        cells = [f"{run.trial['rate']:g}: {_choosing(run)}" for run in runs]
         rows.append([name, *cells, *[NONE] * (most - len(cells))])
     return Table(("rates that were tried", *("rate: loss on the choosing split",) * most), rows)
+
+
+def _choosing(run: Record) -> str:
+    """Returns the loss on the choosing split, or when training diverged."""
+    text = _LOSS.value(run.result["choose_loss"])
+    diverged = run.result.get("diverged")
+    if diverged is None:
+        return text
+    return f"diverged in epoch {diverged}" + (f", {text} before" if diverged > 1 else "")
 
 
 def _edges(records: Sequence[Record]) -> list[str]:

@@ -122,7 +122,8 @@ def _falls(records: Sequence[Record]) -> Aim:
     risen = []
     for found in records:
         history = found.result["history"]
-        if not history[-1]["loss"] < history[0]["losses"][0]:
+        last = history[-1]["loss"]
+        if last is None or not last < history[0]["losses"][0]:
             risen.append(name_of(found))
     text = f"falls in {len(records) - len(risen)} of {len(records)} runs"
     if risen:

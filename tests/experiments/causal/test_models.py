@@ -1,5 +1,7 @@
 """GPT-2's packed weight, divided; a quantised base; a model that is not there."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,20 @@ def test_what_was_learned_is_in_the_whole_model(
     assert result["choose"] == -min(losses)
     assert loss_of(model, Set(_ROWS, None), "float32") == pytest.approx(min(losses), rel=1e-5)
     assert result["parameters"] == sum(value.numel() for value in values.values())
+
+
+def test_a_training_that_diverges_ends_and_says_so(shared: Path, tmp_path: Path) -> None:
+    taught = Taught("toy", Lora(2), seed=1)
+    context = context_in(tmp_path, shared)
+
+    result, values = learned(taught, Recipe(math.inf, 3, 2, 1, "float32"), _ROWS, _ROWS, context)
+
+    assert result["diverged"] == 1
+    assert len(result["history"]) == 1
+    assert result["choose"] == -result["choose_loss"] < -1000
+    json.dumps(result, allow_nan=False)
+    with pytest.raises(ArithmeticError, match="diverged in its first epoch"):
+        whole(taught, values, context)
 
 
 def test_a_killed_training_goes_on_as_if_it_had_not_been(shared: Path, tmp_path: Path) -> None:
