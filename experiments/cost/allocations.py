@@ -66,7 +66,7 @@ def _states(trained: list[torch.nn.Parameter]) -> int:
 def _shared(arm: Arm, step: Step) -> int:
     if arm.kind != "fourier":
         return 0
-    basis = step.module.get_submodule("fourier.default").basis
+    basis: Any = step.module.get_submodule("fourier.default").basis
     return _bytes(_tensors(basis.on(step.x.device, step.x.dtype)))
 
 
@@ -88,7 +88,8 @@ def _peak(step: Callable[[], None], device: str) -> int:
         return peak_bytes(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         step()
-    events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]  # it has run
+    recorded: Any = profiled.profiler  # not typed; it has run
+    events = recorded.kineto_results.events()
     moves = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     held = most = 0
     for _, size in moves:

@@ -59,4 +59,6 @@ def plan(options: Options, results: Results) -> Plan:  # noqa: ARG001  # no tria
     return Plan(settings(CostSettings, "cost", options.size).trials())
 
 
-COST = Experiment("cost", "Time, memory and bytes beside LoRA as width and n grow", plan, alone=True)
+COST = Experiment(
+    "cost", "Time, memory and bytes beside LoRA as width and n grow", plan, alone=True
+)

@@ -70,11 +70,11 @@ def relative(points: Iterable[Point], costs: Costs) -> list[float]:
     return [predicted(p.work, costs) / p.seconds - 1 for p in points]
 
 
-def left_out(points: Sequence[Point]) -> list[tuple[Point, float]]:
-    """Returns each point with its relative error by a fit without its group."""
+def left_out(points: Sequence[Point], held: Callable[[Point], bool]) -> list[tuple[Point, float]]:
+    """Returns each point with its relative error by a fit without its group; `held`, see study."""
     found = []
     for group in sorted({point.group for point in points}):
-        rest = [point for point in points if point.group != group]
+        rest = [point for point in points if point.group != group and not held(point)]
         own = [point for point in points if point.group == group]
         if rest:
             found += list(zip(own, relative(own, fitted(rest)), strict=True))
@@ -85,6 +85,36 @@ def errors(values: Sequence[float]) -> Errors:
     """Returns the summary of relative errors."""
     sizes = np.abs(values)
     return Errors(len(values), float(np.median(sizes)), float(sizes.max()))
+
+
+def by_kind(found: Iterable[tuple[Point, float]]) -> dict[str, Errors]:
+    """Returns the summary of each kind's relative errors."""
+    values: dict[str, list[float]] = {}
+    for point, error in found:
+        values.setdefault(point.kind, []).append(error)
+    return {kind: errors(own) for kind, own in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A fitted model, and how well it explains.
+
+    Attributes:
+        costs: Seconds of each unit.
+        inside: Kind -> errors of the fit to all points.
+        outside: Kind -> errors at points whose group was left out of the fit.
+    """
+
+    costs: dict[str, float]
+    inside: dict[str, Errors]
+    outside: dict[str, Errors]
+
+
+def study(points: Sequence[Point], held: Callable[[Point], bool]) -> Study:
+    """Returns the model of `points`; those that are `held` are only predicted, never fitted."""
+    costs = fitted([point for point in points if not held(point)])
+    inside = zip(points, relative(points, costs), strict=True)
+    return Study(costs, by_kind(inside), by_kind(left_out(points, held)))
 
 
 Place = TypeVar("Place")

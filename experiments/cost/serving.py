@@ -82,9 +82,7 @@ def _run(session: Any, setup: Any, adapters: int = 1) -> Job:
 
 def _live(width: int, n: int, setup: Any) -> dict[str, Job]:
     options = serve_arms.options_of(setup.threads)
-    session = forms_graphs.spectral(
-        setup.files.base, width, n, None, options, setup.providers
-    )
+    session = forms_graphs.spectral(setup.files.base, width, n, None, options, setup.providers)
     found = {f"live {n} one": _run(session, setup)}
     if setup.case.rows > 1:
         found[f"live {n} rows"] = _run(session, setup, setup.case.rows)
@@ -156,7 +154,7 @@ def work_of(kind: str, size: int, adapters: str, width: int, case: Any) -> dict[
     """Returns what there is to do for a batch, counted: the base's part, and an adapter's.
 
     Units of base and live graphs are those of `fourier_runtimes.costs`. A LoRA has calls for each
-    target and Run, numbers of its products that are moved, multiply-adds, and factors that are read.
+    target and Run, numbers of its products that are moved, multiply-adds, factors that are read.
     """
     tokens, targets = case.rows * case.tokens, len(forms_graphs.TARGETS)
     own = case.rows if adapters != "one" else 1  # adapters that are fed

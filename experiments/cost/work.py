@@ -16,9 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-UNITS = (
-    "base", "lora", "weight", "activation", "gemm", "thin", "fft", "route", "moved",
-)  # fmt: skip
 Work = dict[str, float]
 
 _WAVES = 2  # a cosine and a sine of each entry
@@ -27,6 +24,7 @@ _LORA_STATES = 16  # product, scale and sum of both passes, and what two more pr
 _PASS_STATES = 4  # an FFT reads and writes, and so does the transpose beside it
 _SUM_STATES = 4  # sums of routes are written, and added: two read, one written
 _DELTA_CELLS = 7  # the weight copied, the cells of M cleared and filled, the delta added
+_CACHED = 2**20  # numbers of a new array that a cache does not hold: 4 MiB
 _ADJOINT_CELLS = 1  # the weight's gradient is written
 
 
@@ -66,6 +64,16 @@ def fourier(width: int, tokens: int, n: int, plan: Sequence[str]) -> Work:
     if sums:
         parts.append(_through_activations(width, tokens, n, passes, sums))
     return together(*parts)
+
+
+def delta(kind: str, width: int, size: int) -> Work:
+    """Returns the work of a delta weight (width, width), to be merged: of n entries or a rank."""
+    cells = width**2
+    cold = cells if cells >= _CACHED else 0
+    if kind == "lora":
+        return {"lora": 1, "product": size * cells, "lora moved": cells, "cold": cold}
+    fft = (_used(width, size) + width) * width * math.log2(width)
+    return {"fourier": 1, "fft": fft, "fourier moved": cells, "cold": cold}
 
 
 def together(*parts: Mapping[str, float]) -> Work:
