@@ -7,8 +7,8 @@ from experiments.cost.model import Costs, crossing, predicted
 
 PATHS = ("weight", "activation")
 LARGEST = 16_384
-WIDTHS = tuple(128 * 2**octave * third // 2 for octave in range(8) for third in (2, 3))
-"""128, 192, 256, 384 ... up to LARGEST: where the model is asked."""
+WIDTHS = tuple(64 * 2**octave * part for octave in range(8) for part in (2, 3))[:-1]
+"""128, 192, 256, 384 ... LARGEST: where the model is asked."""
 RANKS = tuple(range(1, 513))
 
 
@@ -28,9 +28,8 @@ def width_from(tokens: int, n: int, rank: int, costs: Costs) -> int | None:
 
     The answer holds from there to LARGEST.
     """
-    widths = [width for width in WIDTHS if width <= LARGEST]
     return crossing(
-        widths,
+        WIDTHS,
         lambda width: (
             step_seconds(width, tokens, n, costs) <= lora_seconds(width, tokens, rank, costs)
         ),

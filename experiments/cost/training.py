@@ -33,8 +33,9 @@ def measured(
         torch.randn(rows, width, generator=generator).to(context.device)
         for rows in (width, tokens, tokens)
     )
+    weight /= width**0.5
     compared = arms(sizes, ranks)
-    steps = {arm: Step(layer(arm, weight / width**0.5), x, gradient) for arm in compared}
+    steps = {arm: Step(layer(arm, weight), x, gradient) for arm in compared}
     checkpoint: Path = context.folder / "rounds.json"
     seconds = in_turn(
         {arm.name: step for arm, step in steps.items()},
