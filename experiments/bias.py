@@ -29,13 +29,19 @@ class BiasSettings:
 
 
 def plan(options: Options, results: Results) -> Plan:
-    """Returns, for every task, the trials without a bias, which are GLUE's, and with each band."""
+    """Returns, for every task, the trials without a bias, which are GLUE's, and with each band.
+
+    A band changes neither how many coefficients there are nor how large a delta they make, so all
+    bands take the rate that was chosen without one.
+    """
     found = settings(BiasSettings, "bias", options.size)
     glue = GlueSettings.of(options)
     bands = [None, *((centre, found.width) for centre in found.centres.values())]
     return selection.together(
         [
-            glue.plan(task, replace(glue.fourier, band=band), found.seeds, results)
+            glue.like(
+                task, replace(glue.fourier, band=band), glue.fourier, 1.0, found.seeds, results
+            )
             for task in found.tasks
             for band in bands
         ]

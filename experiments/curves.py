@@ -45,28 +45,11 @@ def plan(options: Options, results: Results) -> Plan:
         *((Lora(rank), lora, 1.0) for rank in found.ranks),
     ]
     return selection.together(
-        [_fresh(found, glue, each, chooser, factor, results) for each, chooser, factor in methods]
+        [
+            glue.like(found.task, method, chooser, factor, found.seeds, results)
+            for method, chooser, factor in methods
+        ]
     )
-
-
-def _fresh(
-    found: CurvesSettings,
-    glue: GlueSettings,
-    method: Method,
-    chooser: Method,
-    factor: float,
-    results: Results,
-) -> Plan:
-    """Returns the trials of `method` at `factor` times the rate of `chooser`."""
-    rates = glue.rates[chooser.kind]
-    choosing = glue.make(found.task, chooser)
-    rate = selection.chosen_rate(choosing, rates, glue.choosing_seed, results)
-    make = glue.make(found.task, method)
-    if rate is None:
-        trials = [choosing(each, glue.choosing_seed, False) for each in rates]
-        return Plan(trials, [make(rates[0], seed, True) for seed in found.seeds])
-    scaled = float(f"{rate * factor:.3g}")
-    return Plan([make(scaled, seed, True) for seed in found.seeds])
 
 
 CURVES = Experiment("curves", "Training curves, and the metric against n and LoRA's rank", plan)

@@ -96,6 +96,26 @@ class GlueSettings:
         make = self.make(task, method)
         return selection.plan(make, self.rates[kind], self.choosing_seed, seeds, results)
 
+    def like(
+        self,
+        task: str,
+        method: Method,
+        chooser: Method,
+        factor: float,
+        seeds: Sequence[int],
+        results: Results,
+    ) -> Plan:
+        """Returns trials of `method` at `factor` times the rate that was chosen for `chooser`."""
+        return selection.at_rate_of(
+            self.make(task, chooser),
+            self.rates[chooser.kind],
+            self.choosing_seed,
+            self.make(task, method),
+            factor,
+            seeds,
+            results,
+        )
+
     def untuned(self, task: str) -> Trial:
         """Returns what gives a task's labels, and what is reached without training."""
         return Untuned(task, self.model, self.length, self.rows.get(task))
