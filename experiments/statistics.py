@@ -89,9 +89,7 @@ def _counted(metric: str, predicted: Numbers, labels: Numbers) -> Any:
     if metric in {"f1", "matthews"}:
         return lambda weights: _of_table(metric, predicted, labels, weights)
     if metric == "pearson":
-        return lambda weights: np.stack(
-            [_correlation(np.broadcast_to(p, weights.shape), labels, weights) for p in predicted], 1
-        )
+        return lambda weights: _correlations(predicted, labels, weights)
     if metric == "spearman":
         return lambda weights: _rank_correlations(predicted, labels, weights)
     raise ValueError(f"no such metric: {metric!r}")
@@ -112,22 +110,37 @@ def _of_table(metric: str, predicted: Numbers, labels: Numbers, weights: Numbers
     return _divided(above, below)
 
 
-def _correlation(x: Numbers, y: Numbers, weights: Numbers) -> Numbers:
-    """Returns Pearson's of each resample: x (resamples, examples), y the same or (examples,).
+def _correlations(predicted: Numbers, labels: Numbers, weights: Numbers) -> Numbers:
+    """Returns Pearson's of each resample and seed, 0 where one side is constant.
 
-    0 where x or y is constant.
+    Sums are products of matrices; both sides are centred first, so that little cancels.
     """
-    total = weights.sum(1, keepdims=True)
-    x = x - (weights * x).sum(1, keepdims=True) / total
-    y = y - (weights * y).sum(1, keepdims=True) / total
-    above = (weights * x * y).sum(1)
-    below = np.sqrt((weights * x * x).sum(1) * (weights * y * y).sum(1))
-    return _divided(above, below)
+    x = predicted - predicted.mean(1, keepdims=True)  # (seeds, examples)
+    y = labels - labels.mean()
+    total = weights.sum(1)[:, None]
+    of_x, of_y = weights @ x.T, (weights @ y)[:, None]  # (resamples, seeds), (resamples, 1)
+    above = weights @ (x * y).T - of_x * of_y / total
+    square_x = weights @ (x * x).T - of_x**2 / total
+    square_y = (weights @ (y * y))[:, None] - of_y**2 / total
+    constant = (np.ptp(x, axis=1) == 0) | (np.ptp(y) == 0)  # (seeds,)
+    below = np.sqrt(np.maximum(square_x * square_y, 0.0))
+    return _divided(above, np.where(constant, 0.0, below))
 
 
 def _rank_correlations(predicted: Numbers, labels: Numbers, weights: Numbers) -> Numbers:
-    theirs = _ranks(labels, weights)
-    return np.stack([_correlation(_ranks(p, weights), theirs, weights) for p in predicted], 1)
+    """Returns Spearman's of each resample and seed: Pearson's of the ranks within a resample."""
+    y = _centred(_ranks(labels, weights), weights)
+    found = []
+    for one in predicted:
+        x = _centred(_ranks(one, weights), weights)
+        above = (weights * x * y).sum(1)
+        found.append(_divided(above, np.sqrt((weights * x * x).sum(1) * (weights * y * y).sum(1))))
+    return np.stack(found, 1)
+
+
+def _centred(values: Numbers, weights: Numbers) -> Numbers:
+    means = (weights * values).sum(1, keepdims=True) / weights.sum(1, keepdims=True)
+    return np.asarray(values - means)
 
 
 def _ranks(values: Numbers, weights: Numbers) -> Numbers:
