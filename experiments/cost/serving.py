@@ -42,13 +42,13 @@ def measured(
         rounds: How often each form is timed.
         context: Where it runs.
     """
-    setup = _setup(context, rows, tokens, sizes)
+    setup = setup_of(context, rows, tokens, sizes)
     files: Any = setup.files
     files.base.write_bytes(forms_graphs.pair("base", width, 1))
     jobs: dict[str, Job] = {"base 0 one": _run(serve_arms.session_of(files.base, setup), setup)}
     for n in sizes:
         jobs |= _live(width, n, setup)
-    jobs |= _loras(width, ranks, setup)
+    jobs |= loras(width, ranks, setup)
     checkpoint = context.folder / "rounds.json"
     seconds = in_turn(jobs, rounds, checkpoint, context.step, sample=_SAMPLE)
     for path in (*context.folder.glob("*.onnx"), checkpoint):
@@ -57,7 +57,7 @@ def measured(
     return {"provider": setup.providers[0], "forms": forms}
 
 
-def _setup(context: Context, rows: int, tokens: int, sizes: Sequence[int]) -> Any:
+def setup_of(context: Context, rows: int, tokens: int, sizes: Sequence[int]) -> Any:
     """Returns what the benchmark's arms take; the CPU, where ONNX Runtime has no CUDA."""
     there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     device = "cuda" if context.device == "cuda" and there else "cpu"
@@ -89,11 +89,11 @@ def _live(width: int, n: int, setup: Any) -> dict[str, Job]:
     return found
 
 
-def _loras(width: int, ranks: Sequence[int], setup: Any) -> dict[str, Job]:
+def loras(width: int, ranks: Sequence[int], setup: Any) -> dict[str, Job]:
     """Returns the peer's runs; `serve_lora` says what its graph is."""
     adapter, case, files = forms_graphs.adapter_of(width, 1), setup.case, setup.files
     serve_lora.add_lora(files.base, adapter, files.lora)
-    batched = batched_lora(files.lora)
+    batched = _batched(files.lora)
     session = serve_arms.session_of(files.lora, setup)
     of_rows = serve_arms.session_of(batched, setup)
     x = np.random.default_rng(0).standard_normal((case.rows, case.tokens, width), np.float32)
@@ -123,7 +123,7 @@ def _each(runs: Sequence[Job]) -> Job:
     return call
 
 
-def batched_lora(path: Path) -> Path:
+def _batched(path: Path) -> Path:
     """Write the peer's graph with factors (adapters, in, rank) and (adapters, rank, out)."""
     model = onnx.load(path)
     graph = model.graph

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from experiments.trial import Context, Json
 
 _FLOPS = 60e9  # of the cores together
+_OPENING = 150e-9  # seconds a weight, of a graph with two of them
 _ROUND = 0.05  # seconds of a job's round at least, with what is around it
 
 
@@ -185,10 +186,11 @@ class ServeTrial:
 
     @property
     def guess(self) -> float:
-        """From the base's two products a form."""
+        """From the base's two products a form, and from graphs that are made and opened once."""
         forms = 1 + 2 * len(self.sizes) + 3 * len(self.ranks)
         flops = 8 * self.rows * self.tokens * self.width**2
-        return forms * max(flops / _FLOPS, _ROUND)
+        opening = (len(self.sizes) + 3) * _OPENING * self.width**2
+        return forms * max(flops / _FLOPS, _ROUND) + opening / self.rounds
 
     def run(self, context: Context) -> Json:
         """Returns what `serving.measured` does."""

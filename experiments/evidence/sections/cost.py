@@ -30,6 +30,8 @@ from experiments.trial import Json
 
 RANK = 8
 """Of the LoRA that everything is compared with."""
+N = 1000
+"""Of the FourierFT that is compared with it: the paper's."""
 _DEGREE = 40  # points of a model's line: drawn without markers from 41
 
 
@@ -38,7 +40,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     records = evidence.of("cost")
     steps, served = of(records, "TrainTrial"), of(records, "ServeTrial")
     found = study(points.training(records), lambda point: point.kind == AUTO)
-    n = _middle(steps[0].trial["sizes"])
+    n = _usual(steps[0].trial["sizes"])
     tokens = _tokens(steps)
     return [
         _setting(steps[0]),
@@ -71,6 +73,11 @@ def _setting(step: Record) -> str:
 
 def _middle(values: Sequence[int]) -> int:
     return sorted(values)[len(values) // 2]
+
+
+def _usual(sizes: Sequence[int]) -> int:
+    """Returns the paper's n, where it was measured."""
+    return N if N in sizes else _middle(sizes)
 
 
 def _tokens(steps: Sequence[Record]) -> list[int]:
@@ -220,16 +227,16 @@ def _memory_says(steps: Sequence[Record], n: int) -> str:
 def _files(records: Sequence[Record], size: str) -> list[Block]:
     sizes, ranks = (list(records[0].trial[name]) for name in ("sizes", "ranks"))
     targets = records[0].result["targets"]
+    n = _usual(sizes)
     rows, shares = [], []
     for record in records:
         files = record.result["files"]
         ours = [find(files, kind="fourier", size=n)["bytes"] for n in sizes]
         loras = [find(files, kind="lora", size=rank)["bytes"] for rank in ranks]
-        share = ours[len(sizes) // 2] / find(files, kind="lora", size=RANK)["bytes"]
+        share = ours[sizes.index(n)] / find(files, kind="lora", size=RANK)["bytes"]
         shares.append(share)
         numbers = [formatting.size(number) for number in (*ours, *loras)]
         rows.append([str(record.trial["width"]), *numbers, f"{100 * share:.1f} %"])
-    n = _middle(sizes)
     header = [
         f"width, {targets} targets",
         *(f".fft, n = {each}" for each in sizes),
@@ -264,7 +271,7 @@ def _overhead(record: Record) -> str:
 
 
 def _three(records: Sequence[Record]) -> list[Record]:
-    return list(dict(enumerate([records[0], records[len(records) // 2], records[-1]])).values())
+    return [records[place] for place in sorted({0, len(records) // 2, len(records) - 1})]
 
 
 def _bytes_panel(record: Record, sizes: Sequence[int], targets: int) -> Panel:

@@ -7,38 +7,42 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from experiments.cost import serving
 from experiments.cost.benches import forms_graphs, serve_cases, serve_lora
-from experiments.cost.serving import batched_lora, measured, work_of
+from experiments.cost.serving import measured, work_of
 from experiments.trial import Context
 from tests import tolerances
 
 WIDTH, ROWS, TOKENS, RANK = 48, 3, 5, 2
 
 
-def test_factors_that_are_fed_a_row_give_what_each_row_gets_alone(tmp_path: Path) -> None:
-    base, lora = tmp_path / "base.onnx", tmp_path / "lora.onnx"
-    base.write_bytes(forms_graphs.pair("base", WIDTH, 1))
+def context_of(folder: Path) -> Context:
+    return Context(folder, folder, folder, "cpu", lambda: None)
+
+
+def test_lora_forms_answer_as_their_factors_say(tmp_path: Path) -> None:
+    setup = serving.setup_of(context_of(tmp_path), ROWS, TOKENS, [])
+    setup.files.base.write_bytes(forms_graphs.pair("base", WIDTH, 1))
     adapter = forms_graphs.adapter_of(WIDTH, 1)
-    serve_lora.add_lora(base, adapter, lora)
-    made = [serve_lora.factors(adapter, seed, RANK) for seed in range(ROWS)]
     x = np.random.default_rng(0).standard_normal((ROWS, TOKENS, WIDTH), np.float32)
-    alone, whole = (onnxruntime.InferenceSession(path) for path in (lora, batched_lora(lora)))
-    stacked = {name: np.stack([one[name] for one in made]) for name in made[0]}
 
-    found = whole.run(None, {"x": x, **stacked})[0]
+    jobs: Any = serving.loras(WIDTH, [RANK], setup)
 
-    expected = np.concatenate(
-        [alone.run(None, {"x": x[k : k + 1], **one})[0] for k, one in enumerate(made)]
-    )
-    without = onnxruntime.InferenceSession(base).run(None, {"x": x})[0]
-    assert np.abs(found - expected).max() <= tolerances.ONNX_OUTPUT_F32 * np.abs(expected).max()
-    assert np.abs(expected - without).max() > 0.01 * np.abs(expected).max()
+    base = onnxruntime.InferenceSession(setup.files.base).run(None, {"x": x})[0]
+    first, second = serve_lora.names(forms_graphs.TARGETS[0])
+    deltas = [
+        one[first].astype(np.float64) @ one[second]
+        for one in (serve_lora.factors(adapter, seed, RANK) for seed in range(ROWS))
+    ]
+    for form, own in (("batched", deltas), ("one", deltas[:1] * ROWS)):
+        expected = base + np.stack([x[k] @ delta for k, delta in enumerate(own)])
+        found = jobs[f"lora {RANK} {form}"].answers()[0]
+        assert np.abs(found - expected).max() <= tolerances.ONNX_OUTPUT_F32 * np.abs(expected).max()
+        assert np.abs(expected - base).max() > 0.01 * np.abs(expected).max()
 
 
 def test_a_trial_measures_each_form(tmp_path: Path) -> None:
-    context = Context(tmp_path, tmp_path, tmp_path, "cpu", lambda: None)
-
-    found = measured(WIDTH, ROWS, TOKENS, [10], [RANK], 1, context)
+    found = measured(WIDTH, ROWS, TOKENS, [10], [RANK], 1, context_of(tmp_path))
 
     assert found["provider"] == "CPUExecutionProvider"
     forms = {(form["kind"], form["size"], form["adapters"]) for form in found["forms"]}
@@ -51,9 +55,7 @@ def test_a_trial_measures_each_form(tmp_path: Path) -> None:
 
 
 def test_a_single_row_has_no_forms_of_several(tmp_path: Path) -> None:
-    context = Context(tmp_path, tmp_path, tmp_path, "cpu", lambda: None)
-
-    found = measured(WIDTH, 1, TOKENS, [10], [RANK], 1, context)
+    found = measured(WIDTH, 1, TOKENS, [10], [RANK], 1, context_of(tmp_path))
 
     assert {form["adapters"] for form in found["forms"]} == {"one"}
 
