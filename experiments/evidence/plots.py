@@ -77,6 +77,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.set_ylabel(panel.y_label)
     if panel.log_x:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:,g}")
         _ticks(axis, panel)
     if panel.log_y:
         axis.set_yscale("log")
@@ -96,7 +97,7 @@ def _ticks(axis: Any, panel: Panel) -> None:
     """Name the few places where something was measured: a log axis of one decade names too many."""
     places = sorted({x for mark in panel.marks if isinstance(mark, Points) for x in mark.x})
     if 0 < len(places) <= _TICKS:
-        axis.set_xticks(places, [f"{place:g}" for place in places])
+        axis.set_xticks(places, [f"{place:,g}" for place in places])
         axis.minorticks_off()
 
 
