@@ -149,5 +149,6 @@ MODEL_F64 = 1e-6
 
 EXPECTED_ROWS = 0.15
 """Numbers through FFTs, counted from the expected rows in use, against those of one draw."""
+
 SIZE_OF_DRAWN_DELTA = 0.2
 """Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""
