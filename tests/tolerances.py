@@ -30,6 +30,11 @@ BRANCH_F16 = 4e-3
 ONNX_EFFECT_QUANTISED = 1e-3
 """The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""
 
+SINGULAR_VALUES = 3e-7
+"""Singular values from entries alone, against those of the whole matrix in float64; seen 5.5e-8.
+
+They are roots of eigenvalues, which are exact to 2e-16, and those below 1e-7 are left out."""
+
 SPECTRAL_F32 = 1e-6
 """Transforms, delta weights and coefficient gradients of trainers in float32.
 
@@ -152,3 +157,9 @@ EXPECTED_ROWS = 0.15
 
 SIZE_OF_DRAWN_DELTA = 0.2
 """Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""
+
+CONTROL = 1e-5
+"""A delta beside a layer of width 32 against one in its weight, float32; seen: 1e-6."""
+
+CONTROL_HALF_RATIO = 1.5
+"""A control's error under bfloat16 autocast over FourierFT's: neither is favoured."""
