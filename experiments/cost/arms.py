@@ -52,7 +52,7 @@ def layer(arm: Arm, weight: Tensor) -> nn.Module:
     linear.weight = nn.Parameter(weight, requires_grad=False)
     model = nn.ModuleDict({_TARGET: linear})
     if arm.kind == "lora":
-        Lora(arm.size).apply(model, [_TARGET], 0)
+        Lora(arm.size, 2.0 * arm.size).apply(model, [_TARGET], 0)
     elif arm.kind == "fourier":
         config = FourierConfig(
             target_modules=(_TARGET,), n=arm.size, path=arm.path, init="normal", reached="unchecked"
