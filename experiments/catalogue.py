@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.bases import BASES
 from experiments.bias import BIAS
+from experiments.cost.experiment import COST
 from experiments.curves import CURVES
 from experiments.generation.plan import GENERATION
 from experiments.glue import GLUE
@@ -11,5 +12,5 @@ from experiments.instruction.plan import INSTRUCTION
 from experiments.trial import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
-    each.name: each for each in (GLUE, CURVES, BIAS, BASES, GENERATION, INSTRUCTION)
+    each.name: each for each in (GLUE, CURVES, BIAS, BASES, COST, GENERATION, INSTRUCTION)
 }
