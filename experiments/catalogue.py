@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from experiments.glue import GLUE
+from experiments.images.experiment import IMAGES
 from experiments.trial import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE,)}
+EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, IMAGES)}
