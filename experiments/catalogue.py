@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.architectures.experiment import ARCHITECTURES
 from experiments.glue import GLUE
 from experiments.images.experiment import IMAGES
 from experiments.trial import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, IMAGES)}
+EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, ARCHITECTURES, IMAGES)}

@@ -33,7 +33,12 @@ def once(path: Path) -> Iterator[bool]:
 
 
 def export(
-    model: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[int, str], path: Path
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Mapping[int, str],
+    path: Path,
+    *,
+    optimize: bool = True,
 ) -> None:
     """Write `model` to `path`, whole or not at all: named inputs -> "logits", float32.
 
@@ -42,6 +47,8 @@ def export(
         inputs: An example of at least two rows.
         axes: The axes of every input that may have any size.
         path: Of the .onnx, weights included.
+        optimize: Whether the exporter may fold. It folds batch normalisations into convolutions,
+            whose weights are then not those that an adapter was trained on.
     """
     partial = path.with_suffix(".partial")
     with _quiet():
@@ -54,6 +61,7 @@ def export(
             output_names=["logits"],
             dynamic_shapes={name: dict(axes) for name in inputs},
             dynamo=True,
+            optimize=optimize,
             external_data=False,
         )
     partial.replace(path)

@@ -19,7 +19,10 @@ from fourier_converters.onnx.replacing import Replaced
 from fourier_converters.onnx.uses import readers
 from fourier_format.errors import UnsupportedError, Violation
 
-_NEVER_LINEAR: Final = frozenset({"Gather", "Shape"})
+_SHAPE_ALONE: Final = frozenset({"Shape", "Size"})
+"""Operators that do not read values: torch's exporter measures a convolution's kernel by one."""
+
+_NEVER_LINEAR: Final = frozenset({"Gather"})
 """Operators by which no linear layer reads its weight."""
 
 
@@ -60,7 +63,7 @@ def _unclear(claim: _Claim, claimed: set[Any], candidates: Candidates) -> Iterat
             yield _violation(claim, value.name, "is also the result of an If, Loop or Scan")
         for read in sorted(everyone.reads - claimed):
             node = candidates.model.node(read)
-            never = linear and node.op_type in _NEVER_LINEAR
+            never = node.op_type in _SHAPE_ALONE or (linear and node.op_type in _NEVER_LINEAR)
             if not never and not _is_elsewhere(node, read.slot, modules):
                 reader = f"{node.op_type} {node.name!r}"
                 yield _violation(claim, value.name, f"is also read by {reader}")
