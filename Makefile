@@ -1,7 +1,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint fmt vectors bench evidence clean
+.PHONY: help demo test lint fmt vectors bench evidence evidence-smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -42,8 +42,11 @@ bench: .venv-test/.ready  ## run the benchmarks behind the README's figures
 	.venv-test/bin/python benchmarks/delta_weight.py
 	.venv-test/bin/python benchmarks/conversion.py
 
-evidence: .venv-test/.ready  ## write docs/evidence.md from experiments/results
+evidence: .venv-test/.ready  ## build docs/evidence.md from the experiments' results
 	.venv-test/bin/python -m experiments.evidence
+
+evidence-smoke: .venv-test/.ready  ## run every experiment in miniature, minutes
+	.venv-test/bin/python -m pytest -n auto --dist worksteal tests/experiments/test_smoke.py
 
 clean:  ## remove the environments and caches
 	rm -rf .venv .venv-test .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from experiments.architectures.experiment import ARCHITECTURES
+from experiments.bases import BASES
+from experiments.bias import BIAS
+from experiments.curves import CURVES
 from experiments.glue import GLUE
 from experiments.images.experiment import IMAGES
 from experiments.trial import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, ARCHITECTURES, IMAGES)}
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each for each in (GLUE, CURVES, BIAS, BASES, ARCHITECTURES, IMAGES)
+}

@@ -10,6 +10,7 @@ from experiments.settings import settings
 from experiments.text.controls import Control
 from experiments.text.methods import Fourier, Full, Head, Lora, Method
 from experiments.text.trial import TextTrial
+from experiments.text.untuned import Untuned
 from experiments.trial import Experiment, Options, Plan, Results, Trial
 
 
@@ -95,15 +96,42 @@ class GlueSettings:
         make = self.make(task, method)
         return selection.plan(make, self.rates[kind], self.choosing_seed, seeds, results)
 
+    def like(
+        self,
+        task: str,
+        method: Method,
+        chooser: Method,
+        factor: float,
+        seeds: Sequence[int],
+        results: Results,
+    ) -> Plan:
+        """Returns trials of `method` at `factor` times the rate that was chosen for `chooser`."""
+        return selection.at_rate_of(
+            self.make(task, chooser),
+            self.rates[chooser.kind],
+            self.choosing_seed,
+            self.make(task, method),
+            factor,
+            seeds,
+            results,
+        )
+
+    def untuned(self, task: str) -> Trial:
+        """Returns what gives a task's labels, and what is reached without training."""
+        return Untuned(task, self.model, self.length, self.rows.get(task))
+
 
 def plan(options: Options, results: Results) -> Plan:
-    """Returns the trials of every task and method."""
+    """Returns the trials of every task and method, and what needs no training."""
     found = GlueSettings.of(options)
     return selection.together(
         [
-            found.plan(task, method, found.fresh_seeds, results)
-            for task in found.tasks
-            for method in found.methods()
+            Plan([found.untuned(task) for task in found.tasks]),
+            *(
+                found.plan(task, method, found.fresh_seeds, results)
+                for task in found.tasks
+                for method in found.methods()
+            ),
         ]
     )
 

@@ -137,23 +137,24 @@ def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], SimpleQueue[int]]
             listener.join()
 
 
-def _pool(machine: Machine, queue: SimpleQueue[int]) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        machine.jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(queue, machine.threads),
-    )
+@contextmanager
+def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExecutor]:
+    """Gives the pool; its processes read their threads from the environment as they start."""
+    before = dict(os.environ)
+    os.environ |= {"OMP_NUM_THREADS": str(machine.threads), "TOKENIZERS_PARALLELISM": "false"}
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(machine.jobs, context, _begin, (queue,)) as pool:
+            yield pool
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
-def _begin(queue: SimpleQueue[int], threads: int) -> None:
+def _begin(queue: SimpleQueue[int]) -> None:
     global _queue  # noqa: PLW0603  # one for each worker process
     _queue = queue
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _work(trial: Trial, place: Path, machine: Machine) -> Record:

@@ -34,6 +34,24 @@ def plan(
     return Plan([*trials, *(make(rate, other, True) for other in fresh)])
 
 
+def at_rate_of(
+    choosing: Make,
+    rates: Sequence[float],
+    seed: int,
+    make: Make,
+    factor: float,
+    fresh: Sequence[int],
+    results: Results,
+) -> Plan:
+    """Returns a trial of `make` a fresh seed, at `factor` times the rate chosen for `choosing`."""
+    rate = chosen_rate(choosing, rates, seed, results)
+    if rate is None:
+        waiting = [choosing(each, seed, False) for each in rates]
+        return Plan(waiting, [make(rates[0], other, True) for other in fresh])
+    scaled = float(f"{rate * factor:.3g}")
+    return Plan([make(scaled, other, True) for other in fresh])
+
+
 def together(plans: Sequence[Plan]) -> Plan:
     """Returns the plans as one."""
     return Plan(

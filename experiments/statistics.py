@@ -44,11 +44,13 @@ def difference(
 ) -> Interval:
     """Returns the metric of `ours` minus that of `theirs`, a mean over seeds, with its interval.
 
-    Paired: row s of both is the same seed. Each resample draws examples and seeds, both for both
-    methods alike: as many examples as there are, and one seed less than there are, because with so
-    few of them the spread of resamples of all would be too small by (S - 1) / S. The interval is
-    of percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, 13 and 23). One seed:
-    examples alone are drawn.
+    Paired: row s of both is the same seed. Each resample draws the examples with replacement, for
+    all seeds and both methods alike, and adds a draw of the error of the mean over seeds. That one
+    is Student's: 3 or 5 seeds drawn with replacement spread too little, and an interval of such
+    resamples covered the truth in 82 of 100 cases where seeds differ much. The interval is of
+    percentiles. Without a spread of seeds it is the bootstrap over examples, without one of
+    examples Student's over seeds; what a seed does to single examples counts in both, so that it
+    is rather too wide than too narrow. One seed: examples alone are drawn.
 
     Args:
         metric: "accuracy", "f1", "matthews", "pearson" or "spearman".
@@ -59,25 +61,24 @@ def difference(
     """
     seeds, examples = ours.shape
     generator = np.random.default_rng(_SEED)
-    once = np.ones((1, examples))
     both = [_counted(metric, predicted, labels) for predicted in (ours, theirs)]
-    mean = float((both[0](once) - both[1](once)).mean())
+    of_seeds = (both[0](np.ones((1, examples))) - both[1](np.ones((1, examples))))[0]  # (seeds,)
+    error = of_seeds.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else 0.0
     drawn = []
     for start in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - start)
-        weights = _counts(generator, examples, examples, size)  # (size, examples)
-        of_seeds = _counts(generator, max(1, seeds - 1), seeds, size)  # (size, seeds)
-        found = both[0](weights) - both[1](weights)  # (size, seeds)
-        drawn.append((found * of_seeds).sum(1) / of_seeds.sum(1))
+        weights = _counts(generator, examples, min(_CHUNK, resamples - start))
+        found = (both[0](weights) - both[1](weights)).mean(1)  # (resamples,)
+        drawn.append(found + error * generator.standard_t(max(1, seeds - 1), len(found)))
     low, high = np.quantile(np.concatenate(drawn), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Interval(mean, float(low), float(high))
+    return Interval(float(of_seeds.mean()), float(low), float(high))
 
 
-def _counts(generator: np.random.Generator, draws: int, values: int, size: int) -> Numbers:
-    """Returns how often each of `values` is drawn in `draws` with replacement: (size, values)."""
-    picked = generator.integers(values, size=(size, draws)) + values * np.arange(size)[:, None]
-    counted = np.bincount(picked.ravel(), minlength=size * values)
-    return counted.reshape(size, values).astype(np.float64)
+def _counts(generator: np.random.Generator, examples: int, resamples: int) -> Numbers:
+    """Returns how often each example is drawn, with replacement: (resamples, examples)."""
+    picked = generator.integers(examples, size=(resamples, examples))
+    picked += examples * np.arange(resamples)[:, None]
+    counted = np.bincount(picked.ravel(), minlength=resamples * examples)
+    return counted.reshape(resamples, examples).astype(np.float64)
 
 
 def _counted(metric: str, predicted: Numbers, labels: Numbers) -> Any:
@@ -88,9 +89,7 @@ def _counted(metric: str, predicted: Numbers, labels: Numbers) -> Any:
     if metric in {"f1", "matthews"}:
         return lambda weights: _of_table(metric, predicted, labels, weights)
     if metric == "pearson":
-        return lambda weights: np.stack(
-            [_correlation(np.broadcast_to(p, weights.shape), labels, weights) for p in predicted], 1
-        )
+        return lambda weights: _correlations(predicted, labels, weights)
     if metric == "spearman":
         return lambda weights: _rank_correlations(predicted, labels, weights)
     raise ValueError(f"no such metric: {metric!r}")
@@ -111,22 +110,37 @@ def _of_table(metric: str, predicted: Numbers, labels: Numbers, weights: Numbers
     return _divided(above, below)
 
 
-def _correlation(x: Numbers, y: Numbers, weights: Numbers) -> Numbers:
-    """Returns Pearson's of each resample: x (resamples, examples), y the same or (examples,).
+def _correlations(predicted: Numbers, labels: Numbers, weights: Numbers) -> Numbers:
+    """Returns Pearson's of each resample and seed, 0 where one side is constant.
 
-    0 where x or y is constant.
+    Sums are products of matrices; both sides are centred first, so that little cancels.
     """
-    total = weights.sum(1, keepdims=True)
-    x = x - (weights * x).sum(1, keepdims=True) / total
-    y = y - (weights * y).sum(1, keepdims=True) / total
-    above = (weights * x * y).sum(1)
-    below = np.sqrt((weights * x * x).sum(1) * (weights * y * y).sum(1))
-    return _divided(above, below)
+    x = predicted - predicted.mean(1, keepdims=True)  # (seeds, examples)
+    y = labels - labels.mean()
+    total = weights.sum(1)[:, None]
+    of_x, of_y = weights @ x.T, (weights @ y)[:, None]  # (resamples, seeds), (resamples, 1)
+    above = weights @ (x * y).T - of_x * of_y / total
+    square_x = weights @ (x * x).T - of_x**2 / total
+    square_y = (weights @ (y * y))[:, None] - of_y**2 / total
+    constant = (np.ptp(x, axis=1) == 0) | (np.ptp(y) == 0)  # (seeds,)
+    below = np.sqrt(np.maximum(square_x * square_y, 0.0))
+    return _divided(above, np.where(constant, 0.0, below))
 
 
 def _rank_correlations(predicted: Numbers, labels: Numbers, weights: Numbers) -> Numbers:
-    theirs = _ranks(labels, weights)
-    return np.stack([_correlation(_ranks(p, weights), theirs, weights) for p in predicted], 1)
+    """Returns Spearman's of each resample and seed: Pearson's of the ranks within a resample."""
+    y = _centred(_ranks(labels, weights), weights)
+    found = []
+    for one in predicted:
+        x = _centred(_ranks(one, weights), weights)
+        above = (weights * x * y).sum(1)
+        found.append(_divided(above, np.sqrt((weights * x * x).sum(1) * (weights * y * y).sum(1))))
+    return np.stack(found, 1)
+
+
+def _centred(values: Numbers, weights: Numbers) -> Numbers:
+    means = (weights * values).sum(1, keepdims=True) / weights.sum(1, keepdims=True)
+    return np.asarray(values - means)
 
 
 def _ranks(values: Numbers, weights: Numbers) -> Numbers:

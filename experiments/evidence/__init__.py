@@ -7,8 +7,8 @@ How a section is written: one module an experiment, `sections/<name>.py`, with o
     from experiments.evidence.blocks import Aim, Block, Figure, Panel, Points, Section, Table
     from experiments.evidence.evidence import Evidence
     from experiments.evidence.findings import against_zero
-    from experiments.evidence.formatting import points, seconds
-    from experiments.statistics import mean_interval
+    from experiments.evidence.formatting import UNITS, seconds
+    from experiments.statistics import mean_interval   # Interval(mean, low, high)
 
     def _rendered(evidence: Evidence) -> list[Block]:
         found = evidence.of("cost")                      # Records of results/<size>/cost.json

@@ -16,7 +16,7 @@ class Table:
     """A table.
 
     Attributes:
-        header: The columns' names; the first column is text, the others are set to the right.
+        header: The columns' names; columns of numbers alone are set to the right.
         rows: Cells in Markdown.
     """
 
@@ -89,12 +89,14 @@ class Figure:
     Attributes:
         name: The PNG's name without suffix; it must hold the size.
         alt: What it shows, in a sentence.
-        panels: At most three stand beside each other.
+        panels: Pairs of axes, with one legend.
+        columns: So many stand beside each other; on GitHub three can still be read.
     """
 
     name: str
     alt: str
     panels: Sequence[Panel]
+    columns: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,11 @@ class Section:
         title: The heading.
         question: What it answers, in a sentence or two, before any result.
         render: Evidence of one size, in which the experiment has records -> blocks.
+        beside: What others have found, once, after all sizes; it must say whose numbers they are.
     """
 
     name: str
     title: str
     question: str
     render: Callable[[Evidence], Sequence[Block]]
+    beside: Sequence[Block] = ()

@@ -15,11 +15,15 @@ class Unit:
     """How a metric is written.
 
     Attributes:
+        metric: Its name.
+        scale: After the name, where values are not written as they are: "%".
         name: After differences: "points", or nothing.
         factor: What the stored value is multiplied by.
         digits: After the point.
     """
 
+    metric: str
+    scale: str
     name: str
     factor: float
     digits: int
@@ -41,19 +45,21 @@ class Unit:
         """Returns a difference and its interval: "-0.4 [-1.2, +0.3]"."""
         return _with_ends(self.signed(found.mean), found, self.signed)
 
+    def on(self, split: str) -> str:
+        """Returns what a column or an axis is called: "accuracy on test (%)"."""
+        return f"{self.metric} on {split}" + (f" ({self.scale})" if self.scale else "")
+
     def called(self, text: str) -> str:
         """Returns `text` with the unit's name."""
         return f"{text} {self.name}".rstrip()
 
 
-POINTS = Unit("points", 100.0, 1)
-CORRELATION = Unit("", 1.0, 4)
 UNITS = {
-    "accuracy": POINTS,
-    "f1": POINTS,
-    "matthews": POINTS,
-    "pearson": CORRELATION,
-    "spearman": CORRELATION,
+    "accuracy": Unit("accuracy", "%", "points", 100.0, 1),
+    "f1": Unit("F1", "%", "points", 100.0, 1),
+    "matthews": Unit("Matthews", "times 100", "points", 100.0, 1),
+    "pearson": Unit("Pearson", "", "", 1.0, 4),
+    "spearman": Unit("Spearman", "", "", 1.0, 4),
 }
 """Metric -> how it is written."""
 

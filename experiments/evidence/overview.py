@@ -36,7 +36,8 @@ def blocks(evidence: Sequence[Evidence], aims: Sequence[tuple[str, str, Aim]]) -
 def not_run(name: str, sizes: Sequence[str]) -> list[str]:
     """Returns the sentence about the sizes at which an experiment has no results."""
     missing = [size for size in SIZES if size not in sizes]
-    return [f"Not run here: `{name}` at the size {_or(missing)}."] if missing else []
+    sizes_missing = f"size{'s' if len(missing) > 1 else ''} {listed(missing)}"
+    return [f"Not run here: `{name}` at the {sizes_missing}."] if missing else []
 
 
 def _aims(aims: Sequence[tuple[str, str, Aim]]) -> Table:
@@ -96,7 +97,3 @@ def _device(records: Sequence[Record]) -> str:
         for e in (record.environment for record in records)
     }
     return listed(sorted(found))
-
-
-def _or(names: Sequence[str]) -> str:
-    return " or ".join(names)

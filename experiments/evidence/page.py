@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from experiments.evidence import overview
 from experiments.evidence.blocks import Aim, Block, Figure, Section, Table
 from experiments.evidence.evidence import Evidence
 
+_NUMBERS = re.compile(r"(?=.*\d)([-+\d.,:\[\] ]|e-|e\+|ms|s|min|h|MiB|[kMG]?B)*")
+"""A column of numbers, with their units."""
 FOLDER = "evidence"
 """Of the pictures, beside the page."""
 
@@ -76,10 +79,12 @@ def _section(section: Section, parts: dict[str, Sequence[Block]]) -> list[str]:
     lines = [f"## {section.title}", section.question]
     for size, blocks in parts.items():
         lines += [f"### {section.title}: {size}", *(markdown(block) for block in blocks)]
-    return [*lines, *overview.not_run(section.name, list(parts))]
+    lines += overview.not_run(section.name, list(parts))
+    return [*lines, *(markdown(block) for block in section.beside)]
 
 
 def _table(table: Table) -> str:
-    right = ["---", *("---:" for _ in table.header[1:])]
-    rows = [table.header, right, *table.rows]
+    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.header)
+    below = ["---:" if _NUMBERS.fullmatch("".join(column)) else "---" for column in columns]
+    rows = [table.header, below, *table.rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -35,6 +35,8 @@ _PANEL = (3.9, 3.1)  # inches
 _DPI = 110
 _DIGITS = 9  # that count: the last bits of a sum differ between machines
 _SPREAD = 0.22  # of the marks of one category
+_BESIDE = (0.09, 0.0)  # inches from a mean to its seeds' dots
+_INK = "#303030"
 
 
 def digest(figure: Figure) -> str:
@@ -52,11 +54,15 @@ def drawn(figure: Figure) -> bytes:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        width = _PANEL[0] * max(len(figure.panels), 1.4)
-        canvas = Canvas(figsize=(width, _PANEL[1]), layout="constrained")
-        axes = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
-        for axis, panel in zip(axes, figure.panels, strict=True):
+        columns = min(figure.columns, len(figure.panels))
+        rows = -(-len(figure.panels) // columns)
+        inches = (_PANEL[0] * max(columns, 1.4), _PANEL[1] * rows)
+        canvas = Canvas(figsize=inches, layout="constrained")
+        axes = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axis, panel in zip(axes, figure.panels, strict=False):
             _draw(axis, panel)
+        for axis in axes[len(figure.panels) :]:
+            axis.set_visible(False)
         _legend(canvas, axes)
         file = io.BytesIO()
         metadata = {"Software": None, "digest": digest(figure)}
@@ -72,21 +78,12 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.set_xscale("log")
     if panel.log_y:
         axis.set_yscale("log")
-    points = [mark for mark in panel.marks if isinstance(mark, Points)]
     for number, mark in enumerate(panel.marks):
-        if isinstance(mark, Level):
-            axis.axhline(mark.y, color="#303030", linewidth=1, linestyle=(0, (5, 3)), zorder=1)
-            axis.annotate(
-                mark.name, (1, mark.y), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                textcoords="offset points", ha="right", va="bottom", fontsize=7.5, color="#303030",
-            )  # fmt: skip
-            continue
-        colour = mark.colour if mark.colour is not None else _next(panel, number)
         if isinstance(mark, Line):
-            _line(axis, mark, colour)
-        else:
-            shift = _shift(points.index(mark), len(points)) if panel.categories else 0.0
-            _points(axis, mark, colour, shift)
+            _line(axis, mark, _colour(panel, number))
+        elif isinstance(mark, Points):
+            _points(axis, mark, _colour(panel, number), _shift(panel, mark))
+    _levels(axis, [mark for mark in panel.marks if isinstance(mark, Level)])
     if panel.categories:
         axis.set_xticks(range(len(panel.categories)), panel.categories)
         axis.set_xlim(-0.6, len(panel.categories) - 0.4)
@@ -104,6 +101,8 @@ def _line(axis: Any, mark: Line, colour: int) -> None:
 
 
 def _points(axis: Any, mark: Points, colour: int, shift: float) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
     x = [value + shift for value in mark.x]
     bars = None
     if len(mark.low):
@@ -115,11 +114,32 @@ def _points(axis: Any, mark: Points, colour: int, shift: float) -> None:
         linewidth=1, linestyle="-" if mark.joined else "none", elinewidth=1.6, capsize=3,
         label=mark.name or None, zorder=3,
     )  # fmt: skip
+    beside = axis.transData + ScaledTranslation(*_BESIDE, axis.figure.dpi_scale_trans)
     for place, seeds in zip(x, mark.dots, strict=False):
         axis.plot(
-            [place] * len(seeds), seeds, linestyle="none", marker="o", markersize=3,
+            [place] * len(seeds), seeds, linestyle="none", marker="o", markersize=3.2,
             markerfacecolor="white", markeredgecolor=_COLOURS[colour], markeredgewidth=0.8,
-            zorder=4,
+            zorder=4, transform=beside,
+        )  # fmt: skip
+
+
+def _levels(axis: Any, levels: list[Level]) -> None:
+    """Draws those near to the data; of one that is far away, it says where it lies."""
+    low, high = axis.get_ylim()
+    reach = high - low if axis.get_yscale() == "linear" else float("inf")
+    for level in levels:
+        if low - reach <= level.y <= high + reach:
+            axis.axhline(level.y, color=_INK, linewidth=1, linestyle=(0, (5, 3)), zorder=1)
+            place, where = (1, level.y), ("axes fraction", "data")
+            text = level.name
+        else:
+            below = level.y < low
+            place, where = (1, 0.0 if below else 0.94), ("axes fraction", "axes fraction")
+            text = f"{level.name}: {level.y:.3g}, {'below' if below else 'above'}"
+        axis.annotate(
+            text, place, xycoords=where, xytext=(0, 2), textcoords="offset points", ha="right",
+            va="bottom", fontsize=7.5, color=_INK, zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
 
 
@@ -133,14 +153,22 @@ def _legend(canvas: Any, axes: Any) -> None:
         canvas.legend(found.values(), found, loc="outside lower center", ncols=min(4, len(found)))
 
 
-def _next(panel: Panel, number: int) -> int:
-    """Returns the colour of a mark that names none: by its place among those with a colour."""
-    return sum(not isinstance(mark, Level) for mark in panel.marks[:number]) % len(_COLOURS)
+def _colour(panel: Panel, number: int) -> int:
+    """Returns a mark's colour: of one that names none, by its place among those with a colour."""
+    mark = panel.marks[number]
+    assert not isinstance(mark, Level)
+    if mark.colour is not None:
+        return mark.colour
+    return sum(not isinstance(other, Level) for other in panel.marks[:number]) % len(_COLOURS)
 
 
-def _shift(place: int, of: int) -> float:
-    """Returns how far the marks of one category stand from its middle."""
-    return 0.0 if of == 1 else _SPREAD * (2 * place / (of - 1) - 1)
+def _shift(panel: Panel, mark: Points) -> float:
+    """Returns how far a mark stands from the middle of a category that it shares with others."""
+    points = [other for other in panel.marks if isinstance(other, Points)]
+    sharing = [other for other in points if set(other.x) & set(mark.x)]
+    if not panel.categories or len(sharing) == 1:
+        return 0.0
+    return _SPREAD * (2 * sharing.index(mark) / (len(sharing) - 1) - 1)
 
 
 def _rounded(value: Any) -> Any:

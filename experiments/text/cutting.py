@@ -27,14 +27,20 @@ def layers(model: nn.Module) -> nn.ModuleList:
 def cut(model: nn.Module, trained: int) -> None:
     """Make `model` start at its last `trained` layers: it takes their input as `inputs_embeds`.
 
-    Modules keep their names. Of BERT's and RoBERTa's last layer only the first token is computed.
+    Modules keep their names. Of the last layer only the first token is computed.
+
+    Raises:
+        SystemExit: The encoder is neither BERT's nor RoBERTa's.
     """
     found = layers(model)
+    kind = type(found[-1]).__name__
+    if kind not in _FIRST_TOKEN:
+        raise SystemExit(f"{kind} cannot be cut: set trained_layers to 0, which trains all layers")
     for number in range(len(found) - trained):
         found[number] = _Passed()
     model.base_model.embeddings = _Passed()  # type: ignore[union-attr]  # the same
-    if type(found[-1]).__name__ in _FIRST_TOKEN:
-        found[-1].forward = types.MethodType(_first_token, found[-1])
+    last = found[-1]
+    last.forward = types.MethodType(_first_token, last)
 
 
 class _Passed(nn.Module):
@@ -71,27 +77,20 @@ def _first_token(
     return result
 
 
-class Lower(nn.Module):
-    """The frozen part of an encoder: tokens -> the states that its last `trained` layers read."""
+@torch.no_grad()
+def lower_states(model: nn.Module, trained: int, batch: dict[str, Tensor]) -> Tensor:
+    """Returns what the last `trained` layers of a whole model read: (rows, tokens, width)."""
+    kept: list[Tensor] = []
 
-    def __init__(self, model: nn.Module, trained: int) -> None:
-        super().__init__()
-        self._model = model
-        self._states: Tensor | None = None
-        first = len(layers(model)) - trained
-        layers(model)[first].register_forward_pre_hook(self._keep)
-
-    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._states = inputs[0]
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept.append(inputs[0])
         raise _Reached
 
-    @torch.no_grad()
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Returns (rows, tokens, width)."""
-        with suppress(_Reached):
-            self._model(**batch)
-        assert self._states is not None
-        return self._states
+    first = layers(model)[len(layers(model)) - trained]
+    hook = first.register_forward_pre_hook(keep)
+    with hook, suppress(_Reached):
+        model(**batch)
+    return kept[0]
 
 
 class _Reached(Exception):  # noqa: N818  # not an error: the layers above are not wanted

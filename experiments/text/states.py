@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.text.cutting import Lower
+from experiments.text.cutting import lower_states
 from experiments.text.models import Example, bucketed, located, new_model, padded, padding, tokens
 from experiments.text.tasks import Rows, Task
 
@@ -38,7 +38,6 @@ def states(
 
 
 def _compute(path: Path, model: torch.nn.Module, found: list[Example], trained: int) -> None:
-    lower = Lower(model, trained)
     config: Any = model.config
     starts = np.cumsum([0, *(len(example["input_ids"]) for example in found)])
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -48,7 +47,8 @@ def _compute(path: Path, model: torch.nn.Module, found: list[Example], trained: 
     token = padding(model)
     for chosen in bucketed(found, 64):
         batch = padded([found[row] for row in chosen], token)
-        given = lower({key: value.to(device) for key, value in batch.items()}).cpu().numpy()
+        moved = {key: value.to(device) for key, value in batch.items()}
+        given = lower_states(model, trained, moved).cpu().numpy()
         for row, states_of_row in zip(chosen, given, strict=True):
             first, last = starts[row], starts[row + 1]
             file[first:last] = states_of_row[: last - first]

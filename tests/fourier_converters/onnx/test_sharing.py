@@ -216,3 +216,27 @@ def test_what_the_base_leaves_unread_is_its_own_affair(tmp_path: Path) -> None:
     output = merged(proto, adapter({"q": W}), tmp_path)
 
     assert initializers(output) == ["w", "unread"]
+
+
+@pytest.mark.parametrize("reader", ["Shape", "Size"])
+def test_a_reader_of_a_kernels_shape_is_no_reader_of_its_values(
+    reader: str, tmp_path: Path
+) -> None:
+    rank = "4" if reader == "Shape" else ""
+    text = f"""
+        g (float[N, 3, 5, 5] x) => (float[N, 6, 3, 3] y, int64[{rank}] s) {{
+            y = Conv (x, w)
+            s = {reader} (w)
+        }}
+    """
+    kernel = weight(6, 27).reshape(6, 3, 3, 3)
+    proto = model(text, {"w": kernel})
+    rename(proto, "w", "q.weight")
+    whole = adapter({"q": kernel.reshape(6, 27)}, kind="conv2d")
+
+    output = merged(proto, whole, tmp_path)
+
+    assert initializers(output) == ["q.weight"]
+    assert_close(
+        tensor(output, "q.weight").reshape(6, 27), kernel.reshape(6, 27) + delta(whole, "q")
+    )

@@ -1,0 +1,133 @@
+"""Sections say what the numbers say, whichever way they fall."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from experiments.catalogue import EXPERIMENTS
+from experiments.evidence.blocks import Aim, Figure, Table
+from experiments.evidence.evidence import Evidence, collected
+from experiments.evidence.page import Page, page
+from experiments.evidence.sections import sections
+from experiments.records import Book
+from experiments.trial import Options
+from tests.experiments.evidence.synthetic import SKILL, fill, finished
+
+Made = Callable[..., list[Evidence]]
+_HERE = ("glue", "curves", "bias", "bases")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    @cache
+    def make(*names: str, **skill: float) -> list[Evidence]:
+        folder = tmp_path_factory.mktemp("results")
+        for name in names:
+            fill(folder, EXPERIMENTS[name], "small", SKILL | skill)
+        return collected(folder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(made: Made) -> Page:
+    return page(sections(), made(*_HERE))
+
+
+def glue(evidence: list[Evidence]) -> list[object]:
+    section = next(section for section in sections() if section.name == "glue")
+    return list(section.render(evidence[0]))
+
+
+def aims(evidence: list[Evidence]) -> dict[str, bool | None]:
+    return {block.what: block.reached for block in glue(evidence) if isinstance(block, Aim)}
+
+
+def test_every_table_has_as_many_cells_as_columns(whole: Page) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", whole.text, re.MULTILINE):
+        rows = block.splitlines()
+        assert {row.count("|") for row in rows} == {rows[0].count("|")}, rows[0]
+
+
+def test_the_page_shows_each_figure_and_no_number_is_missing(whole: Page) -> None:
+    assert whole.figures
+    for figure in whole.figures:
+        assert f"(evidence/{figure.name}.png)" in whole.text
+        for panel in figure.panels:
+            assert panel.y_label
+            for mark in panel.marks:
+                values = [mark.y] if isinstance(mark.y, float) else list(mark.y)
+                assert values
+                assert all(math.isfinite(value) for value in values)
+    assert "nan" not in whole.text
+    assert len({figure.name for figure in whole.figures}) == len(whole.figures)
+
+
+def test_the_same_results_give_the_same_page(made: Made) -> None:
+    evidence = made("glue", "bases")
+    assert page(sections(), evidence) == page(sections(), evidence)
+
+
+def test_every_aim_stands_at_the_top_as_well(made: Made, whole: Page) -> None:
+    top = whole.text.split("## What was run")[0]
+    found = aims(made("glue"))
+    assert found.keys() == {
+        "MRPC, FourierFT n = 600 minus LoRA r = 8",
+        "MRPC, LoRA r = 8 minus the head alone",
+        "STS-B, FourierFT n = 600 minus LoRA r = 8",
+        "STS-B, LoRA r = 8 minus the head alone",
+        "MRPC, classes in ONNX Runtime against torch",
+        "STS-B, Pearson in ONNX Runtime against torch",
+        "SST-2, classes in ONNX Runtime against torch",
+    }
+    for what in found:
+        assert f"GLUE: {what}" in top
+
+
+def test_an_aim_is_reached_only_where_the_whole_interval_is_above_it(made: Made) -> None:
+    def headline(**skill: float) -> bool | None:
+        return aims(made("glue", **skill))["MRPC, FourierFT n = 600 minus LoRA r = 8"]
+
+    assert headline(fourier=9.0, lora=1.0) is True
+    assert headline(fourier=1.0, lora=9.0) is False
+
+
+def test_without_a_gain_of_lora_over_the_head_the_comparison_is_said_to_show_nothing(
+    made: Made,
+) -> None:
+    said = [b for b in glue(made("glue", lora=0.5, head=0.8)) if isinstance(b, str)]
+    assert any("On MRPC LoRA itself is not clearly above" in text for text in said)
+    said = [b for b in glue(made("glue", lora=9.0, head=0.5)) if isinstance(b, str)]
+    assert not any("LoRA itself is not clearly above" in text for text in said)
+
+
+def test_what_has_not_run_is_said_and_nothing_else() -> None:
+    empty = page(sections(), [Evidence("small", {}), Evidence("medium", {}), Evidence("paper", {})])
+    assert "Nothing has been run." in empty.text
+    for section in sections():
+        assert f"Not run here: `{section.name}` at the sizes small, medium and paper." in empty.text
+    assert not empty.figures
+
+
+@pytest.mark.parametrize("name", _HERE)
+def test_while_rates_are_being_tried_a_section_says_so(name: str, tmp_path: Path) -> None:
+    book = Book("small", tmp_path)
+    experiment = EXPERIMENTS[name]
+    for trial in experiment.plan(Options("small"), book).trials[4:]:
+        book.add(finished(trial, SKILL))
+    book.write(name, experiment.plan(Options("small"), book).trials)
+    section = next(section for section in sections() if section.name == name)
+    blocks = section.render(collected(tmp_path)[0])
+    assert not [block for block in blocks if isinstance(block, Table | Figure | Aim)]
+    assert any("have been tried" in block for block in blocks if isinstance(block, str))
+
+
+def test_differences_without_labels_have_no_interval_and_that_is_said(made: Made) -> None:
+    found = page(sections(), made("bases"))
+    assert "MRPC: nothing to compare with has run, or the labels are not known." in found.text

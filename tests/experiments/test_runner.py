@@ -1,0 +1,99 @@
+"""Trials run once, go on where they were, and fail one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.records import Book
+from experiments.runner import Machine, expected_seconds, forecast, run, words
+from experiments.trial import Options, Plan
+from tests.experiments.toys import Toy, experiment, staged
+
+OPTIONS = Options("smoke")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "data", "cpu", 1, tmp_path / "work")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book("smoke", tmp_path / "results")
+
+
+def test_results_are_written_and_never_computed_again(
+    machine: Machine, book: Book, tmp_path: Path
+) -> None:
+    toys = Toy("a"), Toy("b")
+    assert run(experiment(*toys), OPTIONS, machine, book) == []
+    written = (tmp_path / "results" / "smoke" / "toys.json").read_bytes()
+
+    again = Book("smoke", tmp_path / "results")
+    assert run(experiment(*toys), OPTIONS, machine, again) == []
+
+    assert (tmp_path / "results" / "smoke" / "toys.json").read_bytes() == written
+
+
+def test_a_trial_that_failed_goes_on_where_it_was(machine: Machine, book: Book) -> None:
+    toy = Toy("a", fails=2)
+    failed = run(experiment(toy, Toy("b")), OPTIONS, machine, book)
+    assert len(failed) == 1
+    assert "it failed, as it was told to" in failed[0]
+    assert book.get(Toy("b")) is not None
+
+    assert run(experiment(toy), OPTIONS, machine, book) == []
+
+    result = book.get(toy)
+    assert result is not None
+    assert result["first"] == 2
+
+
+def test_what_another_run_has_finished_is_taken_from_its_folder(
+    machine: Machine, book: Book, tmp_path: Path
+) -> None:
+    run(experiment(Toy("a")), OPTIONS, machine, book)
+    other = Book("smoke", tmp_path / "elsewhere")
+
+    run(experiment(Toy("a")), OPTIONS, machine, other)
+
+    assert other.get(Toy("a")) == book.get(Toy("a"))
+
+
+def test_trials_that_wait_for_results_run_in_a_second_round(machine: Machine, book: Book) -> None:
+    first, second = Toy("a"), Toy("b")
+
+    assert run(staged(first, second), OPTIONS, machine, book) == []
+
+    assert book.get(second) is not None
+
+
+def test_the_forecast_counts_what_is_known_and_what_waits(machine: Machine, book: Book) -> None:
+    first, second = Toy("a"), Toy("b", steps=6)
+    each = staged(first, second)
+
+    said = forecast(each, each.plan(OPTIONS, book), machine, book)
+
+    assert said == "toys: 2 trials, 0 done; about 90 s to go, 1 at a time"
+
+
+def test_a_trial_is_expected_to_take_what_its_like_took(machine: Machine, book: Book) -> None:
+    run(experiment(Toy("a")), OPTIONS, machine, book)
+    taken = book.record(Toy("a"))
+    assert taken is not None
+
+    assert expected_seconds(Toy("b", steps=6), book) == pytest.approx(2 * taken.seconds)
+
+
+def test_a_finished_experiment_says_so(machine: Machine, book: Book) -> None:
+    run(experiment(Toy("a")), OPTIONS, machine, book)
+    each = experiment(Toy("a"))
+
+    assert "nothing is left" in forecast(each, Plan([Toy("a")]), machine, book)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3.2, "3 s"), (600, "10 min"), (7300, "2 h 2 min")])
+def test_durations_are_for_people(seconds: float, said: str) -> None:
+    assert words(seconds) == said

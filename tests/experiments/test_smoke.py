@@ -1,0 +1,41 @@
+"""Every experiment runs in miniature, from its data to its results; `make evidence-smoke`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.catalogue import EXPERIMENTS
+from experiments.records import read
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is absent: the real data sets"),
+]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_runs_in_miniature(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments", name, "--size", "smoke", "--jobs", "1"]
+    folders = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run(
+        [*command, *folders, "--data", str(DATA)],
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    records = read(tmp_path / "results" / "smoke" / f"{name}.json")
+    assert records
+    assert all(record.result and record.seconds > 0 for record in records)
