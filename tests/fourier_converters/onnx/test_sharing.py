@@ -218,25 +218,22 @@ def test_what_the_base_leaves_unread_is_its_own_affair(tmp_path: Path) -> None:
     assert initializers(output) == ["w", "unread"]
 
 
-@pytest.mark.parametrize("reader", ["Shape", "Size"])
-def test_a_reader_of_a_kernels_shape_is_no_reader_of_its_values(
-    reader: str, tmp_path: Path
-) -> None:
-    rank = "4" if reader == "Shape" else ""
-    text = f"""
-        g (float[N, 3, 5, 5] x) => (float[N, 6, 3, 3] y, int64[{rank}] s) {{
+def test_a_kernel_that_is_measured_beside_its_convolution_is_merged(tmp_path: Path) -> None:
+    text = """
+        g (float[N, 3, 5, 5] x) => (float[N, 6, 3, 3] y, int64[4] s) {
             y = Conv (x, w)
-            s = {reader} (w)
-        }}
+            s = Shape (w)
+        }
     """
-    kernel = weight(6, 27).reshape(6, 3, 3, 3)
-    proto = model(text, {"w": kernel})
+    kernel = weight(6, 27)
+    proto = model(text, {"w": kernel.reshape(6, 3, 3, 3)})
     rename(proto, "w", "q.weight")
-    whole = adapter({"q": kernel.reshape(6, 27)}, kind="conv2d")
+    whole = adapter({"q": kernel}, kind="conv2d")
 
     output = merged(proto, whole, tmp_path)
 
-    assert initializers(output) == ["q.weight"]
-    assert_close(
-        tensor(output, "q.weight").reshape(6, 27), kernel.reshape(6, 27) + delta(whole, "q")
-    )
+    pixels = np.eye(27, dtype=np.float32).reshape(27, 3, 3, 3)
+    x = np.pad(pixels, ((0, 0), (0, 0), (0, 2), (0, 2)))
+    y, s = run(output, x=x)
+    assert_close(y[:, :, 0, 0].T, kernel + delta(whole, "q"))
+    assert s.tolist() == [6, 3, 3, 3]
