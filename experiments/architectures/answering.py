@@ -26,11 +26,11 @@ def batches(examples: Examples) -> Iterator[Examples]:
 def logits(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
     """Returns (rows, classes) or (rows, tokens, classes), float32.
 
-    A model takes its inputs by name, or the only one by place; transformers wraps the answer.
+    Models take their inputs by name; transformers wraps the answer.
     """
     device = next(model.parameters()).device
     given = {name: value.to(device) for name, value in inputs.items()}
-    found = model(*given.values()) if len(given) == 1 else model(**given)
+    found = model(**given)
     answered: Tensor = getattr(found, "logits", found)
     return answered.float()
 

@@ -1,4 +1,8 @@
-"""Real rows as each sort of model reads them: sentences, restaurants, pieces of clothing."""
+"""Real rows as each sort of model reads them: E2E's restaurants, and images.
+
+Encoders tell by a person's sentence in which of two areas a restaurant is. Decoders continue the
+attributes and the sentence.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,22 @@ from experiments.architectures.models import Origin, Shape, Sort, Weights, smoll
 from experiments.images.data import Images, values
 from experiments.images.data import splits as image_splits
 from experiments.text.models import located
-from experiments.text.tasks import TASKS, Rows
-from experiments.text.tasks import splits as text_splits
 
 IGNORED = -100
 """The label of what does not count: padding."""
+
+
+_AREAS = ("riverside", "city centre")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A restaurant: what is to be said, a person's sentence, and the number of its area."""
+
+    id: int
+    asked: str
+    said: str
+    area: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ class Splits:
 def splits(
     sort: Sort, origin: Origin, data: Path, images: str, rows: int, answered: int, size: int
 ) -> Splits:
-    """Returns real examples of a sort: of SST-2, E2E, or a set of images.
+    """Returns real examples of a sort: of E2E, whose devset trains, or of a set of images.
 
     Args:
         sort: Of model.
@@ -87,23 +102,13 @@ def splits(
                 )
             )
         )  # fmt: skip
-    if sort == "encoder":
-        sentences = text_splits(TASKS["sst2"], data)
-        return Splits(
-            *(
-                _sentences(part, count, origin, size)
-                for part, count in (
-                    (sentences.train, rows), (sentences.choose, answered),
-                    (sentences.report, answered),
-                )
-            )
-        )  # fmt: skip
-    train, test = (_restaurants(data, name) for name in ("devset", "testset_w_refs"))
+    train, test = (_restaurants(data, name, sort) for name in ("devset", "testset_w_refs"))
     chosen = _drawn(len(train), rows + answered)
+    make = _sentences if sort == "encoder" else _texts
     return Splits(
-        _texts(train, np.sort(chosen[:rows]), origin, size),
-        _texts(train, np.sort(chosen[rows:]), origin, size),
-        _texts(test, np.sort(_drawn(len(test), answered)), origin, size),
+        make(train, np.sort(chosen[:rows]), origin, size),
+        make(train, np.sort(chosen[rows:]), origin, size),
+        make(test, np.sort(_drawn(len(test), answered)), origin, size),
     )
 
 
@@ -113,37 +118,40 @@ def _images(images: Images, side: int, channels: int) -> Examples:
     return Examples({"pixel_values": pixels}, labels, images.ids.tolist(), {0: "batch"})
 
 
-def _sentences(rows: Rows, count: int, origin: Origin, length: int) -> Examples:
-    """Returns SST-2's sentences in word pieces: MiniLM's for random weights."""
+def _sentences(
+    rows: Sequence[_Row], chosen: npt.NDArray[np.int64], origin: Origin, length: int
+) -> Examples:
+    """Returns sentences in word pieces, MiniLM's for random weights, labelled by the area."""
     from transformers import AutoTokenizer
 
-    chosen = rows.chosen(np.sort(_drawn(len(rows), count)))
+    picked = [rows[k] for k in chosen]
     name = origin.name if isinstance(origin, Weights) else "minilm"
     tokenizer = AutoTokenizer.from_pretrained(located(name))
-    found = tokenizer(chosen.first, truncation=True, max_length=length)["input_ids"]
-    inputs = _padded(found, int(tokenizer.pad_token_id), length)
-    labels = torch.from_numpy(chosen.labels.astype(np.int64))
-    return Examples(inputs, labels, chosen.ids, {0: "batch", 1: "tokens"})
+    found = tokenizer([row.said for row in picked], truncation=True, max_length=length)
+    inputs = _padded(found["input_ids"], int(tokenizer.pad_token_id), length)
+    labels = torch.tensor([row.area for row in picked])
+    return Examples(inputs, labels, [row.id for row in picked], {0: "batch", 1: "tokens"})
 
 
 def _texts(
-    texts: Sequence[str], chosen: npt.NDArray[np.int64], origin: Origin, length: int
+    rows: Sequence[_Row], chosen: npt.NDArray[np.int64], origin: Origin, length: int
 ) -> Examples:
     """Returns texts to be continued: each token's label is the next one."""
-    picked = [texts[k] for k in chosen]
+    picked = [rows[k] for k in chosen]
+    texts = [f"{row.asked}\n{row.said}" for row in picked]
     if isinstance(origin, Shape):
-        found = [[1, *(3 + byte for byte in text.encode()), 2][:length] for text in picked]
+        found = [[1, *(3 + byte for byte in text.encode()), 2][:length] for text in texts]
         pad = 0
     else:
         tokenizer = _tokenizer(origin.name)
-        found = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in picked]
+        found = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
         found = [tokens[:length] for tokens in found]
         pad = int(tokenizer.pad_token_id or 0)
     inputs = _padded(found, pad, length)
     labels = torch.full_like(inputs["input_ids"], IGNORED)
     for row, tokens in enumerate(found):
         labels[row, : len(tokens) - 1] = torch.tensor(tokens[1:])
-    return Examples(inputs, labels, chosen.tolist(), {0: "batch", 1: "tokens"})
+    return Examples(inputs, labels, [row.id for row in picked], {0: "batch", 1: "tokens"})
 
 
 def _tokenizer(name: str) -> Any:
@@ -164,13 +172,22 @@ def _padded(found: Sequence[Sequence[int]], pad: int, length: int) -> dict[str, 
     return {"input_ids": tokens, "attention_mask": mask}
 
 
-def _restaurants(data: Path, name: str) -> list[str]:
-    """Returns E2E's rows as texts: what is to be said, and a person's sentence for it."""
+def _restaurants(data: Path, name: str, sort: Sort) -> list[_Row]:
+    """Returns E2E's rows; for encoders those whose area is one of two."""
     path = data / "e2e" / f"{name}.csv"
     if not path.exists():
         raise SystemExit(f"{path} is missing: give the folder of the data sets with --data")
     with path.open(encoding="utf-8", newline="") as lines:
-        return [f"{row['mr']}\n{row['ref']}" for row in csv.DictReader(lines)]
+        rows = [
+            _Row(number, row["mr"], row["ref"], _area(row["mr"]))
+            for number, row in enumerate(csv.DictReader(lines))
+        ]
+    return [row for row in rows if row.area != IGNORED] if sort == "encoder" else rows
+
+
+def _area(asked: str) -> int:
+    found = [number for number, area in enumerate(_AREAS) if f"area[{area}]" in asked]
+    return found[0] if found else IGNORED
 
 
 def _drawn(count: int, wanted: int) -> npt.NDArray[np.int64]:

@@ -61,9 +61,7 @@ def _merged(path: Path, adapted: nn.Module, report: Examples) -> Json:
     return total.json
 
 
-def _live(
-    file: Path, plain: Path, base: nn.Module, adapted: nn.Module, report: Examples
-) -> Json:
+def _live(file: Path, plain: Path, base: nn.Module, adapted: nn.Module, report: Examples) -> Json:
     """Returns the differences of rows with the adapter and of rows without; or who refused."""
     try:
         session = AdapterSession(plain, adapters={"trained": file})

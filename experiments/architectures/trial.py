@@ -14,7 +14,7 @@ from experiments.architectures.models import ARCHITECTURES, Architecture, Origin
 from experiments.architectures.serving import served
 from experiments.training import Loop, fit, shuffled
 from experiments.trial import Context, Json
-from fourier_trainers.torch import FourierConfig, attach, capture, parameter_groups
+from fourier_trainers.torch import FourierConfig, attach, capture, parameter_groups, summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,6 @@ class ArchitectureTrial:
             kind.sort, self.origin, context.data, self.images, self.rows, self.answered, self.size
         )
         model = kind.model(self.origin, self.seed).to(context.device)
-        weights = sum(parameter.numel() for parameter in model.parameters())
         before = scores(model, found.report)
         attach(model, self._config(kind))
         groups = parameter_groups(model, self.rate, self.head_rate)
@@ -96,14 +95,13 @@ class ArchitectureTrial:
         checkpoint = context.folder / "checkpoint.pt"
         result = fit(model, groups, loop, checkpoint, context.step)
         file = context.folder / "adapter.fft"
-        adapter = capture(model)
-        fourier_format.save(adapter, file, overwrite=True)
-        coefficients = self.n * len(adapter.targets)
+        fourier_format.save(capture(model), file, overwrite=True)
+        sizes = summary(model)
         result |= {
-            "weights": weights,
-            "targets": len(adapter.targets),
-            "parameters": coefficients,
-            "head": sum(p.numel() for group in groups for p in group["params"]) - coefficients,
+            "weights": sizes.base,
+            "targets": sizes.targets,
+            "parameters": sizes.coefficients,
+            "head": sizes.whole,
             "file_bytes": file.stat().st_size,
             "before": before,
             "after": scores(model, found.report),

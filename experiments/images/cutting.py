@@ -57,7 +57,8 @@ def _first_token(layer: Any, states: Tensor) -> Tensor:
     normed = layer.layernorm_before(states)
 
     def heads(found: Tensor) -> Tensor:  # (images, tokens, width) -> (images, heads, tokens, size)
-        return found.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        split: Tensor = found.unflatten(-1, (-1, attention.head_dim))
+        return split.transpose(1, 2)
 
     context = functional.scaled_dot_product_attention(
         heads(attention.q_proj(normed[:, :1])),
@@ -69,9 +70,7 @@ def _first_token(layer: Any, states: Tensor) -> Tensor:
     return result
 
 
-def states(
-    model: nn.Module, images: Images, trained: int, shared: Path
-) -> npt.NDArray[np.float32]:
+def states(model: nn.Module, images: Images, trained: int, shared: Path) -> npt.NDArray[np.float32]:
     """Returns (images, tokens, width) float32 that the last `trained` layers read of each image.
 
     A file in `shared`, mapped; the base and the images are its name. With 0 layers the first token

@@ -168,8 +168,9 @@ class ImageTrial:
         """Returns how many layers the method adapts."""
         return self.trained_layers or len(layers(model))
 
-    def _above(self, model: nn.Module) -> int | None:
-        """Returns how many layers stand above what is computed once; None if nothing is."""
+    @property
+    def _above(self) -> int | None:
+        """How many layers stand above what is computed once; None if nothing is."""
         if self.method.kind == "head":
             return 0
         return self.trained_layers or None
@@ -177,7 +178,7 @@ class ImageTrial:
     def _kept(
         self, model: nn.Module, images: Images, context: Context
     ) -> npt.NDArray[np.float32] | None:
-        above = self._above(model)
+        above = self._above
         return None if above is None else states(model, images, above, context.shared)
 
     def _loss(self, model: nn.Module, inputs: _Inputs, rows: npt.NDArray[np.int64]) -> Tensor:
@@ -191,7 +192,7 @@ class ImageTrial:
     def _answer(self, model: Any, inputs: _Inputs, rows: npt.NDArray[np.int64]) -> Tensor:
         """Returns the logits of rows: from their states where these are kept."""
         device = next(model.parameters()).device
-        above = self._above(model)
+        above = self._above
         if inputs.states is not None and above is not None:
             return answer(model, torch.from_numpy(inputs.states[rows]).to(device), above)
         config = model.config
