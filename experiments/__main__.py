@@ -21,7 +21,7 @@ def main() -> None:
     options = Options(chosen.size, chosen.model)
     jobs = chosen.jobs or (1 if chosen.device == "cuda" else os.cpu_count() or 1)
     machine = Machine(chosen.data, chosen.device, jobs, chosen.work)
-    book = Book(chosen.size, chosen.results)
+    book = Book(chosen.size, _folder(chosen.results, chosen.model))
     if not chosen.names:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:14} {experiment.question}")
@@ -34,6 +34,11 @@ def main() -> None:
     failed = [line for each in experiments for line in run(each, options, machine, book)]
     if failed:
         raise SystemExit("\n".join([f"{len(failed)} trials failed:", *failed]))
+
+
+def _folder(results: Path, model: str | None) -> Path:
+    """Returns where results go: those of a model that is not configured stand apart."""
+    return results if model is None else results / Path(model).name
 
 
 def _parser() -> argparse.ArgumentParser:

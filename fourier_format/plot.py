@@ -31,8 +31,8 @@ _NAME_WIDTH: Final = 36
 _WIDTH_INCHES: Final = 13.0
 _ROW_INCHES: Final = 4.6
 _DPI: Final = 120
-_WAVES: Final = ("dft2", "dht2")
-_FREQUENCIES: Final = (*_WAVES, "dct2")
+WAVES: Final = ("dft2", "dht2")
+_FREQUENCIES: Final = (*WAVES, "dct2")
 
 
 def plot(adapter: Adapter, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -99,23 +99,23 @@ def _names(adapter: Adapter, entry_set: EntrySet) -> list[str]:
     return [n if len(n) <= _NAME_WIDTH else "..." + n[3 - _NAME_WIDTH :] for n in names]
 
 
-def _places(entry_set: EntrySet, transform: str) -> Array:
+def places(entry_set: EntrySet, transform: str) -> Array:
     """Returns (n, 2) u and v: signed frequencies of waves, else as they are."""
-    return signed_frequencies(entry_set) if transform in _WAVES else entry_set.entries
+    return signed_frequencies(entry_set) if transform in WAVES else entry_set.entries
 
 
 def _draw_entries(axes: Axes, entry_set: EntrySet, transform: str) -> ScalarMappable:
     """A dot an entry, coloured by its coefficients' mean size over the targets."""
-    u, v = _places(entry_set, transform).T
+    u, v = places(entry_set, transform).T
     mean = np.abs(entry_set.coefficients.astype(np.float64)).mean(axis=0)  # (n,)
     limit = float(mean.max()) or 1.0
     out, in_ = entry_set.shape
     dot = float(np.clip(6000 / entry_set.count, 2, 40))
     dots = axes.scatter(v, u, c=mean, s=dot, cmap="viridis", vmin=0, vmax=limit, linewidths=0)
-    if transform in _WAVES:
+    if transform in WAVES:
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
         axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-    low_v, low_u = (in_ / 2, out / 2) if transform in _WAVES else (0, 0)
+    low_v, low_u = (in_ / 2, out / 2) if transform in WAVES else (0, 0)
     axes.set_xlim(-low_v - 1, in_ - low_v + 1)
     axes.set_ylim(-low_u - 1, out - low_u + 1)
     axes.set_title(f"{entry_set.id}: {entry_set.count} entries", parse_math=False)
@@ -130,7 +130,7 @@ def _draw_coefficients(
     """A row a target, a column an entry, low frequencies first."""
     order, label = np.arange(entry_set.count), "entries, as in the file"
     if transform in _FREQUENCIES:
-        relative = _places(entry_set, transform) / np.array(entry_set.shape)
+        relative = places(entry_set, transform) / np.array(entry_set.shape)
         order = np.argsort(np.square(relative).sum(axis=1), kind="stable")
         label = "entries, from low to high frequency"
     values = entry_set.coefficients.astype(np.float64)[:, order]  # (L, n)

@@ -30,6 +30,11 @@ BRANCH_F16 = 4e-3
 ONNX_EFFECT_QUANTISED = 1e-3
 """The adapter's effect on a quantised base, against torch with that graph's dequantised weights."""
 
+SINGULAR_VALUES = 3e-7
+"""Singular values from entries alone, against those of the whole matrix in float64; seen 5.5e-8.
+
+They are roots of eigenvalues, which are exact to 2e-16, and those below 1e-7 are left out."""
+
 SPECTRAL_F32 = 1e-6
 """Transforms, delta weights and coefficient gradients of trainers in float32.
 
@@ -143,3 +148,6 @@ Which value is rounded up and which down hangs by float32's last bits; worst see
 
 CUT = 1e-5
 """An encoder that starts at stored states, against the whole; float32, seen: 1e-6."""
+
+SIZE_OF_DRAWN_DELTA = 0.2
+"""Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""

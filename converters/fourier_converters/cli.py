@@ -24,10 +24,21 @@ examples:
   fourier-convert adapter.fft --to keras --base model.keras
   fourier-convert adapter.fft --to lora --rank 64
   fourier-convert adapter.fft --to onnx-adapter --base live.onnx
+  fourier-convert adapter.fft --to html -o report.html
 
 exit codes: 0 good, 1 invalid or refused, 2 usage or I/O, 130 Ctrl-C
 """
-TARGETS: Final = ("fft", "h5", "peft", "onnx", "safetensors", "keras", "lora", "onnx-adapter")
+TARGETS: Final = (
+    "fft",
+    "h5",
+    "peft",
+    "onnx",
+    "safetensors",
+    "keras",
+    "lora",
+    "onnx-adapter",
+    "html",
+)
 _QUANTIZED: Final = ("live", "requantize", "refuse")  # as in onnx.applying, which is not loaded yet
 _EXTERNAL: Final = ("copy", "reference")
 
@@ -52,12 +63,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="source",
         help="a .fft, a .fft.h5 or a PEFT directory; several are summed, but for --live",
     )
-    parser.add_argument("--to", required=True, choices=TARGETS, help="what to make")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=TARGETS,
+        help="what to make; html is a page that shows what the adapter changes",
+    )
     parser.add_argument(
         "--base",
         type=Path,
         help="the base model: .onnx for --to onnx; a checkpoint directory for --to safetensors; "
         ".keras or .weights.h5 for --to keras; the live graph for --to onnx-adapter; "
+        "any of these for --to html, to be checked and to say how large the changes are; "
         "for a PEFT source .safetensors, a checkpoint directory or .onnx",
     )
     parser.add_argument("-o", "--output", type=Path, help="the result; default: beside the source")

@@ -27,6 +27,7 @@ _SUFFIXES: Final = {
     "lora": ".lora",
     "safetensors": ".merged",
     "onnx-adapter": ".onnx_adapter",
+    "html": ".html",
 }
 
 
@@ -188,6 +189,8 @@ def _write(
             overwrite=arguments.force,
             progress=_progress(arguments, "decomposing", len(adapter.targets)),
         )
+    if arguments.to == "html":
+        return _to_html(arguments, adapter, output, mapping, places)
     if arguments.to == "peft":
         from fourier_converters.peft import to_peft
 
@@ -195,6 +198,35 @@ def _write(
     else:
         _to_file(arguments.sources, adapter, output, arguments)
     return of_adapter(adapter, str(output), places)
+
+
+def _to_html(
+    arguments: argparse.Namespace,
+    adapter: Adapter,
+    output: Path,
+    mapping: Map,
+    places: dict[str, str],
+) -> Report:
+    """A PEFT directory was read with its base, whose fingerprints the adapter then holds."""
+    from fourier_converters.html import to_html
+
+    sources = arguments.sources
+    only_peft = all(source.is_dir() for source in sources)
+    is_file = len(sources) == 1 and not only_peft and arguments.scales is None
+    report = to_html(
+        adapter,
+        output,
+        name=" + ".join(source.resolve().name for source in sources),
+        file=sources[0] if is_file else None,
+        base=None if only_peft else arguments.base,
+        mapping=mapping,
+        verify_full=arguments.verify == "full",
+        notes=(_UNVERIFIED,) if any(source.is_dir() for source in sources) else (),
+        overwrite=arguments.force,
+        progress=lambda what: _progress(arguments, what, len(adapter.targets)),
+    )
+    rows = [replace(row, found=row.found or places.get(row.target, "")) for row in report.rows]
+    return replace(report, rows=tuple(rows))
 
 
 def _to_file(

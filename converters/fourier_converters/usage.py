@@ -101,11 +101,19 @@ def _check_file_usage(arguments: argparse.Namespace) -> None:
     if arguments.adapter is not None:
         raise usage_error("--adapter", "only a PEFT directory has named adapters", "leave it out")
     if arguments.to not in _MERGED:
-        live = arguments.to == "onnx-adapter"
-        for option in ("map", "verify") if live else ("base", "map", "verify"):
+        without = " without --base" if arguments.to == "html" else ""
+        for option in _useless(arguments):
             if getattr(arguments, option) is not None:
-                problem = f"--to {arguments.to} of a .fft has no use for it"
+                problem = f"--to {arguments.to} of a .fft has no use for it{without}"
                 raise usage_error(f"--{option}", problem, "leave it out")
+
+
+def _useless(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Returns the options that mean nothing for a file that is not merged into a base."""
+    if arguments.to == "html" and arguments.base is not None:
+        return ()
+    about_base = ("map", "verify")
+    return about_base if arguments.to in {"onnx-adapter", "html"} else ("base", *about_base)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:

@@ -33,6 +33,19 @@ class FoundWeight:
     scheme: str | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Verified:
+    """The weights of a base that passed every check that merging makes.
+
+    Attributes:
+        weights: One or more for each target; each is read when it is asked for.
+        notes: What the user should know of the checks.
+    """
+
+    weights: Iterable[FoundWeight]
+    notes: tuple[str, ...]
+
+
 def check_norms(weights: Iterable[FoundWeight]) -> None:
     """Compare Frobenius norms, as exactly as the base's dtype lets them be.
 

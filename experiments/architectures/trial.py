@@ -55,10 +55,12 @@ class ArchitectureTrial:
 
     @property
     def label(self) -> str:
-        """The architecture and its weights."""
+        """The architecture, its weights, and targets that are not its own."""
+        alone = f", {'/'.join(self.targets)} alone" if self.targets else ""
         if isinstance(self.origin, Shape):
-            return f"{self.architecture} {self.origin.layers} x {self.origin.width}, random"
-        return f"{self.architecture} {self.origin.name}"
+            shape = f"{self.origin.layers} x {self.origin.width}"
+            return f"{self.architecture} {shape}, random{alone}"
+        return f"{self.architecture} {self.origin.name}{alone}"
 
     @property
     def work(self) -> str:

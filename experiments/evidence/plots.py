@@ -76,6 +76,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     axis.set_ylabel(panel.y_label)
     if panel.log_x:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:,g}")
     if panel.log_y:
         axis.set_yscale("log")
     for number, mark in enumerate(panel.marks):

@@ -13,9 +13,9 @@ _SIMILARITY = {"minilm": "all-MiniLM-L6-v2", "all-mpnet-base-v2": "all-mpnet-bas
 INTERVALS = """\
 Intervals of means are Student's over seeds. Differences are of the same seeds on the same examples;
 theirs are a bootstrap over examples (10,000 resamples) with the error of the mean over seeds added,
-for other examples and other seeds alike. Beside some stands Student's over seeds alone. "Clearly"
-above or below means that the interval leaves out 0; where it does not, no difference is shown, and
-none up to its ends is ruled out."""
+for other examples and other seeds alike; with one seed, for other examples alone. Beside some
+stands Student's over seeds alone. "Clearly" above or below means that the interval leaves out 0;
+where it does not, no difference is shown, and none up to its ends is ruled out."""
 
 
 def protocol(found: Sequence[Group]) -> str:
@@ -47,8 +47,9 @@ def _rates(found: Sequence[Group]) -> str:
     return (
         f"Parity: {tried} rates for each method and task, each once, seed "
         f"{listed([str(seed) for seed in seeds])}; the rate whose best epoch scores highest on the "
-        "choosing split is taken, the lower one on a tie. Then seeds "
-        f"{listed([str(seed) for seed in fresh])} report; no trial that chose a rate saw the "
+        "choosing split is taken, the lower one on a tie. Then "
+        f"{'seeds' if len(fresh) > 1 else 'seed'} {listed([str(seed) for seed in fresh])} "
+        f"{'report' if len(fresh) > 1 else 'reports'}; no trial that chose a rate saw the "
         f"reporting split.{unequal} The epoch is the first with the highest score on the choosing "
         "split, for every method. Equal seeds have equal heads at the start and equal batches. "
         "alpha, n and the rank were fixed beforehand."

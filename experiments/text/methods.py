@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -67,15 +68,17 @@ class Lora:
         """Put LoRA beside `targets`, in place."""
         import peft
 
-        peft.get_peft_model(
-            model,  # any module will do
-            peft.LoraConfig(
-                r=self.rank,
-                lora_alpha=2 * self.rank,
-                target_modules=list(targets),
-                modules_to_save=["classifier"],
-            ),
+        config = peft.LoraConfig(
+            r=self.rank,
+            lora_alpha=2 * self.rank,
+            target_modules=list(targets),
+            modules_to_save=["classifier"],
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # PEFT reads what transformers deprecates
+            peft.get_peft_model(model, config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@
         print(line)
 
 No framework and no I/O: a trainer observes, and the thresholds and sentences are here. They are
-for the transform dft2 under Adam, the optimiser of the paper and of its users.
+for the transform dft2 under Adam, the optimiser of the paper and of its users. `finished_findings`
+tells what an adapter without its history still shows, of any transform.
 """
 
 from fourier_format.diagnostics.arithmetic import (
@@ -16,6 +17,7 @@ from fourier_format.diagnostics.arithmetic import (
     relative_change,
 )
 from fourier_format.diagnostics.checks import target_findings
+from fourier_format.diagnostics.finished import finished_findings
 from fourier_format.diagnostics.records import (
     KINDS,
     SEVERITIES,
@@ -40,6 +42,7 @@ __all__ = [
     "advise",
     "delta_norm",
     "diagnose",
+    "finished_findings",
     "furthest_change",
     "likely_change",
     "relative_change",

@@ -75,7 +75,8 @@ def _alpha_too_large(case: Case) -> Finding | None:
     return case.finding("alpha-too-large", "warning", value, phrase, *calmer)
 
 
-def _outgrown(case: Case) -> Finding | None:
+def outgrown(case: Case) -> Finding | None:
+    """Returns that the delta weight is larger than the weight, where it is."""
     value = change(case.target, case.last)
     if not value > at.OUTGROWN:
         return None
@@ -191,7 +192,8 @@ def _plateau(case: Case) -> Finding | None:
     return case.finding("plateau", "note", float(after.mean()), phrase, advice, rate, alpha)
 
 
-def _lost_in_merge(case: Case) -> Finding | None:
+def lost_in_merge(case: Case) -> Finding | None:
+    """Returns that the delta weight is below the rounding of the base's dtype, where it is."""
     epsilon = EPSILONS.get(case.target.dtype or "")
     value = expected_at(change(case.target, case.last), case.last.step, case.planned)
     if epsilon is None or case.early or not value < at.LOST_SHARE * epsilon:
@@ -213,6 +215,6 @@ STAGES: Final[tuple[tuple[Check, ...], ...]] = (
     (_frozen,),
     (_vanishing_gradient, _low_learning_rate),
     (_too_small,),
-    (_outgrown, _plateau, _lost_in_merge),
+    (outgrown, _plateau, lost_in_merge),
 )
 """The first stage that finds something is the last one asked."""

@@ -18,17 +18,22 @@ from fourier_format.adapter import Array
 class FourierAxis:
     """Row 2w of A is cos(2 pi w p / d), row 2w + 1 is -sin(2 pi w p / d), for w = 0 to d // 2.
 
-    That is the real FFT with its real and imaginary parts side by side. `order` permutes the
-    positions first, which turns the DFT into the DCT-II's (Makhoul, "A fast cosine transform in one
-    and two dimensions", IEEE ASSP 28, 1980): row k of order p is position order[p].
+    That is the real FFT with its real and imaginary parts side by side. With `cosine` the positions
+    are permuted first, which turns the DFT into the DCT-II's (Makhoul, "A fast cosine transform in
+    one and two dimensions", IEEE ASSP 28, 1980): row k of order p is position order[p].
 
     Attributes:
         length: The positions, d.
-        order: (d,) which position stands where; None leaves them as they are.
+        cosine: Whether positions are permuted.
     """
 
     length: int
-    order: Array | None = None
+    cosine: bool = False
+
+    @property
+    def order(self) -> Array | None:
+        """Which position stands where, (d,); None leaves them as they are. Made when asked for."""
+        return cosine_order(self.length) if self.cosine else None
 
     @property
     def frequencies(self) -> int:

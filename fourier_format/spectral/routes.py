@@ -13,7 +13,7 @@ import numpy as np
 
 from fourier_format.adapter import TRANSFORMS, Array
 from fourier_format.errors import UnsupportedError, Violation
-from fourier_format.spectral.axes import Axis, FourierAxis, WaveletAxis, cosine_order
+from fourier_format.spectral.axes import Axis, FourierAxis, WaveletAxis
 from fourier_format.transforms import dwt2
 
 
@@ -83,7 +83,7 @@ def _dht2(shape: tuple[int, int], u: Array, v: Array, _: str) -> Routes:
 
 def _dct2(shape: tuple[int, int], u: Array, v: Array, _: str) -> Routes:
     """A DCT-II's row is a DFT's row of permuted positions, turned by a quarter of a step."""
-    axes = [FourierAxis(length, cosine_order(length)) for length in shape]
+    axes = [FourierAxis(length, cosine=True) for length in shape]
     parts_u, parts_v = _cosines(u, shape[0]), _cosines(v, shape[1])
     terms = [(part_u, part_v) for part_u in parts_u for part_v in parts_v]
     return _joined(axes[0], axes[1], 1.0, terms)

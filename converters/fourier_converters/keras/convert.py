@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from fourier_converters.naming import Renaming
 from fourier_converters.outputs import refuse_input
 from fourier_converters.replacing import Replaced
 from fourier_converters.report import Report
-from fourier_converters.verification import FoundWeight, check_digests, check_norms
+from fourier_converters.verification import FoundWeight, Verified, check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
 
@@ -75,6 +76,14 @@ def to_keras(
         plan = _plan(adapter, opened, mapping or Map(), verify_full)
         write = None if dry_run else partial(write_merged, opened, output, overwrite=overwrite)
         return plan.carried_out(str(output), write or discard, progress)
+
+
+@contextmanager
+def verified(adapter: Adapter, base: Path, mapping: Map, verify_full: bool) -> Iterator[Verified]:
+    """Yields the weights of the Keras file that `adapter` is for; raises as `to_keras`."""
+    with open_base(base) as opened:
+        plan = _plan(adapter, opened, mapping, verify_full)
+        yield Verified(_weights(adapter, plan.matches, opened), plan.notes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -29,7 +30,7 @@ from fourier_converters.onnx.stores import Discarding, Store
 from fourier_converters.onnx.writing import write_merged
 from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, replacement_row, target_row
-from fourier_converters.verification import check_digests, check_norms
+from fourier_converters.verification import Verified, check_digests, check_norms
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UnsupportedError, Violation
@@ -53,7 +54,7 @@ class Found:
         replaced: Where each replacement goes.
         plan: What is going to be done.
         skipped: What the map leaves out.
-        notes: What the user should know.
+        notes: What the user should know of the base.
     """
 
     adapter: Adapter
@@ -85,7 +86,8 @@ class Found:
             replacement_row(r.name, found_in_words(r.uses), r.evidence, r.values)
             for r in self.replaced
         ]
-        return Report(output, tuple(rows), self.skipped, self.notes)
+        done = _done_with_quantised(self.matches, self.plan)
+        return Report(output, tuple(rows), self.skipped, (*done, *self.notes))
 
 
 def find(
@@ -114,10 +116,23 @@ def find(
     refuse_unclear_readers(matches, replaced, candidates)
     plan = make_plan(matches, replaced, model, quantized)
     notes += [str(r) for r in candidates.renamings if r != Renaming()]
-    notes += _notes(adapter, matches, plan, model)
+    notes += _notes(adapter, matches, model)
     return Found(
         adapter, candidates, tuple(matches), tuple(replaced), plan, mapping.skipped, tuple(notes)
     )
+
+
+@contextmanager
+def verified(adapter: Adapter, base: Path, mapping: Map, verify_full: bool) -> Iterator[Verified]:
+    """Yields the weights of the ONNX model, or of the directory, that `adapter` is for.
+
+    Raises as `find`.
+    """
+    from fourier_converters.onnx.generative import graph_of
+
+    path = graph_of(base) if base.is_dir() else base
+    found = find(adapter, path, mapping=mapping, verify_full=verify_full)
+    yield Verified(found_weights(adapter, found.matches, found.candidates), found.notes)
 
 
 def to_onnx(
@@ -197,20 +212,27 @@ def _carried_out(
     return outcomes[0]
 
 
-def _notes(adapter: Adapter, matches: Sequence[Match], plan: Plan, model: Model) -> list[str]:
+def _notes(adapter: Adapter, matches: Sequence[Match], model: Model) -> list[str]:
     notes = []
     if model.inlined:
         notes.append(f"functions that hold weights were inlined: {', '.join(model.inlined)}")
-    quantised = [m for m in matches if m.uses[0].use.quantized is not None]
-    if quantised:
-        schemes = sorted(
-            {m.uses[0].use.quantized.scheme for m in quantised if m.uses[0].use.quantized}
-        )
-        done = "got a branch in full precision" if plan.branches else "were requantised"
-        notes.append(f"{len(quantised)} targets on quantised weights {done} ({', '.join(schemes)})")
-        if any(adapter.entry_set(m.target).fingerprints is not None for m in quantised):
-            notes.append(_WHICH_WEIGHT)
+    if any(adapter.entry_set(m.target).fingerprints is not None for m in _quantised(matches)):
+        notes.append(_WHICH_WEIGHT)
     return notes
+
+
+def _done_with_quantised(matches: Sequence[Match], plan: Plan) -> list[str]:
+    """Returns what became of targets on quantised weights, if there are any."""
+    quantised = _quantised(matches)
+    if not quantised:
+        return []
+    schemes = sorted({m.uses[0].use.quantized.scheme for m in quantised if m.uses[0].use.quantized})
+    done = "got a branch in full precision" if plan.branches else "were requantised"
+    return [f"{len(quantised)} targets on quantised weights {done} ({', '.join(schemes)})"]
+
+
+def _quantised(matches: Sequence[Match]) -> list[Match]:
+    return [match for match in matches if match.uses[0].use.quantized is not None]
 
 
 def _refuse_live(model: Model) -> None:

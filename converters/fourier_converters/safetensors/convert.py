@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from fourier_converters.safetensors import writing
 from fourier_converters.safetensors.matching import Match, match_targets
 from fourier_converters.safetensors.places import Places, values_of
 from fourier_converters.safetensors.replacing import match_replacements
-from fourier_converters.verification import check_digests, check_norms
+from fourier_converters.verification import Verified, check_digests, check_norms
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UnsupportedError, Violation
@@ -88,6 +89,15 @@ def to_checkpoint(
 
     left = _write(output, plan, values, overwrite)
     return plan.report(str(output), sizes, left)
+
+
+@contextmanager
+def verified(adapter: Adapter, base: Path, mapping: Map, verify_full: bool) -> Iterator[Verified]:
+    """Yields the weights of the checkpoint that `adapter` is for; raises as `to_checkpoint`."""
+    _refuse_streams(base)
+    plan = _plan(adapter, open_checkpoint(base), mapping, verify_full)
+    notes = (*plan.notes, *(str(r) for r in plan.places.renamings if r != Renaming()))
+    yield Verified(found_weights(adapter, plan.matches), notes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,10 @@ from experiments.evidence.trainings import Group, groups
 
 _TEXT = """\
 Entries are drawn with the paper's Eq. 5: by their distance from frequency zero, around a centre,
-with a width, both in entries of the spectrum. Every band was tried at as many rates as no bias. The
-paper (its Fig. 5) finds on each of its tasks some centre that is better than no bias."""
+with a width, both in entries of the spectrum. The paper (its Fig. 5) finds on each of its tasks
+some centre that is better than no bias."""
+_TRIED = "Every band was tried at rates of its own, by GLUE's rule."
+_LIKE = "All bands take the rate that was chosen without one."
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
@@ -28,7 +30,8 @@ def _rendered(evidence: Evidence) -> list[Block]:
     def order(group: Group) -> tuple[float, ...]:
         return _band(group) or (-1.0,)
 
-    return [_TEXT, *compared(evidence, "bias", name, order)]
+    tried = any(group.tried for group in found if _band(group) is not None)
+    return [_TEXT, _TRIED if tried else _LIKE, *compared(evidence, "bias", name, order)]
 
 
 def _band(group: Group) -> tuple[float, float] | None:

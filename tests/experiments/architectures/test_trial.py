@@ -72,6 +72,7 @@ def test_every_size_is_configured(size: str) -> None:
     trials = plan(Options(size), NOTHING).trials
     assert trials
     assert len({key(trial) for trial in trials}) == len(trials)
+    assert len({trial.label for trial in trials}) == len(trials)
 
 
 def test_one_model_for_all_architectures_is_refused() -> None:

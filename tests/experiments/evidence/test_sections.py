@@ -101,7 +101,9 @@ def test_an_aim_is_reached_only_where_the_whole_interval_is_above_it(made: Made)
 def test_without_a_gain_of_lora_over_the_head_the_comparison_is_said_to_show_nothing(
     made: Made,
 ) -> None:
-    said = [b for b in glue(made("glue", lora=0.5, head=0.8)) if isinstance(b, str)]
+    without = made("glue", fourier=9.0, lora=0.5, head=0.8)
+    assert aims(without)["MRPC, FourierFT n = 600 minus LoRA r = 8"] is None
+    said = [b for b in glue(without) if isinstance(b, str)]
     assert any("On MRPC LoRA itself is not clearly above" in text for text in said)
     said = [b for b in glue(made("glue", lora=9.0, head=0.5)) if isinstance(b, str)]
     assert not any("LoRA itself is not clearly above" in text for text in said)

@@ -183,7 +183,7 @@ def test_the_report_says_what_became_of_quantised_weights(tmp_path: Path, capsys
     assert row["kept"] is None
     assert row["evidence"] == "fingerprint + node path"
     assert found["notes"] == [
-        f"enc.q: SHA-256 not comparable, the base holds {scheme} and the fingerprint is of F32",
         f"1 targets on quantised weights got a branch in full precision ({scheme})",
+        f"enc.q: SHA-256 not comparable, the base holds {scheme} and the fingerprint is of F32",
         "on a quantised base the fingerprint proves which weight it is, not which checkpoint",
     ]

@@ -34,7 +34,7 @@ def axis_of(length: int, order: str) -> tuple[Axis, Array]:
     """Return an axis, and which position stands where."""
     if order == "plain":
         return applied(axes.FourierAxis(length)), np.arange(length)
-    return applied(axes.FourierAxis(length, cosine_order(length))), cosine_order(length)
+    return applied(axes.FourierAxis(length, cosine=True)), cosine_order(length)
 
 
 def normal(seed: int, *shape: int) -> Array:

@@ -29,7 +29,7 @@ def axis_of(length: int, order: str) -> tuple[FourierAxis, Array]:
     """Return an axis, and which position stands where."""
     if order == "plain":
         return FourierAxis(axes.FourierAxis(length)), np.arange(length)
-    return FourierAxis(axes.FourierAxis(length, cosine_order(length))), cosine_order(length)
+    return FourierAxis(axes.FourierAxis(length, cosine=True)), cosine_order(length)
 
 
 @pytest.mark.parametrize("order", ["plain", "cosine"])

@@ -1,0 +1,146 @@
+"""The sections that say what changes: by layer, in the spectrum, and each target alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from fourier_converters.html import blocks, figures
+from fourier_converters.html.markup import Markup, figure, join, name, percent, tag
+from fourier_converters.html.measuring import DETAILED, Measured, by_change
+from fourier_converters.html.tables import FOLDED, box, table
+from fourier_format import words
+
+MOST_ROWS: Final = 1000
+"""Targets in the table, at most: those that change most."""
+
+_STEPS: Final = 9
+"""Shades of a grid's cells."""
+
+_MANY: Final = 48
+"""Targets from which a histogram says more than a table."""
+
+_RELATIVE: Final = "|ΔW| / |W|"
+_NORM: Final = "|ΔW|"
+_WORDS: Final = ("target", "shape", "found in")
+"""Columns of the table that do not hold numbers."""
+
+
+def by_layer(measured: Sequence[Measured]) -> Markup:
+    """Returns how much each layer changes: a grid, a histogram of many, and the table."""
+    relative = all(one.relative is not None for one in measured)
+    values = [_change(one, relative) for one in measured]
+    label = _RELATIVE if relative else _NORM
+    parts = [tag("p", _measure(relative), class_="aside")]
+    found = blocks.grid([one.target.name for one in measured])
+    if found is not None:
+        named = dict(zip((one.target.name for one in measured), values, strict=True))
+        parts.append(_grid(found, named, label))
+    if len(measured) >= _MANY:
+        alt = f"Histogram of {label} over {len(measured):,} targets, {_range(values)}"
+        drawn = figures.histogram(values, label, alt)
+        parts.append(
+            figures.captioned(drawn, f"How many of {len(measured):,} targets change by how much")
+        )
+    parts.append(_table(measured, relative))
+    return join(*parts)
+
+
+def _measure(relative: bool) -> str:
+    norm = f"{_NORM} is the Frobenius norm of a delta weight, alpha included"
+    if not relative:
+        return f"{norm}. The norms of the base's weights are not all known."
+    return f"{norm}; {_RELATIVE} is it over the norm of the weight that it changes."
+
+
+def _change(one: Measured, relative: bool) -> float:
+    return (one.relative or 0.0) if relative else one.norm
+
+
+def _grid(found: blocks.Grid, values: Mapping[str, float], label: str) -> Markup:
+    cells: dict[tuple[int, int], float] = {
+        place: values[target] for target, place in found.places.items()
+    }
+    most = max((v for v in cells.values() if np.isfinite(v)), default=0.0) or 1.0
+    stacks = {stack for stack, _ in found.blocks}
+    corner = next(iter(stacks)) if len(stacks) == 1 else ""
+    titles = [tag("th", name(corner or "block"), scope="col")]
+    titles += [tag("th", name(module), scope="col") for module in found.modules]
+    rows = []
+    for row, (stack, number) in enumerate(found.blocks):
+        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}.{number}")
+        tds = [_shaded(cells.get((row, i)), most) for i in range(len(found.modules))]
+        rows.append(tag("tr", tag("th", title, scope="row"), *tds))
+    caption = f"{label} by block and module"
+    if len(found.places) < len(values):
+        caption += f" ({len(values) - len(found.places):,} targets are in no block)"
+    made = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *titles)),
+        tag("tbody", *rows),
+        class_="grid",
+    )
+    return box(caption, made)
+
+
+def _shaded(value: float | None, most: float) -> Markup:
+    if value is None:
+        return tag("td", "", class_="none")
+    part = value / most if np.isfinite(value) else 1.0
+    return tag("td", figure(value), class_=f"q{round(_STEPS * part)}")
+
+
+def _table(measured: Sequence[Measured], relative: bool) -> Markup:
+    """Returns the table of targets; of many it is folded away, as the grid shows them all."""
+    shown = list(measured)
+    caption = "Targets" if len(shown) <= FOLDED else f"All {len(shown):,} targets"
+    if len(shown) > MOST_ROWS:
+        shown = by_change(shown)[:MOST_ROWS]
+        caption = f"The {MOST_ROWS:,} of {len(measured):,} targets that change most"
+    if len(measured) > DETAILED:
+        caption += f"; singular values of {DETAILED} of them"
+    finite = [value for one in shown if np.isfinite(value := _change(one, relative))]
+    most = max(finite, default=0.0) or 1.0
+    rows = [_row(one, relative, most) for one in shown]
+    header = [title for title in rows[0] if any(row[title] != _plain(None) for row in rows)]
+    made = table(
+        caption,
+        header,
+        [[row[title] for title in header] for row in rows],
+        numeric=[place for place, title in enumerate(header) if title not in _WORDS],
+    )
+    if len(rows) <= FOLDED:
+        return made
+    return tag("details", tag("summary", caption), made)
+
+
+def _row(one: Measured, relative: bool, most: float) -> dict[str, Markup]:
+    """Returns the cells of a target by the titles of their columns."""
+    needed = None if one.singular is None else one.singular.rank_for(0.9)
+    kept = None if one.singular is None else one.singular.kept(figures.RANK)
+    cells = {
+        "target": name(one.target.name),
+        "shape": tag("span", words.shape(one.target.shape)),
+        "n": tag("span", f"{one.n:,}"),
+        _NORM: _plain(one.norm),
+        "|W|": _plain(one.base.norm),
+        _RELATIVE: _plain(one.relative),
+        "σ₁": _plain(one.spectral),
+        f"kept by rank {figures.RANK}": tag("span", percent(kept)),
+        "rank for 90 %": _plain(needed),
+        "found in": name(one.base.found) if one.base.found else _plain(None),
+    }
+    barred = _RELATIVE if relative else _NORM
+    bar = figures.share_bar(_change(one, relative) / most)
+    return cells | {barred: tag("span", bar, cells[barred], class_="barred")}
+
+
+def _plain(value: float | None) -> Markup:
+    return tag("span", figure(value))
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{figure(min(values))} to {figure(max(values))}"

@@ -1,0 +1,153 @@
+"""Where coefficients lie in the spectrum, and how strong they are, in cells enough for a picture.
+
+Waves stand at their signed frequencies, zero in the middle; the cosines of dct2 and the places of a
+wavelet transform as they are. A cell that several entries share has the root of the sum of their
+squares, so that pictures of any size add up to the same norm.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from fourier_format.adapter import Array, EntrySet
+from fourier_format.plot import WAVES, places
+from fourier_format.transforms import dwt2
+
+SIDE: Final = 96
+"""Cells of a map along an axis, at most."""
+
+ROWS: Final = 96
+COLUMNS: Final = 256
+"""Cells of a picture of coefficients, at most."""
+
+BANDS: Final = 8
+"""Parts of the way from frequency zero to the highest."""
+
+_SUBBANDS: Final = ("low, low", "low, high", "high, low", "high, high")
+
+
+class Band(NamedTuple):
+    """A part of the spectrum.
+
+    Attributes:
+        label: Which one.
+        entries: The share of the entries that lie in it.
+        energy: The share of the coefficients' squares.
+    """
+
+    label: str
+    entries: float
+    energy: float
+
+
+class Spectrum:
+    """The cells in which the entries of a set lie.
+
+    Attributes:
+        centred: Whether frequency zero is in the middle.
+        sides: (h, w) of the map.
+        shares: Whether a cell holds several entries.
+        order: (n,) the entries from low to high frequency, or by subband.
+    """
+
+    def __init__(self, entry_set: EntrySet, transform: str) -> None:
+        """Takes the set, and the name of the adapter's transform."""
+        sizes = np.array(entry_set.shape, np.int64)
+        self.centred: Final = transform in WAVES
+        self.sides: Final = np.minimum(sizes, SIDE)
+        at = places(entry_set, transform).astype(np.int64)  # (n, 2)
+        cells = (at + sizes // 2 if self.centred else at) * self.sides // sizes
+        cells[:, 0] = self.sides[0] - 1 - cells[:, 0]  # u goes up, rows of pictures down
+        self._cells = cells[:, 0] * self.sides[1] + cells[:, 1]
+        self.shares: Final = bool(np.unique(self._cells).size < self._cells.size)
+        self._groups = _bands(entry_set, transform, at)
+        self.order: Final = np.argsort(self._groups.rank, kind="stable")
+
+    def map(self, sums: Array, squares: Array) -> Array:
+        """Returns (h, w) strengths from -1 to 1, of (n,) sums, whose signs count, and squares."""
+        size = int(self.sides.prod())
+        signs = np.sign(np.bincount(self._cells, sums, size))
+        energy = np.bincount(self._cells, squares, size)
+        signs[(signs == 0) & (energy > 0)] = 1
+        return strengths(signs, energy).reshape(self.sides)
+
+    def bands(self, squares: Array) -> tuple[Band, ...]:
+        """Returns what lies where, of (n,) squares; of nothing the shares are zero."""
+        labels, group = self._groups.labels, self._groups.group
+        count = np.bincount(group, minlength=len(labels)) / max(group.size, 1)
+        energy = np.bincount(group, squares, len(labels)) / (squares.sum() or 1)
+        return tuple(
+            Band(*each) for each in zip(labels, count.tolist(), energy.tolist(), strict=True)
+        )
+
+
+class _Groups(NamedTuple):
+    """The band of each entry, (n,), and what puts entries in order, (n,)."""
+
+    labels: tuple[str, ...]
+    group: Array
+    rank: Array
+
+
+def _bands(entry_set: EntrySet, transform: str, at: Array) -> _Groups:
+    family, _, wavelet = transform.partition(":")
+    if wavelet:
+        taps = dwt2.filters(wavelet).shape[1]
+        u, v = (
+            dwt2.split(entry_set.entries[:, axis], entry_set.shape[axis], taps)[0]
+            for axis in (0, 1)
+        )
+        return _Groups(_SUBBANDS, 2 * u + v, 2 * u + v)
+    highest = np.array(entry_set.shape) / (2 if family in WAVES else 1)
+    distance = np.sqrt(np.square(at / highest).mean(axis=1))  # (n,) 0 to 1
+    group = np.minimum((distance * BANDS).astype(np.int64), BANDS - 1)
+    labels = tuple(f"{i / BANDS:.3g} to {(i + 1) / BANDS:.3g}" for i in range(BANDS))
+    return _Groups(labels, group, distance)
+
+
+class SetPicture(NamedTuple):
+    """What the targets of one entry set have in common.
+
+    Attributes:
+        map: (h, w) strengths of the entries over all targets.
+        rows: (targets, n) signed strengths of the coefficients, several of either in one cell
+            where they are many.
+        bands: Where the energy lies.
+        largest: The largest magnitude of a coefficient.
+    """
+
+    map: Array
+    rows: Array
+    bands: tuple[Band, ...]
+    largest: float
+
+
+def picture(entry_set: EntrySet, spectrum: Spectrum) -> SetPicture:
+    """Returns the picture of a set, from one target's coefficients at a time."""
+    count, n = entry_set.coefficients.shape
+    height, width = min(count, ROWS), min(n, COLUMNS)
+    starts = np.arange(width) * n // width
+    sums, energy = np.zeros((2, height, width))
+    squares, largest = np.zeros(n), 0.0
+    for row in range(count):
+        values = entry_set.coefficients[row].astype(np.float64)  # (n,)
+        ordered = values[spectrum.order]
+        at = row * height // count
+        sums[at] += np.add.reduceat(ordered, starts)
+        energy[at] += np.add.reduceat(np.square(ordered), starts)
+        squares += np.square(values)
+        largest = max(largest, float(np.abs(values).max()))
+    drawn = spectrum.map(squares, squares)
+    return SetPicture(drawn, strengths(np.sign(sums), energy), spectrum.bands(squares), largest)
+
+
+def strengths(signs: Array, energy: Array) -> Array:
+    """Returns strengths from -1 to 1: the fourth root of energies over the largest of them.
+
+    Their square root is the magnitude; another one lets weak coefficients be seen.
+    """
+    largest = float(energy.max(initial=0.0)) or 1.0
+    found: Array = signs * (energy / largest) ** 0.25
+    return found

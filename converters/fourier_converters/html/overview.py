@@ -1,0 +1,141 @@
+"""The sections that say what an adapter is: in short, what stands out, and what is in its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from fourier_converters.html.facts import Source, facts, recipes, title
+from fourier_converters.html.markup import UNKNOWN, Markup, counted, figure, join, lines, name, tag
+from fourier_converters.html.measuring import Measured
+from fourier_converters.html.tables import table
+from fourier_format import words
+from fourier_format.adapter import Adapter
+from fourier_format.diagnostics import Advice, advise
+
+MOST_ROWS: Final = 200
+"""Rows of labels and replacements, at most."""
+
+MOST_TEXT: Final = 20_000
+"""Characters of metadata and of an origin, at most."""
+
+
+def heading(adapter: Adapter, measured: Sequence[Measured], source: Source) -> Markup:
+    """Returns the title, and the adapter in numbers."""
+    count = len(adapter.targets)
+    base = (adapter.base_model or {}).get("name")
+    of = join(" of ", name(str(base))) if base else join()
+    number = counted(count, "target", "targets")
+    lead = tag("p", f"{title(adapter)}, {adapter.transform}: {number}", of, class_="lead")
+    total = sum(s.coefficients.size for s in adapter.entry_sets)
+    size = UNKNOWN if source.size is None else _bytes(source.size)
+    tiles = [
+        _tile("targets", f"{count:,}"),
+        _tile("coefficients", f"{total:,}"),
+        _tile("alpha", figure(adapter.alpha)),
+        _tile("file", size),
+        *_change_tiles(measured),
+    ]
+    return join(tag("h1", name(source.name)), lead, tag("dl", *tiles, class_="tiles"))
+
+
+def _change_tiles(measured: Sequence[Measured]) -> list[Markup]:
+    relative = [one.relative for one in measured if one.relative is not None]
+    known = relative if len(relative) == len(measured) else [one.norm for one in measured]
+    label = "|ΔW| / |W|" if known is relative else "|ΔW|"
+    least, most = min(known), max(known)
+    if len(known) == 1:
+        return [_tile(label, figure(most))]
+    tiles = [_tile(f"median {label}", figure(float(np.median(known))))]
+    return [*tiles, _tile("least to most", f"{figure(least)} to {figure(most)}")]
+
+
+def _tile(label: str, value: str) -> Markup:
+    return tag("div", tag("dt", label), tag("dd", value))
+
+
+def _bytes(size: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:,} bytes"
+
+
+def findings(measured: Sequence[Measured], notes: Sequence[str]) -> Markup:
+    """Returns what diagnostics see in the finished adapter, and what could not be looked at."""
+    advice = advise(found for one in measured for found in one.findings())
+    items = [_finding(line) for line in advice]
+    unknown = sum(one.base.norm is None for one in measured)
+    if unknown:
+        of = f"{unknown:,} of {len(measured):,} base weights are"
+        of = "the base weights are" if unknown == len(measured) else of
+        items.append(
+            _item(
+                "note",
+                f"the norms of {of} not known, so that nothing says how large the change is beside "
+                "them. Give the base with --base.",
+            )
+        )
+    items += [_item("note", note) for note in notes]
+    said = (
+        "Seen in the finished adapter alone. What only a training run shows, such as gradients, "
+        "rates and losses, is not in it."
+    )
+    return join(tag("ul", *items, class_="findings"), tag("p", said, class_="aside"))
+
+
+def _finding(line: Advice) -> Markup:
+    return _item(line.severity, str(line))
+
+
+def _item(severity: str, said: str) -> Markup:
+    return tag("li", tag("strong", severity), " ", tag("span", said), class_=severity)
+
+
+def contents(adapter: Adapter, source: Source) -> Markup:
+    """Returns everything that the file says beside its numbers."""
+    own = [(tag("span", key), name(value)) for key, value in facts(adapter, source)]
+    sets = [
+        [name(cell) if place in {0, 6} else tag("span", cell) for place, cell in enumerate(row)]
+        for row in recipes(adapter)
+    ]
+    header = ("entry set", "shape", "targets", "n", "of the spectrum", "dtype", "drawn by")
+    parts = [
+        table(
+            "What the adapter says of itself", ("fact", "value"), own, numeric=(), class_="facts"
+        ),
+        _limited("Entry sets", header, sets, numeric=(2, 3, 4)),
+    ]
+    if adapter.replacements:
+        rows = [
+            [name(key), tag("span", words.array(array)), tag("span", _bytes(array.nbytes))]
+            for key, array in adapter.replacements.items()
+        ]
+        caption = "Replacements: heads and biases that were trained whole"
+        parts.append(_limited(caption, ("tensor", "dtype and shape", "size"), rows, numeric=(2,)))
+    if adapter.labels:
+        labels = [[tag("span", str(i)), name(label)] for i, label in enumerate(adapter.labels)]
+        parts.append(_limited("Labels", ("class", "label"), labels, numeric=(0,)))
+    if adapter.metadata is not None:
+        parts.append(_text("Metadata", json.dumps(adapter.metadata, indent=2, ensure_ascii=False)))
+    if adapter.origin is not None and "text" in adapter.origin:
+        parts.append(_text("Origin", str(adapter.origin["text"])))
+    return join(*parts)
+
+
+def _limited(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[Markup]], numeric: tuple[int, ...]
+) -> Markup:
+    if len(rows) > MOST_ROWS:
+        caption = f"{caption} (the first {MOST_ROWS} of {len(rows):,})"
+    return table(caption, header, rows[:MOST_ROWS], numeric=numeric)
+
+
+def _text(label: str, content: str) -> Markup:
+    cut = content if len(content) <= MOST_TEXT else f"{content[:MOST_TEXT]}\n..."
+    left = f" (the first {MOST_TEXT:,} of {len(content):,} characters)" if cut != content else ""
+    shown = tag("pre", lines(cut), tabindex=0)
+    return tag("details", tag("summary", f"{label}{left}"), shown)

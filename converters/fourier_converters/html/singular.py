@@ -1,0 +1,182 @@
+"""The singular values of a delta weight, from its few entries: the delta is never made.
+
+A delta weight is A_out^T M A_in with a sparse M (`fourier_format.spectral`). With the rows of A
+orthonormalised, A = R Q, its singular values are those of R_out M R_in^T, which is as sparse; R is
+diagonal but for the rows of wavelets that an edge cuts. Parts of that matrix that share no row and
+no column are independent, so each is decomposed alone: at 4096 x 4096 a thousand entries fall into
+hundreds of tiny parts. Of a part with more than `EXACT` rows and columns only the `LEADING` largest
+values are computed (ARPACK).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from fourier_format.adapter import Array
+from fourier_format.spectral.axes import Axis, FourierAxis, WaveletAxis
+from fourier_format.spectral.routes import Routes
+
+EXACT: Final = 1536
+"""Rows, or columns if they are fewer, up to which every singular value of a part is computed."""
+
+LEADING: Final = 64
+"""How many are computed of a larger part."""
+
+_DIRECT: Final = 64
+"""Rows up to which an SVD takes no longer than the eigenvalues of the Gram matrix."""
+
+_ROUNDING: Final = 1e-7
+"""Relative to the largest value: what is below comes of rounding, as values are squared."""
+
+_ORTHOGONAL: Final = 1e-11
+"""Below this an inner product of two rows is the rounding of the registry's numbers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Singular:
+    """Singular values of one delta weight at alpha = 1.
+
+    Attributes:
+        values: (k,) float64, the largest first.
+        energy: The squared Frobenius norm of the delta weight.
+        complete: Whether all values that are not zero are there, or only the leading ones.
+    """
+
+    values: Array
+    energy: float
+    complete: bool
+
+    def kept(self, rank: int) -> float | None:
+        """Returns the part of the energy that the best matrix of a rank keeps; None if unknown."""
+        if not (self.complete or rank <= self.values.size) or not self.energy:
+            return None
+        return min(1.0, float(np.square(self.values[:rank]).sum()) / self.energy)
+
+    def rank_for(self, share: float) -> int | None:
+        """Returns the smallest rank that keeps this part of the energy; None if unknown."""
+        sums = np.cumsum(np.square(self.values))
+        if not sums.size or sums[-1] < share * self.energy:
+            return None
+        return int(np.searchsorted(sums, share * self.energy)) + 1
+
+
+class Core:
+    """What all delta weights with the same entries share: the way to R_out M R_in^T."""
+
+    def __init__(self, routes: Routes) -> None:
+        """Takes the routes of the entries."""
+        out_rows, self._out = np.unique(routes.out_rows, return_inverse=True)
+        in_rows, self._in = np.unique(routes.in_rows, return_inverse=True)
+        self._weights = routes.weights * routes.norm  # (s, n)
+        self._shape = (out_rows.size, in_rows.size)
+        self._left = _root(routes.out_axis, out_rows)
+        self._right = _root(routes.in_axis, in_rows)
+
+    def singular(self, coefficients: Array, norm: float) -> Singular:
+        """Returns the singular values of the delta weight at alpha = 1.
+
+        Args:
+            coefficients: (n,) float32, float16 or bfloat16.
+            norm: The delta weight's Frobenius norm at alpha = 1.
+        """
+        from scipy import sparse  # here, so that a command line can speak before SciPy is loaded
+
+        cells = (self._weights * coefficients.astype(np.float64)).reshape(-1)
+        places = (self._out.reshape(-1), self._in.reshape(-1))
+        matrix = sparse.coo_array((cells, places), shape=self._shape).tocsr()
+        found, floor = [np.empty(0)], 0.0
+        for part in _parts(self._left @ matrix @ self._right.T):
+            values, complete = _values(part)
+            found.append(values)
+            floor = floor if complete else max(floor, float(values.min(initial=np.inf)))
+        values = np.sort(np.concatenate(found))[::-1]
+        least = max(floor, _ROUNDING * float(values.max(initial=0.0)))
+        return Singular(values[(values >= least) & (values > 0)], norm**2, floor == 0)
+
+
+def _parts(core: Any) -> Iterator[Any]:
+    """Yields the parts of a sparse matrix that share no row and no column, each by coordinates."""
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    cells = core.tocoo()
+    there = cells.data != 0
+    rows, columns, values = cells.row[there], cells.col[there], cells.data[there]
+    count = sum(core.shape)
+    graph = sparse.coo_array((np.ones(rows.size), (rows, columns + core.shape[0])), (count, count))
+    labels = csgraph.connected_components(graph, directed=False)[1][rows]
+    order = np.argsort(labels, kind="stable")
+    for cell in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        if cell.size:
+            (a, row), (b, column) = (
+                np.unique(places[cell], return_inverse=True) for places in (rows, columns)
+            )
+            yield sparse.coo_array((values[cell], (row, column)), (a.size, b.size))
+
+
+def _values(part: Any) -> tuple[Array, bool]:
+    """Returns singular values of a part, in any order, and whether they are all."""
+    from scipy import linalg
+    from scipy.sparse.linalg import svds
+
+    size = min(part.shape)
+    if size > EXACT:
+        sparse = part.tocsr()
+        start = np.ones(size)  # ARPACK's own is drawn at random
+        leading: Any = svds(sparse, k=LEADING, v0=start, return_singular_vectors=False)
+        return leading, False
+    if size == 1:
+        return np.array([np.sqrt(np.square(part.data).sum())]), True
+    if size <= _DIRECT:
+        return linalg.svdvals(part.toarray()), True
+    sparse = part.tocsr() if part.shape[0] == size else part.T.tocsr()
+    energies = linalg.eigvalsh((sparse @ sparse.T).toarray(), check_finite=False)
+    return np.sqrt(np.maximum(energies, 0)), True
+
+
+def _root(axis: Axis, rows: Array) -> Any:
+    """Returns R of the distinct `rows` of an axis, sparse: R^T R are their inner products."""
+    if isinstance(axis, FourierAxis):
+        return _wave_norms(axis.length, rows)
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    products = _products(axis, rows)
+    blocks: Any = sparse.lil_array(products.shape)
+    _, labels = csgraph.connected_components(products, directed=False)
+    order = np.argsort(labels, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        block = products[group][:, group].toarray()
+        energies, vectors = np.linalg.eigh(block)
+        blocks[np.ix_(group, group)] = np.sqrt(np.maximum(energies, 0))[:, None] * vectors.T
+    return blocks.tocsr()
+
+
+def _wave_norms(length: int, rows: Array) -> Any:
+    """Returns the norms of cosines and sines on a diagonal: they are orthogonal."""
+    from scipy import sparse
+
+    frequency, sine = np.divmod(rows, 2)
+    constant = (frequency == 0) | (2 * frequency == length)  # cosines of 1, or of 1 and -1
+    squares = np.where(constant, np.where(sine == 1, 0, length), length / 2)
+    return sparse.diags_array(np.sqrt(squares)).tocsr()
+
+
+def _products(axis: WaveletAxis, rows: Array) -> Any:
+    """Returns the inner products of rows of A, sparse. Only at the edges do rows overlap."""
+    from scipy import sparse
+
+    index, band = np.divmod(rows, 2)
+    positions = 2 * index[:, None] - (axis.taps - 2) + np.arange(axis.taps)  # (m, L)
+    row, tap = np.nonzero((positions >= 0) & (positions < axis.length))
+    places, column = np.unique(positions[row, tap], return_inverse=True)  # whatever the axis's size
+    shape = (rows.size, places.size)
+    matrix = sparse.csr_array((axis.filters[band[row], tap], (row, column)), shape)
+    products = matrix @ matrix.T
+    products.data[np.abs(products.data) < _ORTHOGONAL] = 0
+    products.eliminate_zeros()
+    return products

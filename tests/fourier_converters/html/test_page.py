@@ -1,0 +1,263 @@
+"""A page holds the numbers, nothing that runs, and nothing that is fetched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import fourier_format
+from fourier_converters.html import changes, measuring, to_html
+from fourier_converters.html.markup import figure
+from fourier_format import Adapter, delta_weight
+from fourier_format.adapter import TRANSFORMS
+from fourier_format.errors import OutputExistsError
+from tests.fourier_converters.html.document import elements, tables
+from tests.fourier_converters.html.settings import HOSTILE, hostile, layered, made, page
+from tests.fourier_format import samples
+from tests.strategies import adapters
+
+EVERY = [hostile(), layered(), layered(40), samples.adapter(), made(["a"], (1, 1), 1, alpha=0.0)]
+EVERY += [made(["a", "b"], transform=transform) for transform in ("dct2", "dht2", "dwt2:sym5")]
+
+
+@pytest.mark.parametrize("adapter", EVERY, ids=repr)
+class TestEveryPage:
+    def test_is_well_formed_and_has_no_script_handler_or_form(
+        self, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        for element in elements(page(adapter, tmp_path)):
+            assert element.name not in {"script", "iframe", "form", "object", "embed", "base"}
+            assert not [key for key in element.attributes if key.startswith("on")]
+            assert "style" not in element.attributes  # the policy would refuse it
+
+    def test_asks_for_nothing(self, adapter: Adapter, tmp_path: Path) -> None:
+        text = page(adapter, tmp_path)
+
+        for element in elements(text):
+            for key in ("src", "href", "srcset", "action", "data", "xlink:href"):
+                address = element.attributes.get(key)
+                assert address is None or address.startswith(("data:", "#")), element
+            if element.name == "style":
+                assert not re.search(r"url\(|@import", element.text)
+
+    def test_allows_its_own_style_sheet_alone(self, adapter: Adapter, tmp_path: Path) -> None:
+        found = elements(page(adapter, tmp_path))
+
+        (policy,) = [
+            element.attributes["content"] or ""
+            for element in found
+            if element.attributes.get("http-equiv") == "Content-Security-Policy"
+        ]
+        (style,) = [element.text for element in found if element.name == "style"]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert policy.split("; ") == [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src 'sha256-{digest}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+
+    def test_says_in_words_what_its_pictures_and_tables_show(
+        self, adapter: Adapter, tmp_path: Path
+    ) -> None:
+        found = elements(page(adapter, tmp_path))
+
+        pictures = [one for one in found if one.name == "svg"]
+        assert pictures
+        for one in pictures:
+            assert one.attributes.get("aria-hidden") == "true" or one.text.strip()
+        assert all(one.attributes["scope"] in {"row", "col"} for one in found if one.name == "th")
+        assert sum(one.name == "table" for one in found) == sum(
+            one.name == "caption" for one in found
+        )
+        ids = [one.attributes["id"] for one in found if "id" in one.attributes]
+        links = [one.attributes["href"] for one in found if one.name == "a"]
+        assert len(ids) == len(set(ids))
+        assert {f"#{id_}" for id_ in ids} >= set(links)
+
+    def test_is_the_same_to_the_byte(self, adapter: Adapter, tmp_path: Path) -> None:
+        assert page(adapter, tmp_path) == page(adapter, tmp_path)
+
+
+def test_hostile_names_are_text_to_the_last_character(tmp_path: Path) -> None:
+    text = page(hostile(), tmp_path, name=HOSTILE, notes=(HOSTILE,))
+
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "\u202e" not in text
+    shown = HOSTILE.replace("\u202e", "\\u202e")
+    (heading,) = [one.text for one in elements(text) if one.name == "h1"]
+    assert heading == shown
+    assert tables(text)["Labels"] == [["class", "label"], ["0", shown], ["1", "cat"]]
+    (metadata, origin) = [one.text for one in elements(text) if one.name == "pre"]
+    assert "$style" in metadata
+    assert origin == shown
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_table_has_the_numbers_of_the_delta_weights(transform: str, tmp_path: Path) -> None:
+    adapter = made(["a", "b"], transform=transform)
+
+    header, *rows = tables(page(adapter, tmp_path))["Targets"]
+
+    assert header == ["target", "shape", "n", "|ΔW|", "σ₁", "kept by rank 8", "rank for 90 %"]
+    for row, target in zip(rows, adapter.targets, strict=True):
+        values = np.linalg.svd(delta_weight(adapter, target, np.float64), compute_uv=False)
+        energy = np.cumsum(values**2) / (values**2).sum()
+        assert row[:4] == [target.name, "24 x 36", "40", figure(float(np.linalg.norm(values)))]
+        assert row[4] == figure(float(values[0]))
+        assert row[5] == f"{100 * energy[7]:.0f} %"
+        assert row[6] == str(int(np.searchsorted(energy, 0.9)) + 1)
+
+
+def test_fingerprints_give_the_relative_change(tmp_path: Path) -> None:
+    adapter = samples.adapter()
+
+    header, *rows = tables(page(adapter, tmp_path))["Targets"]
+
+    assert header[3:6] == ["|ΔW|", "|W|", "|ΔW| / |W|"]
+    target = adapter.targets[1]
+    prints = adapter.entry_set(target).fingerprints
+    assert prints is not None
+    norm = float(np.linalg.norm(delta_weight(adapter, target, np.float64)))
+    weight = float(prints.norm[target.row])
+    assert rows[1][3:6] == [figure(norm), figure(weight), figure(norm / weight)]
+
+
+def test_numbered_layers_stand_in_a_grid(tmp_path: Path) -> None:
+    adapter = layered()
+
+    header, *rows = tables(page(adapter, tmp_path))["|ΔW| by block and module"]
+
+    assert header == ["model.layers", "self_attn.q_proj", "self_attn.v_proj"]
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+    target = adapter.target("model.layers.2.self_attn.v_proj")
+    assert rows[2][2] == figure(float(np.linalg.norm(delta_weight(adapter, target, np.float64))))
+
+
+def test_what_the_adapter_says_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "a.fft"
+    fourier_format.save(samples.adapter(), file)
+
+    found = tables(page(samples.adapter(), tmp_path, file=file))
+
+    facts = dict(found["What the adapter says of itself"])
+    assert facts["base model: name"] == "bert-tiny"
+    assert facts["file"] == f"{file.stat().st_size:,} bytes"
+    assert facts["SHA-256 of the content"].encode() in file.read_bytes()
+    assert facts["target modules"] == "query, down"
+    assert facts["fingerprints"] == "of 5 base weights"
+    assert found["Entry sets"][1][-1] == "uniform, splitmix64-fisher-yates, seed 7"
+    replacements = found["Replacements: heads and biases that were trained whole"]
+    assert ["head.weight", "F16 4 x 16", "128 bytes"] in replacements
+
+
+def test_what_could_not_be_looked_at_is_said(tmp_path: Path) -> None:
+    unknown = page(made(["a"]), tmp_path)
+    known = page(samples.adapter(), tmp_path)
+
+    said = "the norms of the base weights are not known"
+    assert said in unknown
+    assert said not in known
+
+
+@given(adapter=adapters())
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+)
+def test_every_valid_adapter_has_a_page(adapter: Adapter, tmp_path: Path) -> None:
+    found = elements(page(adapter, tmp_path))
+
+    assert {one.attributes.get("id") for one in found} >= {"findings", "change", "layers"}
+    for one in found:
+        for key in ("width", "height", "x", "y", "points", "cx", "cy"):
+            assert not re.search("nan|inf", one.attributes.get(key) or ""), one
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_largest_shape_takes_no_more_than_its_entries(transform: str, tmp_path: Path) -> None:
+    side = 2**31 - 1
+    entries = np.array([[0, 0], [side - 1, 5], [side // 2, side - 2]], np.int32)
+    one = made(["w"], (8, 8), 3, transform)
+    wide = samples.changed(one.entry_sets[0], shape=(side, side), entries=entries)
+    target = samples.changed(one.targets[0], shape=(side, side))
+
+    text = page(samples.changed(one, entry_sets=(wide,), targets=(target,)), tmp_path)
+
+    assert f"{side} x {side}" in text
+
+
+class TestScale:
+    def test_of_many_targets_those_that_change_most_are_shown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(changes, "MOST_ROWS", 50)
+        monkeypatch.setattr(measuring, "DETAILED", 30)
+        monkeypatch.setattr(changes, "DETAILED", 30)
+        adapter = made([f"m{i:03d}" for i in range(90)])
+
+        text = page(adapter, tmp_path)
+
+        found = tables(text)
+        caption = "The 50 of 90 targets that change most; singular values of 30 of them"
+        _, *rows = found[caption]
+        assert len(rows) == 50
+        norms = {t.name: np.linalg.norm(delta_weight(adapter, t)) for t in adapter.targets}
+        assert {row[0] for row in rows} == set(sorted(norms, key=lambda n: -norms[n])[:50])
+        assert "Histogram of |ΔW| over 90 targets" in text
+
+    def test_ten_thousand_targets_make_a_small_page(self, tmp_path: Path) -> None:
+        text = page(made([f"m{i}.w" for i in range(10_000)], (16, 16), 8), tmp_path)
+
+        assert len(text) < 2_000_000
+        assert "The 1,000 of 10,000 targets that change most" in text
+        assert "9,744 that change less are not shown" in text
+
+    def test_many_coefficients_make_a_small_page(self, tmp_path: Path) -> None:
+        text = page(made(["w"], (512, 512), 100_000), tmp_path)
+
+        assert len(text) < 200_000
+
+    def test_a_long_text_is_cut_and_that_is_said(self, tmp_path: Path) -> None:
+        text = page(made(["a"], metadata={"long": "x" * 10**6}), tmp_path)
+
+        assert len(text) < 200_000
+        assert "Metadata (the first 20,000 of 1,000,016 characters)" in text
+
+
+class TestOutput:
+    def test_it_is_whole_or_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("fourier_converters.html.convert.spectra.layers", fails)
+        with pytest.raises(KeyboardInterrupt):
+            to_html(made(["a"]), tmp_path / "page.html")
+
+        assert list(tmp_path.iterdir()) == []
+
+    def test_it_is_not_overwritten_unasked(self, tmp_path: Path) -> None:
+        (tmp_path / "page.html").write_text("mine")
+
+        with pytest.raises(OutputExistsError):
+            to_html(made(["a"]), tmp_path / "page.html")
+
+        assert (tmp_path / "page.html").read_text() == "mine"
+
+    def test_progress_is_told(self, tmp_path: Path) -> None:
+        told: list[tuple[str, str]] = []
+
+        to_html(
+            made(["a", "b"]),
+            tmp_path / "page.html",
+            progress=lambda what: lambda name: told.append((what, name)),
+        )
+
+        assert told == [("measuring", "a"), ("measuring", "b")]
