@@ -151,3 +151,9 @@ CUT = 1e-5
 
 SIZE_OF_DRAWN_DELTA = 0.2
 """Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""
+
+CONTROL = 1e-5
+"""A delta beside a layer of width 32 against one in its weight, float32; seen: 1e-6."""
+
+CONTROL_HALF_RATIO = 1.5
+"""A control's error under bfloat16 autocast over FourierFT's: neither is favoured."""
