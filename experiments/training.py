@@ -6,6 +6,7 @@ was killed goes on as if it had not been.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,9 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from experiments.memory import peak_bytes, start_peak
 from experiments.trial import Json
 
 _WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
+_DIVERGED = -1e9  # below every score of a run that did not
 
 Order = npt.NDArray[np.int64]
 
@@ -64,22 +67,30 @@ def fit(
     """Returns the history, and leaves the model with the parameters of its best epoch.
 
     The best epoch is the first with the highest score. AdamW, a linear rise and a linear fall of
-    the rates `groups` have.
+    the rates `groups` have. A run whose loss is no longer finite ends there, and says so under
+    "diverged".
     """
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     total = loop.epochs * len(loop.batches(1))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, total))
-    state: dict[str, Any] = {"history": [], "best": None}
+    state: dict[str, Any] = {"history": [], "best": None, "diverged": None}
+    device = next(model.parameters()).device
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, map_location=device, weights_only=False)
         _put(model, state["parameters"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+    start_peak(device.type)
     for epoch in range(len(state["history"]) + 1, loop.epochs + 1):
+        if state["diverged"] is not None:
+            break
         seen = _epoch(model, optimizer, schedule, loop, epoch)
         model.eval()
-        found = loop.choose()
-        state["history"].append({"epoch": epoch, **seen, "choose": found})
+        found = _DIVERGED if seen["loss"] is None else loop.choose()
+        if not math.isfinite(found) or seen["loss"] is None:
+            state["diverged"], found = epoch, _DIVERGED
+        peak = peak_bytes(device.type)
+        state["history"].append({"epoch": epoch, **seen, "choose": found, "peak_bytes": peak})
         if state["best"] is None or found > state["best"]["choose"]:
             state["best"] = {"epoch": epoch, "choose": found, "parameters": _trained(model)}
         state |= {
@@ -94,7 +105,13 @@ def fit(
     best = state["best"]
     _put(model, best["parameters"])
     model.eval()
-    return {"history": state["history"], "epoch": best["epoch"], "choose": best["choose"]}
+    result = {
+        "history": state["history"],
+        "epoch": best["epoch"],
+        "choose": best["choose"],
+        "peak_bytes": max(epoch["peak_bytes"] for epoch in state["history"]),
+    }
+    return result if state["diverged"] is None else result | {"diverged": state["diverged"]}
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -126,8 +143,10 @@ def _epoch(
         schedule.step()
         losses += loss.item() * len(chosen)
         rows += len(chosen)
+        if not math.isfinite(losses):
+            break
     return {
-        "loss": losses / rows,
+        "loss": losses / rows if math.isfinite(losses) else None,
         "seconds": round(time.perf_counter() - start, 2),
         "cpu_seconds": round(time.process_time() - start_cpu, 2),
     }

@@ -94,8 +94,7 @@ class ArchitectureTrial:
             lambda: -scores(model, found.choose)["loss"],
             self.seed,
         )
-        checkpoint = context.folder / "checkpoint.pt"
-        result = fit(model, groups, loop, checkpoint, context.step)
+        result = fit(model, groups, loop, context.folder / "checkpoint.pt", context.step)
         file = context.folder / "adapter.fft"
         fourier_format.save(capture(model), file, overwrite=True)
         sizes = summary(model)
@@ -112,7 +111,6 @@ class ArchitectureTrial:
         base = kind.model(self.origin, self.seed)
         result |= served(file, base, model, found.report, optimize=kind.optimize)
         result["after_without_delta"] = _without_delta(model, found.report)
-        checkpoint.unlink()
         context.step()
         return result
 

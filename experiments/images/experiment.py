@@ -25,7 +25,7 @@ class ImageSettings:
         trained_layers: Of ImageTrial.
         n: The FourierFTs' coefficients of a weight.
         alpha: Their scale.
-        ranks: Of the LoRAs.
+        ranks: Of the LoRAs, whose alpha is twice the rank.
         rates: Kind of method -> the rates that are tried; of the head alone, head rates.
         head_rate: The head's rate beside every other method.
         epochs: How many.
@@ -69,7 +69,7 @@ class ImageSettings:
 
     def methods(self) -> list[Method]:
         """Returns what is compared."""
-        loras = [Lora(rank) for rank in self.ranks]
+        loras = [Lora(rank, 2.0 * rank) for rank in self.ranks]
         return [*(Fourier(n, self.alpha) for n in self.n), *loras, Head()]
 
     def make(self, method: Method) -> Callable[[float, int, bool], Trial]:

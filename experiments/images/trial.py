@@ -18,8 +18,8 @@ from experiments.images.bases import Base, Pretext
 from experiments.images.cutting import answer, layers, states, targets
 from experiments.images.data import Images, splits, values
 from experiments.images.serving import served
-from experiments.memory import peak_bytes, start_peak
 from experiments.text import methods
+from experiments.text.deltas import delta_norm
 from experiments.text.methods import Fourier, Method
 from experiments.training import Loop, autocast, fit, shuffled
 from experiments.trial import Context, Json
@@ -136,7 +136,11 @@ class ImageTrial:
         return 4 * weights * (50 if small else 197) * (self.rows or 30_000) / _FLOPS
 
     def run(self, context: Context) -> Json:
-        """Returns history, scores and sizes; with `report` each image's, with `serve` ONNX's."""
+        """Returns history, scores and sizes; with `report` each image's, with `serve` ONNX's.
+
+        Raises:
+            ArithmeticError: It is to report, and its first epoch has diverged.
+        """
         found = splits(self.data, context.data, self.classes, self.rows)
         classes = int(found.train.labels.max()) + 1
         model = self.base.model(classes, self.seed, context).to(context.device)
@@ -145,7 +149,6 @@ class ImageTrial:
             for name, images in (("train", found.train), ("choose", found.choose))
         }
         self.method.apply(model, targets(model, self._layers(model)), self.seed)
-        start_peak(context.device)
         groups = methods.groups(model, self.rate, self.head_rate)
         loop = Loop(
             self.epochs,
@@ -155,13 +158,11 @@ class ImageTrial:
             self.seed,
         )
         labels = found.choose.labels
-        checkpoint = context.folder / "checkpoint.pt"
-        result = fit(model, groups, loop, checkpoint, context.step)
-        beside, head = methods.trained_sizes(model)
-        result |= {"peak_bytes": peak_bytes(context.device), "parameters": beside, "head": head}
+        result = fit(model, groups, loop, context.folder / "checkpoint.pt", context.step)
+        head, beside = (methods.counted(each) for each in methods.parted(model))
+        result |= {"parameters": beside, "head": head}
         if self.report:
             result |= self._reported(model, found.report, classes, context)
-        checkpoint.unlink()
         return result
 
     def _layers(self, model: nn.Module) -> int:
@@ -213,11 +214,15 @@ class ImageTrial:
     def _reported(self, model: nn.Module, test: Images, classes: int, context: Context) -> Json:
         base = self.base.model(classes, self.seed, context).to(context.device)
         answered = self._logits(model, _Inputs(self._kept(base, test, context), test))
-        said = answered.argmax(1)
+        if not np.isfinite(answered).all():
+            raise ArithmeticError(
+                "training diverged in its first epoch: there is nothing to report"
+            )
+        right = answered.argmax(1) == test.labels
         result: Json = {
-            "report": {"accuracy": float((said == test.labels).mean())},
-            "right": "".join("01"[int(hit)] for hit in said == test.labels),
-            "predictions": "".join(str(value) for value in said) if classes <= 10 else None,
+            "report": {"accuracy": float(right.mean())},
+            "right": "".join(str(int(each)) for each in right),
+            "delta_norm": delta_norm(self.method, model),
         }
         if isinstance(self.method, Fourier):
             file = context.folder / "adapter.fft"

@@ -80,3 +80,11 @@ def test_running_statistics_stay_as_they_are(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
     train(model, tmp_path, [0.1])
     assert model[1].running_mean.tolist() == [0.0]
+
+
+def test_a_run_that_diverges_ends_and_says_so(tmp_path: Path) -> None:
+    model = new_model()
+    found = train(model, tmp_path, [0.5, float("nan"), 0.9])
+    assert found["diverged"] == 2
+    assert len(found["history"]) == 2
+    assert found["epoch"] == 1

@@ -43,7 +43,7 @@ def test_a_trial_trains_converts_and_serves(name: str, tmp_path: Path) -> None:
         assert found["live"]["adapted"]["answers"] == found["live"]["base"]["answers"] == 6
         assert found["live"]["adapted"]["relative_error"] < 1e-5
         assert found["live"]["base"]["relative_error"] < 1e-5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.fft"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.fft", "checkpoint.pt"]
 
 
 def test_a_text_in_bytes_is_labelled_with_what_follows(tmp_path: Path) -> None:
