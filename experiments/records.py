@@ -58,7 +58,7 @@ def record(trial: Trial, result: Json, seconds: float, device: str, threads: int
     """Returns the record of a trial that has just ended."""
     return Record(
         key(trial), trial.label, trial.work, trial.steps, described(trial), result,
-        round(seconds, 1), environment(device, threads) | {"code": code_digest(trial)},
+        round(seconds, 3), environment(device, threads) | {"code": code_digest(trial)},
     )  # fmt: skip
 
 

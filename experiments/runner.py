@@ -83,11 +83,12 @@ def forecast(experiment: Experiment, plan: Plan, machine: Machine, book: Book) -
     todo = [trial for trial in plan.trials if book.get(trial) is None]
     done = len(plan.trials) - len(todo)
     ahead = [*todo, *plan.later]
-    seconds = sum(expected_seconds(trial, book) for trial in ahead) / machine.jobs
+    jobs = 1 if experiment.alone else machine.jobs
+    seconds = sum(expected_seconds(trial, book) for trial in ahead) / jobs
     count = f"{experiment.name}: {done + len(ahead)} trials, {done} done"
     if not ahead:
         return f"{count}: nothing is left to run"
-    return f"{count}; about {words(seconds)} to go, {machine.jobs} at a time"
+    return f"{count}; about {words(seconds)} to go, {jobs} at a time"
 
 
 def expected_seconds(trial: Trial, book: Book) -> float:

@@ -149,6 +149,12 @@ Which value is rounded up and which down hangs by float32's last bits; worst see
 CUT = 1e-5
 """An encoder that starts at stored states, against the whole; float32, seen: 1e-6."""
 
+MODEL_F64 = 1e-6
+"""Costs that a least-squares fit finds in times that they made exactly; worst seen 1e-9."""
+
+EXPECTED_ROWS = 0.15
+"""Numbers through FFTs, counted from the expected rows in use, against those of one draw."""
+
 SIZE_OF_DRAWN_DELTA = 0.2
 """Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""
 
