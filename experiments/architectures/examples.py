@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from experiments.architectures.models import Origin, Shape, Sort, Weights, smollm2
+from experiments.architectures.models import Origin, Sort, Weights, smollm2
+from experiments.architectures.shapes import Shape
 from experiments.images.data import Images, values
 from experiments.images.data import splits as image_splits
 from experiments.text.models import located

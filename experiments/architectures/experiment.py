@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.architectures.models import Shape, Weights
+from experiments.architectures.models import Weights
+from experiments.architectures.shapes import Shape
 from experiments.architectures.trial import ArchitectureTrial
 from experiments.settings import settings
 from experiments.trial import Experiment, Options, Plan, Results

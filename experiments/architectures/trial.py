@@ -10,8 +10,9 @@ from torch import nn
 import fourier_format
 from experiments.architectures.answering import loss, scores
 from experiments.architectures.examples import Examples, splits
-from experiments.architectures.models import ARCHITECTURES, Architecture, Origin, Shape
+from experiments.architectures.models import ARCHITECTURES, Architecture, Origin
 from experiments.architectures.serving import served
+from experiments.architectures.shapes import Shape
 from experiments.training import Loop, fit, shuffled
 from experiments.trial import Context, Json
 from fourier_trainers.torch import FourierConfig, attach, capture, parameter_groups, summary

@@ -71,7 +71,7 @@ class ImageSettings:
     def methods(self) -> list[Method]:
         """Returns what is compared."""
         loras = [Lora(rank, 2.0 * rank) for rank in self.ranks]
-        every = [*(Fourier(n, self.alpha) for n in self.n), *loras, Head()]
+        every: list[Method] = [*(Fourier(n, self.alpha) for n in self.n), *loras, Head()]
         return [method for method in every if method.kind in self.rates]
 
     def make(self, method: Method) -> Callable[[float, int, bool], Trial]:

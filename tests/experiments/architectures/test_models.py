@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.architectures.models import ARCHITECTURES, Shape, _make_plain
+from experiments.architectures.models import ARCHITECTURES, make_plain
+from experiments.architectures.shapes import Shape
 from fourier_trainers.torch import FourierConfig, attach, summary
 
 TARGETS = {
@@ -43,7 +44,7 @@ def test_plain_convolutions_compute_what_those_that_pad_themselves_do() -> None:
     x = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
         before = model(x)
-        _make_plain(model)
+        make_plain(model)
         after = model(x)
     assert type(model._blocks[1]._expand_conv) is torch.nn.Conv2d
     assert (after - before).abs().max() <= 1e-6 * before.abs().max()

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.architectures.examples import IGNORED, splits
 from experiments.architectures.experiment import plan
-from experiments.architectures.models import Shape
+from experiments.architectures.shapes import Shape
 from experiments.architectures.trial import ArchitectureTrial
 from experiments.trial import Context, Json, Options, Results, Trial, key
 
