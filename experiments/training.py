@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from experiments.memory import peak_bytes, start_peak
 from experiments.trial import Json
 
-_WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
-_DIVERGED = -1e9  # below every score of a run that did not
+WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
+DIVERGED = -1e4  # below every score of a run that did not
 
 Order = npt.NDArray[np.int64]
 
@@ -36,8 +36,10 @@ class Loop:
         epochs: How many; after each, `choose` is called.
         batches: Epoch from 1 -> the rows of each of its steps, as many in every epoch.
         loss: Rows -> the mean loss of these rows.
-        choose: The score, higher is better, that tells which epoch was best; in eval mode.
+        choose: The score, higher is better, that tells which epoch was best; in eval mode. One that
+            is not finite ends the run, as such a loss does.
         seed: Of what is drawn in training, such as dropout.
+        told: What else the history is to hold of the epoch that has just ended.
     """
 
     epochs: int
@@ -45,6 +47,7 @@ class Loop:
     loss: Callable[[Order], Tensor]
     choose: Callable[[], float]
     seed: int
+    told: Callable[[], Json] = dict
 
 
 def shuffled(rows: int, size: int, seed: int) -> Callable[[int], list[Order]]:
@@ -66,9 +69,9 @@ def fit(
 ) -> Json:
     """Returns the history, and leaves the model with the parameters of its best epoch.
 
-    The best epoch is the first with the highest score. AdamW, a linear rise and a linear fall of
-    the rates `groups` have. A run whose loss is no longer finite ends there, and says so under
-    "diverged".
+    The best epoch is the first with the highest score, for every method. AdamW, with a linear rise
+    and a linear fall of the rates that `groups` have; they may have a weight decay, too. A run
+    whose loss is no longer finite ends there, and says so under "diverged".
     """
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     total = loop.epochs * len(loop.batches(1))
@@ -77,7 +80,7 @@ def fit(
     device = next(model.parameters()).device
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=False)
-        _put(model, state["parameters"])
+        put(model, state["parameters"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
     start_peak(device.type)
@@ -86,15 +89,15 @@ def fit(
             break
         seen = _epoch(model, optimizer, schedule, loop, epoch)
         model.eval()
-        found = _DIVERGED if seen["loss"] is None else loop.choose()
-        if not math.isfinite(found) or seen["loss"] is None:
-            state["diverged"], found = epoch, _DIVERGED
+        found = math.nan if seen["loss"] is None else loop.choose()
+        if not math.isfinite(found):
+            state["diverged"], found = epoch, DIVERGED
         peak = peak_bytes(device.type)
         state["history"].append({"epoch": epoch, **seen, "choose": found, "peak_bytes": peak})
         if state["best"] is None or found > state["best"]["choose"]:
-            state["best"] = {"epoch": epoch, "choose": found, "parameters": _trained(model)}
+            state["best"] = {"epoch": epoch, "choose": found, "parameters": trained(model)}
         state |= {
-            "parameters": _trained(model),
+            "parameters": trained(model),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         }
@@ -103,7 +106,7 @@ def fit(
         partial.replace(checkpoint)
         step()
     best = state["best"]
-    _put(model, best["parameters"])
+    put(model, best["parameters"])
     model.eval()
     result = {
         "history": state["history"],
@@ -149,22 +152,25 @@ def _epoch(
         "loss": losses / rows if math.isfinite(losses) else None,
         "seconds": round(time.perf_counter() - start, 2),
         "cpu_seconds": round(time.process_time() - start_cpu, 2),
+        **loop.told(),
     }
 
 
 def _rate(done: int, total: int) -> float:
-    """Returns the part of the rate at a step: a linear rise, then a linear fall to zero."""
-    rise = _WARM_UP * total
-    return min(1.0, (done + 1) / max(1.0, rise), (total - done) / (total - rise))
+    """Returns the part of the rate at a step: a linear rise from zero, then a linear fall to it."""
+    rise = WARM_UP * total
+    return min(done / max(1.0, rise), (total - done) / (total - rise))
 
 
-def _trained(model: nn.Module) -> dict[str, Tensor]:
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """Returns copies of the parameters that are trained, by name."""
     named = model.named_parameters()
     return {name: value.detach().clone() for name, value in named if value.requires_grad}
 
 
 @torch.no_grad()
-def _put(model: nn.Module, values: dict[str, Tensor]) -> None:
+def put(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Set parameters by name."""
     parameters = dict(model.named_parameters())
     for name, value in values.items():
         parameters[name].copy_(value)

@@ -9,11 +9,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from experiments.causal.cutting import cut, states
-from experiments.causal.methods import Method, put, trained
+from experiments.causal.methods import Method
 from experiments.causal.models import layers, new_model, targets
 from experiments.causal.rows import Row
 from experiments.causal.training import Recipe, Set, train
 from experiments.memory import peak_bytes, start_peak
+from experiments.training import put, trained
 from experiments.trial import Context, Json
 
 
@@ -58,7 +59,6 @@ def learned(
     )
     values = trained(model)
     result |= {
-        "choose": -result["choose_loss"],
         "before_bytes": before,
         "parameters": sum(value.numel() for value in values.values()),
         "learned_tokens": sum(each.answered for each in rows),

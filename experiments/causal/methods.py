@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from experiments.training import trained
 import fourier_format
 from fourier_trainers.torch import FourierConfig, attach, capture, merge
 
@@ -88,17 +89,3 @@ class Lora:
 
 
 Method = Fourier | Lora
-
-
-def trained(model: nn.Module) -> dict[str, Tensor]:
-    """Returns copies of the parameters that are trained, by name."""
-    named = model.named_parameters()
-    return {name: value.detach().clone() for name, value in named if value.requires_grad}
-
-
-@torch.no_grad()
-def put(model: nn.Module, values: dict[str, Tensor]) -> None:
-    """Set parameters by name."""
-    parameters: dict[str, Any] = dict(model.named_parameters())
-    for name, value in values.items():
-        parameters[name].copy_(value)

@@ -115,11 +115,7 @@ class TextTrial:
             context.step,
         )
         head, beside = (methods.counted(each) for each in methods.parted(model))
-        result |= {
-            "peak_bytes": max(epoch["peak_bytes"] for epoch in result["history"]),
-            "parameters": beside,
-            "head": head,
-        }
+        result |= {"parameters": beside, "head": head}
         if self.report:
             result |= self._reported(model, found.report, context)
         return result

@@ -7,9 +7,10 @@ import torch
 
 from experiments.causal.decoding import Asked, Said, greedy
 from experiments.causal.learning import Taught, whole
-from experiments.causal.methods import Fourier, trained
+from experiments.causal.methods import Fourier
 from experiments.causal.models import new_model, targets
 from experiments.causal.serving import compared, ended, first_difference, served
+from experiments.training import trained
 from tests.experiments.causal.places import context_in
 
 pytestmark = pytest.mark.real
