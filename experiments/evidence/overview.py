@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from experiments.evidence.blocks import Aim, Block, Table
 from experiments.evidence.evidence import SIZES, Evidence
+from experiments.evidence.findings import verdict
 from experiments.evidence.formatting import listed, seconds
 from experiments.records import Record
 
@@ -41,14 +42,18 @@ def not_run(name: str, sizes: Sequence[str]) -> list[str]:
 
 
 def _aims(aims: Sequence[tuple[str, str, Aim]]) -> Table:
-    words = {True: "reached", False: "**not reached**", None: "cannot be told"}
     return Table(
         ("what", "size", "aim", "found", ""),
         [
-            [f"{title}: {aim.what}", size, aim.aim, aim.found, words[aim.reached]]
+            [f"{title}: {aim.what}", size, aim.aim, aim.found, _marked(aim)]
             for title, size, aim in aims
         ],
     )
+
+
+def _marked(aim: Aim) -> str:
+    """Returns the verdict, in bold where the aim is missed."""
+    return f"**{verdict(aim.reached)}**" if aim.reached is False else verdict(aim.reached)
 
 
 def _runs(ran: Sequence[Evidence]) -> Table:
@@ -77,13 +82,14 @@ def _versions(ran: Sequence[Evidence]) -> list[str]:
     versions: dict[str, set[str]] = {}
     for record in (r for evidence in ran for records in evidence.files.values() for r in records):
         versions.setdefault("Python", set()).add(record.environment["python"])
+        if "code" in record.environment:
+            versions.setdefault("training code", set()).add(record.environment["code"])
         for name, version in record.environment["versions"].items():
             versions.setdefault(name, set()).add(version)
-    return [
-        "Versions: "
-        + ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items())
-        + "."
-    ]
+    each = [f"{name} {listed(sorted(found))}" for name, found in versions.items()]
+    mixed = [name for name, found in versions.items() if len(found) > 1]
+    said = f" **Not all trials ran with the same {listed(mixed)}.**" if mixed else ""
+    return [f"Versions: {', '.join(each)}.{said}"]
 
 
 def _days(records: Sequence[Record]) -> str:
