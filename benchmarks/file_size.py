@@ -42,7 +42,7 @@ def main() -> None:
         "lora": {"rank": LORA_RANK, "dtype": "float32", "tensor_bytes": lora},
     }
     for name, aim in AIMS.items():
-        size = _size(_adapter(layers, width, n, fingerprints=name == "with_fingerprints"))
+        size = file_bytes(adapter(layers, width, n, fingerprints=name == "with_fingerprints"))
         results[name] = {
             "file_bytes": size,
             "over_content": at_most(size / content, aim),
@@ -51,14 +51,14 @@ def main() -> None:
     finish("file_size", results, ("numpy",))
 
 
-def _size(adapter: Adapter) -> int:
+def file_bytes(of: Adapter) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.fft"
-        fourier_format.save(adapter, path)
+        fourier_format.save(of, path)
         return path.stat().st_size
 
 
-def _adapter(layers: int, width: int, n: int, *, fingerprints: bool) -> Adapter:
+def adapter(layers: int, width: int, n: int, *, fingerprints: bool) -> Adapter:
     """An adapter as `fourier-convert` makes it of a PEFT checkpoint."""
     rng = np.random.default_rng(0)
     shape, id_ = (width, width), f"{width}x{width}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.catalogue import EXPERIMENTS
 from experiments.records import RESULTS, Book
 from experiments.runner import WORK, Machine, forecast, run
 from experiments.settings import SIZES
+from experiments.text.models import FOLDER
 from experiments.trial import Options
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -17,41 +20,67 @@ _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def main() -> None:
     """Run what the command line asks for."""
-    chosen = _parser().parse_args()
+    parser = _parser()
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in EXPERIMENTS]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}")
+    if chosen.models is not None:
+        os.environ[FOLDER] = str(chosen.models.resolve())
     options = Options(chosen.size, chosen.model)
     jobs = chosen.jobs or (1 if chosen.device == "cuda" else os.cpu_count() or 1)
     machine = Machine(chosen.data, chosen.device, jobs, chosen.work)
     book = Book(chosen.size, _folder(chosen.results, chosen.model))
+    for label in chosen.again:
+        gone = book.forget(label, chosen.work / chosen.size)
+        print(f"to be run again: {', '.join(gone) or f'nothing is called {label}'}")
     if not chosen.names:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:14} {experiment.question}")
         return
-    experiments = [EXPERIMENTS[name] for name in chosen.names]
-    if chosen.dry_run:
-        for experiment in experiments:
+    failed: dict[str, str] = {}
+    for experiment in (EXPERIMENTS[name] for name in chosen.names):
+        if chosen.dry_run:
             print(forecast(experiment, experiment.plan(options, book), machine, book))
-        return
-    failed = [line for each in experiments for line in run(each, options, machine, book)]
+        else:
+            failed |= run(experiment, options, machine, book)
     if failed:
-        raise SystemExit("\n".join([f"{len(failed)} trials failed:", *failed]))
+        raise SystemExit(_told(failed))
+
+
+def _told(failed: Mapping[str, str]) -> str:
+    """Returns what went wrong: each thing once, with the trials that it happened to."""
+    labels = defaultdict(list)
+    for label, wrong in failed.items():
+        labels[wrong].append(label)
+    lines = [
+        f"{wrong}\n  in {found[0]}" + (f" and {len(found) - 1} more" if found[1:] else "")
+        for wrong, found in labels.items()
+    ]
+    return "\n".join(
+        [f"{len(failed)} trials failed; error.txt in their folders says where:", *lines]
+    )
 
 
 def _folder(results: Path, model: str | None) -> Path:
     """Returns where results go: those of a model that is not configured stand apart."""
-    return results if model is None else results / Path(model).name
+    return results if model is None else results / model.replace("/", "-")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *EXPERIMENTS])
-    parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--jobs", type=int, help="trials at a time; default: one a core, 1 on cuda")
-    parser.add_argument("--model", help="a folder or hub name in place of the configured model")
-    parser.add_argument("--data", type=Path, default=_DATA, help="the folder of the data sets")
-    parser.add_argument("--work", type=Path, default=WORK, help="the folder of checkpoints")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
-    parser.add_argument("--dry-run", action="store_true", help="only say what there is to run")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="experiments; none: list them")
+    add("--size", choices=SIZES, default="small")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--jobs", type=int, help="trials at a time; default: one a core, 1 on cuda")
+    add("--data", type=Path, default=_DATA, help="the folder of the data sets")
+    add("--models", type=Path, help="a folder of models by name, tried before any hub")
+    add("--model", metavar="NAME", help="in place of the configured model")
+    add("--work", type=Path, default=WORK, help="the folder of checkpoints")
+    add("--results", type=Path, default=RESULTS, help="the folder of results")
+    add("--again", metavar="LABEL", action="append", default=[], help="forget such trials' results")
+    add("--dry-run", action="store_true", help="only say what there is to run")
     return parser
 
 

@@ -11,7 +11,7 @@ from experiments import selection
 from experiments.glue import GlueSettings
 from experiments.settings import settings
 from experiments.text.controls import Control
-from experiments.text.methods import Fourier
+from experiments.text.methods import Fourier, Method
 from experiments.trial import Experiment, Options, Plan, Results
 
 
@@ -36,22 +36,22 @@ def plan(options: Options, results: Results) -> Plan:
     """Returns the trials of every basis: as many rates are tried for each."""
     found = settings(BasesSettings, "bases", options.size)
     glue = GlueSettings.of(options)
-    width = _WIDTHS[glue.model.rsplit("/", maxsplit=1)[-1]]
-    methods: list[Fourier | Control] = [
-        glue.fourier,
-        *(Fourier(glue.n, same_size(each, glue.alpha, width), each) for each in found.transforms),
-        *(Control(basis, glue.n, glue.alpha) for basis in found.controls),
-    ]
     return selection.together(
         [
             glue.plan(task, method, found.seeds, results)
             for task in found.tasks
-            for method in methods
+            for method in _methods(found, glue.fourier(task), glue.width)
         ]
     )
 
 
-_WIDTHS = {"minilm": 384, "all-mpnet-base-v2": 768, "roberta-base": 768, "roberta-large": 1024}
+def _methods(found: BasesSettings, fourier: Fourier, width: int) -> list[Method]:
+    n, alpha = fourier.n, fourier.alpha
+    return [
+        fourier,
+        *(Fourier(n, same_size(each, alpha, width), each) for each in found.transforms),
+        *(Control(basis, n, alpha) for basis in found.controls),
+    ]
 
 
 def same_size(transform: str, alpha: float, width: int) -> float:

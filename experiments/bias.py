@@ -40,7 +40,12 @@ def plan(options: Options, results: Results) -> Plan:
     return selection.together(
         [
             glue.like(
-                task, replace(glue.fourier, band=band), glue.fourier, 1.0, found.seeds, results
+                task,
+                replace(glue.fourier(task), band=band),
+                glue.fourier(task),
+                1.0,
+                found.seeds,
+                results,
             )
             for task in found.tasks
             for band in bands

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from experiments.bases import BASES
 from experiments.bias import BIAS
+from experiments.cost.experiment import COST
 from experiments.curves import CURVES
 from experiments.glue import GLUE
 from experiments.trial import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, CURVES, BIAS, BASES)}
+EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, CURVES, BIAS, BASES, COST)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from experiments import selection
 from experiments.glue import GlueSettings
 from experiments.settings import settings
-from experiments.text.methods import Lora, Method
+from experiments.text.methods import Method
 from experiments.trial import Experiment, Options, Plan, Results
 
 
@@ -21,33 +21,51 @@ class CurvesSettings:
         task: A name in tasks.TASKS.
         ns: Coefficients of a weight.
         ranks: Of LoRA.
+        tuned_ns: Those for which rates are tried.
+        tuned_ranks: Likewise.
         seeds: Of each.
     """
 
     task: str
     ns: Sequence[int]
     ranks: Sequence[int]
+    tuned_ns: Sequence[int]
+    tuned_ranks: Sequence[int]
     seeds: Sequence[int]
 
 
 def plan(options: Options, results: Results) -> Plan:
-    """Returns the trials of every n and rank, once GLUE's trials have chosen the two rates.
+    """Returns the trials of every n and rank.
 
-    Adam moves every coefficient by about the rate, so the delta of n of them by rate sqrt(n). The
-    rate of FourierFT is chosen at GLUE's n and goes with 1 / sqrt(n): the delta moves alike.
+    Those that are compared at equal sizes are tuned, four rates each. The others take the rate that
+    GLUE's trials chose. Adam moves every coefficient by about the rate, so a delta of n of them by
+    rate sqrt(n): the rate of FourierFT goes with 1 / sqrt(n), so that deltas of all n move alike.
     LoRA's alpha goes with the rank, and its rate stays.
     """
     found = settings(CurvesSettings, "curves", options.size)
     glue = GlueSettings.of(options)
-    fourier, lora = glue.fourier, Lora(glue.rank)
-    methods: list[tuple[Method, Method, float]] = [
-        *((replace(fourier, n=n), fourier, math.sqrt(glue.n / n)) for n in found.ns),
-        *((Lora(rank), lora, 1.0) for rank in found.ranks),
-    ]
+    fourier, lora = glue.fourier(found.task), glue.lora()
+
+    def tuned(method: Method) -> Plan:
+        return glue.plan(found.task, method, found.seeds, results)
+
+    def scaled(method: Method, chooser: Method, factor: float) -> Plan:
+        return glue.like(found.task, method, chooser, factor, found.seeds, results)
+
     return selection.together(
         [
-            glue.like(found.task, method, chooser, factor, found.seeds, results)
-            for method, chooser, factor in methods
+            *(
+                tuned(replace(fourier, n=n))
+                if n in found.tuned_ns
+                else scaled(replace(fourier, n=n), fourier, math.sqrt(glue.n / n))
+                for n in found.ns
+            ),
+            *(
+                tuned(glue.lora(rank))
+                if rank in found.tuned_ranks
+                else scaled(glue.lora(rank), lora, 1.0)
+                for rank in found.ranks
+            ),
         ]
     )
 

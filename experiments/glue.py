@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from experiments import selection
 from experiments.settings import settings
-from experiments.text.controls import Control
 from experiments.text.methods import Fourier, Full, Head, Lora, Method
 from experiments.text.trial import TextTrial
 from experiments.text.untuned import Untuned
@@ -23,7 +22,8 @@ class GlueSettings:
         trained_layers: Of TextTrial.
         n: Coefficients of a weight.
         alpha: The scale.
-        rank: Of LoRA.
+        rank: Of LoRA, whose alpha is twice the rank.
+        width: Of the model.
         rates: Kind of method -> the rates that are tried; of the head alone, head rates.
         head_rates: Task -> the head's rate beside every other method.
         batch: Rows of a step.
@@ -33,6 +33,7 @@ class GlueSettings:
         fresh_seeds: Of those that report.
         tasks: Name -> epochs.
         rows: Name -> rows of train; all where a task is not named.
+        alphas: Name -> its own alpha, where it has one.
     """
 
     model: str
@@ -40,6 +41,7 @@ class GlueSettings:
     n: int
     alpha: float
     rank: int
+    width: int
     rates: Mapping[str, Sequence[float]]
     head_rates: Mapping[str, float]
     batch: int
@@ -49,22 +51,26 @@ class GlueSettings:
     fresh_seeds: Sequence[int]
     tasks: Mapping[str, int]
     rows: Mapping[str, int]
+    alphas: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Options) -> GlueSettings:
         """Returns what is configured for a size."""
         return settings(cls, "glue", options.size, model=options.model)
 
-    @property
-    def fourier(self) -> Fourier:
-        """The FourierFT that is compared with LoRA."""
-        return Fourier(self.n, self.alpha)
+    def fourier(self, task: str) -> Fourier:
+        """Returns the FourierFT that is compared with LoRA."""
+        return Fourier(self.n, self.alphas.get(task, self.alpha))
 
-    def methods(self) -> list[Method]:
+    def lora(self, rank: int | None = None) -> Lora:
+        """Returns the LoRA that is compared, or one of another rank."""
+        return Lora(rank or self.rank, 2.0 * (rank or self.rank))
+
+    def methods(self, task: str) -> list[Method]:
         """Returns what is compared."""
-        return [self.fourier, Lora(self.rank), Full(), Head()]
+        return [self.fourier(task), self.lora(), Full(self.trained_layers), Head()]
 
-    def make(self, task: str, method: Method | Control) -> Callable[[float, int, bool], Trial]:
+    def make(self, task: str, method: Method) -> Callable[[float, int, bool], Trial]:
         """Returns what makes the trials of one method on one task."""
 
         def trial(rate: float, seed: int, report: bool) -> Trial:
@@ -83,14 +89,17 @@ class GlueSettings:
                 precision=self.precision,
                 rows=self.rows.get(task),
                 report=report,
-                serve=report and method == self.fourier,
+                serve=report and self._served(task, method, seed),
             )
 
         return trial
 
-    def plan(
-        self, task: str, method: Method | Control, seeds: Sequence[int], results: Results
-    ) -> Plan:
+    def _served(self, task: str, method: Method, seed: int) -> bool:
+        """Returns whether ONNX Runtime answers: what is compared always, others with one seed."""
+        one = seed == self.fresh_seeds[0]
+        return method.kind == "fourier" and (one or method == self.fourier(task))
+
+    def plan(self, task: str, method: Method, seeds: Sequence[int], results: Results) -> Plan:
         """Returns the trials of one method on one task, rates first."""
         kind = "fourier" if method.kind == "control" else method.kind
         make = self.make(task, method)
@@ -130,7 +139,7 @@ def plan(options: Options, results: Results) -> Plan:
             *(
                 found.plan(task, method, found.fresh_seeds, results)
                 for task in found.tasks
-                for method in found.methods()
+                for method in found.methods(task)
             ),
         ]
     )

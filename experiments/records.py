@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fourier_trainers
 from experiments.trial import Json, Trial, described, key
 
 ROOT = Path(__file__).parent
@@ -55,7 +58,7 @@ def record(trial: Trial, result: Json, seconds: float, device: str, threads: int
     """Returns the record of a trial that has just ended."""
     return Record(
         key(trial), trial.label, trial.work, trial.steps, described(trial), result,
-        round(seconds, 1), environment(device, threads),
+        round(seconds, 3), environment(device, threads) | {"code": code_digest(trial)},
     )  # fmt: skip
 
 
@@ -76,6 +79,16 @@ def environment(device: str, threads: int) -> Json:
         "device": _device_name(device),
         "versions": versions,
     }
+
+
+def code_digest(trial: Trial) -> str:
+    """Returns 8 hex digits of the code that ran the trial: its package's, and the trainer's."""
+    own = Path(inspect.getfile(type(trial))).parent
+    trainer = Path(fourier_trainers.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted({*own.rglob("*.py"), *trainer.rglob("*.py")}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _device_name(device: str) -> str:
@@ -109,6 +122,20 @@ class Book:
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._found.values())
+
+    def forget(self, label: str, work: Path) -> list[str]:
+        """Take trials whose label holds `label` out of all files, and what they left in `work`.
+
+        Returns:
+            Their labels.
+        """
+        gone = {found.key: found.label for found in self if label in found.label}
+        for path in sorted(self._folder.glob("*.json")):
+            write(path, [found for found in read(path) if found.key not in gone])
+        for name in gone:
+            del self._found[name]
+            shutil.rmtree(work / name, ignore_errors=True)
+        return sorted(gone.values())
 
     def write(self, experiment: str, trials: Iterable[Trial]) -> Path:
         """Write what is known of `trials` as the experiment's JSON, whole or not at all."""

@@ -1,7 +1,7 @@
 """Runs what an experiment plans, in rounds, until nothing is left that has not run.
 
-Each trial runs in a process of its own pool's, and its result is kept at once: a killed run goes on
-where it was, at the last checkpoint of each trial.
+Each trial runs in a process of its own, and its result is kept at once: a killed run goes on where
+it was, at the last checkpoint of each trial.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import json
 import multiprocessing
 import os
 import time
+import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
@@ -51,29 +54,28 @@ class Machine:
         return max(1, (os.cpu_count() or 1) // self.jobs)
 
 
-def run(experiment: Experiment, options: Options, machine: Machine, book: Book) -> list[str]:
+def run(experiment: Experiment, options: Options, machine: Machine, book: Book) -> dict[str, str]:
     """Run all trials of `experiment`, and write its JSON after each of them.
 
     Returns:
-        A line for each trial that failed; the others have run.
+        Label -> what went wrong, of each trial that failed; the others have run.
     """
     machine = replace(machine, jobs=1) if experiment.alone else machine
     failed: dict[str, str] = {}
     print(forecast(experiment, experiment.plan(options, book), machine, book))
     while waiting := _waiting(experiment.plan(options, book), book, failed):
         with _bar(waiting) as (bar, queue), _pool(machine, queue) as pool:
-            place = machine.work / options.size
-            jobs = {pool.submit(_work, trial, place, machine): trial for trial in waiting}
-            for job in _ended(jobs):
-                trial = jobs[job]
+            for trial, job in _ended(waiting, pool, machine, machine.work / options.size):
                 try:
                     book.add(job.result())
-                except Exception as wrong:  # noqa: BLE001  # the other trials go on
-                    failed[key(trial)] = f"{trial.label}: {type(wrong).__name__}: {wrong}"
-                    bar.write(failed[key(trial)])
+                except (Exception, SystemExit) as wrong:  # noqa: BLE001  # the others go on
+                    failed[trial.label] = f"{type(wrong).__name__}: {wrong}"
+                    bar.write(f"{trial.label}: {failed[trial.label]}")
+                    if isinstance(wrong, BrokenProcessPool):
+                        break  # its process was killed: the next round has a new pool
                 book.write(experiment.name, experiment.plan(options, book).trials)
     book.write(experiment.name, experiment.plan(options, book).trials)
-    return list(failed.values())
+    return failed
 
 
 def forecast(experiment: Experiment, plan: Plan, machine: Machine, book: Book) -> str:
@@ -81,11 +83,12 @@ def forecast(experiment: Experiment, plan: Plan, machine: Machine, book: Book) -
     todo = [trial for trial in plan.trials if book.get(trial) is None]
     done = len(plan.trials) - len(todo)
     ahead = [*todo, *plan.later]
-    seconds = sum(expected_seconds(trial, book) for trial in ahead) / machine.jobs
+    jobs = 1 if experiment.alone else machine.jobs
+    seconds = sum(expected_seconds(trial, book) for trial in ahead) / jobs
     count = f"{experiment.name}: {done + len(ahead)} trials, {done} done"
     if not ahead:
         return f"{count}: nothing is left to run"
-    return f"{count}; about {words(seconds)} to go, {machine.jobs} at a time"
+    return f"{count}; about {words(seconds)} to go, {jobs} at a time"
 
 
 def expected_seconds(trial: Trial, book: Book) -> float:
@@ -105,17 +108,27 @@ def words(seconds: float) -> str:
 
 
 def _waiting(plan: Plan, book: Book, failed: dict[str, str]) -> list[Trial]:
-    waiting = {key(t): t for t in plan.trials if book.get(t) is None and key(t) not in failed}
+    waiting = {
+        key(trial): trial
+        for trial in plan.trials
+        if book.get(trial) is None and trial.label not in failed
+    }
     return list(waiting.values())
 
 
-def _ended(jobs: dict[Future[Record], Trial]) -> Iterator[Future[Record]]:
-    try:
-        yield from as_completed(jobs)
-    except BaseException:
-        for job in jobs:
-            job.cancel()
-        raise
+def _ended(
+    trials: Sequence[Trial], pool: ProcessPoolExecutor, machine: Machine, place: Path
+) -> Iterator[tuple[Trial, Future[Record]]]:
+    """Yields trials as they end; the pool is given no more than can run, so no more can be lost."""
+    ahead = iter(trials)
+    running: dict[Future[Record], Trial] = {}
+    while True:
+        for trial in islice(ahead, machine.jobs - len(running)):
+            running[pool.submit(_work, trial, place, machine)] = trial
+        if not running:
+            return
+        for job in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(job), job
 
 
 @contextmanager
@@ -145,7 +158,9 @@ def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExec
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(machine.jobs, context, _begin, (queue,)) as pool:
+        with ProcessPoolExecutor(
+            machine.jobs, context, _begin, (queue,), max_tasks_per_child=1
+        ) as pool:
             yield pool
     finally:
         os.environ.clear()
@@ -167,12 +182,22 @@ def _work(trial: Trial, place: Path, machine: Machine) -> Record:
             return Record(**json.loads(kept.read_text("utf-8")))
         clock = _Clock(folder / "seconds")
         context = Context(folder, place / "shared", machine.data, machine.device, clock.step)
-        result: Json = trial.run(context)
-        found = record(trial, result, clock.seconds(), machine.device, machine.threads)
-        partial = kept.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(found)), "utf-8")
-        partial.replace(kept)
+        try:
+            result: Json = trial.run(context)
+            found = record(trial, result, clock.seconds(), machine.device, machine.threads)
+            _write(kept, json.dumps(asdict(found), allow_nan=False))
+        except BaseException:
+            (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
+            raise
+        for checkpoint in folder.glob("checkpoint*"):
+            checkpoint.unlink()
         return found
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
 
 
 class _Clock:
@@ -186,7 +211,7 @@ class _Clock:
         return time.perf_counter() - self._start
 
     def step(self) -> None:
-        self._path.write_text(str(self.seconds()))
+        _write(self._path, str(self.seconds()))
         if _queue is not None:
             _queue.put(1)
 

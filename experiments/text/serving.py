@@ -33,7 +33,7 @@ def served(
     merged = adapter.with_name("merged.onnx")
     to_onnx(fourier_format.load(adapter), base, merged, overwrite=True)
     try:
-        ours = _answers(merged, tokens(name, rows, length), padding(new_model(name, task, 0)))
+        ours = _answers(merged, tokens(name, rows, length), _padding(name))
     finally:
         merged.unlink()
     return compared(ours, theirs, rows, task.metric)
@@ -59,12 +59,17 @@ def compared(ours: Numbers, theirs: Numbers, rows: Rows, metric: str) -> Json:
     return answers | {"rows": len(rows), "differing": listed, "margins_below": close}
 
 
+def _padding(name: str) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(located(name)).pad_token_id)
+
+
 def _base(name: str, task: Task, shared: Path) -> Path:
     folder = shared / "bases"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{Path(located(name)).name}-{max(1, task.classes)}-{name}.onnx".replace(
-        "/", "-"
-    )
+    name_of_file = f"{name.replace('/', '-')}-{max(1, task.classes)}.onnx"
+    path = folder / name_of_file
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -73,9 +78,7 @@ def _base(name: str, task: Task, shared: Path) -> Path:
 
 
 def _export(model: torch.nn.Module, name: str, task: Task, path: Path) -> None:
-    pairs = Rows(
-        ["a", "b"], None if task.name in {"sst2", "cola"} else ["c", "d e"], np.zeros(2), [0, 1]
-    )
+    pairs = Rows(["a", "b"], ["c", "d e"] if task.pairs else None, np.zeros(2), [0, 1])
     example = padded(tokens(name, pairs, 16), padding(model))
     partial = path.with_suffix(".partial")
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from experiments.text.cutting import lower_states
-from experiments.text.models import Example, bucketed, located, new_model, padded, padding, tokens
+from experiments.text.models import Example, bucketed, new_model, padded, padding, tokens
 from experiments.text.tasks import Rows, Task
 
 
@@ -24,7 +24,8 @@ def states(
     Float32 arrays (tokens, width), views of one file that processes share.
     """
     found = tokens(name, rows, length)
-    text = repr((located(name), trained, [example["input_ids"].tolist() for example in found]))
+    read = [{key: values.tolist() for key, values in example.items()} for example in found]
+    text = repr((name, trained, read))
     folder = shared / "states"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"

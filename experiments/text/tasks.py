@@ -61,6 +61,7 @@ class Task:
         name: As in the configuration.
         metric: Of scoring.METRICS, what chooses and what the page reports.
         classes: How many; 0 for a score.
+        pairs: Whether a row is two sentences.
         reported: What the reporting split is called.
         tokens: Of a row on average, for estimates.
         size: Rows of its train split, for estimates.
@@ -70,6 +71,7 @@ class Task:
     name: str
     metric: str
     classes: int
+    pairs: bool
     reported: str
     tokens: int
     size: int
@@ -166,17 +168,25 @@ def _entails(label: str) -> float:
 TASKS = {
     task.name: task
     for task in (
-        Task("mrpc", "accuracy", 2, "test", 53, 3668, _mrpc),
-        Task("stsb", "pearson", 0, "test", 30, 5749, _stsb),
-        Task("sst2", "accuracy", 2, "test", 13, 67349, _sst2),
-        Task("cola", "matthews", 2, "dev", 11, 8551, _glue("CoLA", "sentence", None, float)),
+        Task("mrpc", "accuracy", 2, True, "test", 53, 3668, _mrpc),
+        Task("stsb", "pearson", 0, True, "test", 30, 5749, _stsb),
+        Task("sst2", "accuracy", 2, False, "test", 13, 67349, _sst2),
+        Task("cola", "matthews", 2, False, "dev", 11, 8551, _glue("CoLA", "sentence", None, float)),
         Task(
-            "rte", "accuracy", 2, "dev", 70, 2490, _glue("RTE", "sentence1", "sentence2", _entails)
+            "rte",
+            "accuracy",
+            2,
+            True,
+            "dev",
+            70,
+            2490,
+            _glue("RTE", "sentence1", "sentence2", _entails),
         ),
         Task(
             "qnli",
             "accuracy",
             2,
+            True,
             "dev",
             50,
             104743,

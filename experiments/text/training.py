@@ -6,6 +6,7 @@ see the same batches, and a run that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,12 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.memory import peak_bytes, start_peak
 from experiments.text.models import Example, bucketed, padded, padding
 from experiments.text.scoring import Numbers, predictions, score
 from experiments.trial import Json
 
-_WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
+WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
 _EVALUATED = 64  # rows at a time
+_DIVERGED = -1.0  # below every score of a run that did not
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +78,32 @@ def train(
 ) -> Json:
     """Returns the history, and leaves the model with the parameters of its best epoch.
 
-    The best epoch is the first with the highest score of the choosing split, for every method.
+    The best epoch is the first with the highest score of the choosing split, for every method. A
+    run whose loss is no longer finite ends there, and says so under "diverged".
     """
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     total = recipe.epochs * -(-len(train.labels) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, total))
-    state: dict[str, Any] = {"history": [], "best": None}
+    device = next(model.parameters()).device
+    state: dict[str, Any] = {"history": [], "best": None, "diverged": None}
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, map_location=device, weights_only=False)
         _put(model, state["parameters"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+    start_peak(device.type)
     for epoch in range(len(state["history"]) + 1, recipe.epochs + 1):
+        if state["diverged"] is not None:
+            break
         seen = _epoch(model, optimizer, schedule, recipe, train, epoch)
-        found = score(recipe.metric, predictions(logits(model, choose.examples)), choose.labels)
-        state["history"].append({"epoch": epoch, **seen, "choose": found})
+        answered = logits(model, choose.examples)
+        if seen["loss"] is None or not np.isfinite(answered).all():
+            state["diverged"] = epoch
+            found = _DIVERGED
+        else:
+            found = score(recipe.metric, predictions(answered), choose.labels)
+        peak = peak_bytes(device.type)
+        state["history"].append({"epoch": epoch, **seen, "choose": found, "peak_bytes": peak})
         if state["best"] is None or found > state["best"]["choose"]:
             state["best"] = {"epoch": epoch, "choose": found, "parameters": _trained(model)}
         state |= {
@@ -103,11 +117,12 @@ def train(
         step()
     _put(model, state["best"]["parameters"])
     model.eval()
-    return {
+    result = {
         "history": state["history"],
         "epoch": state["best"]["epoch"],
         "choose": state["best"]["choose"],
     }
+    return result if state["diverged"] is None else result | {"diverged": state["diverged"]}
 
 
 def _epoch(
@@ -134,8 +149,11 @@ def _epoch(
         optimizer.step()
         schedule.step()
         losses.append(loss.item() * len(chosen))
+        if not math.isfinite(losses[-1]):
+            break
+    mean = sum(losses) / len(train.labels)
     return {
-        "loss": sum(losses) / len(train.labels),
+        "loss": mean if math.isfinite(mean) else None,
         "seconds": round(time.perf_counter() - start, 2),
         "cpu_seconds": round(time.process_time() - start_cpu, 2),
     }
@@ -162,7 +180,7 @@ def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 def _rate(done: int, total: int) -> float:
     """Returns the part of the rate at a step: a linear rise, then a linear fall to zero."""
-    rise = _WARM_UP * total
+    rise = WARM_UP * total
     return min(done / rise if rise else 1.0, (total - done) / (total - rise))
 
 

@@ -9,10 +9,9 @@ import numpy as np
 from torch import nn
 
 import fourier_format
-from experiments.memory import peak_bytes, start_peak
 from experiments.text import methods
-from experiments.text.controls import Control
 from experiments.text.cutting import cut, layers
+from experiments.text.deltas import delta_norm
 from experiments.text.methods import Fourier, Method
 from experiments.text.models import Example, new_model, tokens
 from experiments.text.scoring import Numbers, others, predictions, score
@@ -51,7 +50,7 @@ class TextTrial:
 
     task: str
     model: str
-    method: Method | Control
+    method: Method
     trained_layers: int
     rate: float
     head_rate: float
@@ -90,7 +89,11 @@ class TextTrial:
         return 2 * passes * weights * TASKS[self.task].tokens * size / _FLOPS
 
     def run(self, context: Context) -> Json:
-        """Returns history, scores, sizes; with `report` the predictions, with `serve` ONNX's."""
+        """Returns history, scores, sizes; with `report` the answers, with `serve` ONNX's.
+
+        Raises:
+            ArithmeticError: It is to report, and its first epoch has diverged.
+        """
         task = TASKS[self.task]
         found = splits(task, context.data, self.rows)
         model = new_model(self.model, task, self.seed)
@@ -100,7 +103,6 @@ class TextTrial:
             cut(model, kept)
         self.method.apply(model, targets, self.seed)
         model.to(context.device)
-        start_peak(context.device)
         groups = methods.groups(model, self.rate, self.head_rate)
         recipe = Recipe(self.epochs, self.batch, self.seed, task.metric, self.precision)
         result = train(
@@ -112,11 +114,14 @@ class TextTrial:
             context.folder / "checkpoint.pt",
             context.step,
         )
-        beside, head = methods.trained_sizes(model)
-        result |= {"peak_bytes": peak_bytes(context.device), "parameters": beside, "head": head}
+        head, beside = (methods.counted(each) for each in methods.parted(model))
+        result |= {
+            "peak_bytes": max(epoch["peak_bytes"] for epoch in result["history"]),
+            "parameters": beside,
+            "head": head,
+        }
         if self.report:
             result |= self._reported(model, found.report, context)
-        (context.folder / "checkpoint.pt").unlink()
         return result
 
     def _examples(self, rows: Rows, context: Context) -> list[Example]:
@@ -130,11 +135,16 @@ class TextTrial:
     def _reported(self, model: nn.Module, rows: Rows, context: Context) -> Json:
         task = TASKS[self.task]
         answered = logits(model, self._examples(rows, context))
+        if not np.isfinite(answered).all():
+            raise ArithmeticError(
+                "training diverged in its first epoch: there is nothing to report"
+            )
         predicted = predictions(answered)
         names = (task.metric, *others(task.classes))
         result: Json = {
             "report": {name: score(name, predicted, rows.labels) for name in names},
-            "predictions": _numbers(predicted, task.classes),
+            "delta_norm": delta_norm(self.method, model),
+            **_answers(predicted, rows.labels, task.classes),
             "file_bytes": _file_bytes(self.method, model, context.folder),
         }
         if self.serve:
@@ -158,8 +168,8 @@ def _targets(model: nn.Module, trained: int) -> list[str]:
     ]
 
 
-def _file_bytes(method: Method | Control, model: nn.Module, folder: Path) -> int:
-    """Returns the size of what is saved: a .fft, PEFT's file, or the trained weights alone."""
+def _file_bytes(method: Method, model: nn.Module, folder: Path) -> int:
+    """Returns the size of what is trained, head included: a .fft, or a safetensors file."""
     if isinstance(method, Fourier):
         fourier_format.save(capture(model), folder / "adapter.fft", overwrite=True)
         return (folder / "adapter.fft").stat().st_size
@@ -173,8 +183,11 @@ def _file_bytes(method: Method | Control, model: nn.Module, folder: Path) -> int
     return size
 
 
-def _numbers(predicted: Numbers, classes: int) -> str | list[float]:
-    """Returns classes as a string of digits, scores rounded to 1e-6."""
+def _answers(predicted: Numbers, labels: Numbers, classes: int) -> Json:
+    """Returns which rows are answered right, a digit each, or scores rounded to 1e-6.
+
+    Not the classes: with them, the labels of sets that may not be copied could be told.
+    """
     if classes:
-        return "".join(str(int(value)) for value in predicted)
-    return [float(value) for value in np.round(predicted, 6)]
+        return {"right": "".join(str(int(each)) for each in predicted == labels)}
+    return {"predictions": [float(value) for value in np.round(predicted, 6)]}

@@ -54,7 +54,7 @@ class Untuned:
         return 60.0 if self.task in _SIMILARITY else 5.0
 
     def run(self, context: Context) -> Json:
-        """Returns the reporting split's labels, and the scores of baselines on it.
+        """Returns what baselines reach on the reporting split, and of scores the split's own.
 
         "majority": of always saying train's most frequent class. "cosine": of the cosine of the
         two sentences' embeddings; where classes are asked for, above the "threshold" that is best
@@ -63,11 +63,9 @@ class Untuned:
         task = TASKS[self.task]
         found = splits(task, context.data, self.rows)
         labels = found.report.labels
-        result: Json = {
-            "labels": [float(label) for label in labels]
-            if task.classes == 0
-            else "".join(str(int(label)) for label in labels)
-        }
+        result: Json = {"rows": len(labels)}
+        if not task.classes:
+            result["labels"] = [float(label) for label in labels]
         if task.classes:
             most = np.bincount(found.train.labels.astype(np.int64)).argmax()
             result["majority"] = _scores(task, np.full(len(labels), float(most)), labels)

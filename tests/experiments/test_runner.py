@@ -8,10 +8,11 @@ import pytest
 
 from experiments.records import Book
 from experiments.runner import Machine, expected_seconds, forecast, run, words
-from experiments.trial import Options, Plan
+from experiments.trial import Options, Plan, key
 from tests.experiments.toys import Toy, experiment, staged
 
 OPTIONS = Options("smoke")
+NOTHING: dict[str, str] = {}
 
 
 @pytest.fixture
@@ -28,11 +29,11 @@ def test_results_are_written_and_never_computed_again(
     machine: Machine, book: Book, tmp_path: Path
 ) -> None:
     toys = Toy("a"), Toy("b")
-    assert run(experiment(*toys), OPTIONS, machine, book) == []
+    assert run(experiment(*toys), OPTIONS, machine, book) == NOTHING
     written = (tmp_path / "results" / "smoke" / "toys.json").read_bytes()
 
     again = Book("smoke", tmp_path / "results")
-    assert run(experiment(*toys), OPTIONS, machine, again) == []
+    assert run(experiment(*toys), OPTIONS, machine, again) == NOTHING
 
     assert (tmp_path / "results" / "smoke" / "toys.json").read_bytes() == written
 
@@ -41,14 +42,58 @@ def test_a_trial_that_failed_goes_on_where_it_was(machine: Machine, book: Book) 
     toy = Toy("a", fails=2)
     failed = run(experiment(toy, Toy("b")), OPTIONS, machine, book)
     assert len(failed) == 1
-    assert "it failed, as it was told to" in failed[0]
+    assert "it failed, as it was told to" in failed["toy a"]
     assert book.get(Toy("b")) is not None
 
-    assert run(experiment(toy), OPTIONS, machine, book) == []
+    assert run(experiment(toy), OPTIONS, machine, book) == NOTHING
 
     result = book.get(toy)
     assert result is not None
     assert result["first"] == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("killed", "terminated abruptly"), ("data", "the data is missing"), ("error", "as it was")],
+)
+def test_whatever_befalls_one_trial_the_others_run(
+    how: str, said: str, machine: Machine, book: Book
+) -> None:
+    toys = [Toy("a"), Toy("b", fails=1, how=how), Toy("c"), Toy("d")]
+
+    failed = run(experiment(*toys), OPTIONS, machine, book)
+
+    assert list(failed) == ["toy b"]
+    assert said in failed["toy b"]
+    assert all(book.get(toy) is not None for toy in toys if toy.name != "b")
+
+
+def test_a_result_that_is_not_finite_is_a_failure_and_not_kept(
+    machine: Machine, book: Book
+) -> None:
+    failed = run(experiment(Toy("a", how="nan"), Toy("b")), OPTIONS, machine, book)
+
+    assert list(failed) == ["toy a"]
+    assert "JSON" in failed["toy a"]
+    assert book.get(Toy("b")) is not None
+    assert list(machine.work.rglob("result.json")) == [
+        machine.work / "smoke" / key(Toy("b")) / "result.json"
+    ]
+
+
+def test_a_forgotten_trial_runs_again(machine: Machine, book: Book, tmp_path: Path) -> None:
+    run(experiment(Toy("a"), Toy("b")), OPTIONS, machine, book)
+    before = book.get(Toy("a"))
+
+    gone = book.forget("toy a", machine.work / "smoke")
+
+    assert gone == ["toy a"]
+    assert Book("smoke", tmp_path / "results").get(Toy("a")) is None
+    run(experiment(Toy("a"), Toy("b")), OPTIONS, machine, book)
+    again = book.get(Toy("a"))
+    assert before is not None
+    assert again is not None
+    assert again["process"] != before["process"]
 
 
 def test_what_another_run_has_finished_is_taken_from_its_folder(
@@ -65,7 +110,7 @@ def test_what_another_run_has_finished_is_taken_from_its_folder(
 def test_trials_that_wait_for_results_run_in_a_second_round(machine: Machine, book: Book) -> None:
     first, second = Toy("a"), Toy("b")
 
-    assert run(staged(first, second), OPTIONS, machine, book) == []
+    assert run(staged(first, second), OPTIONS, machine, book) == NOTHING
 
     assert book.get(second) is not None
 

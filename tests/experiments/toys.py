@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 
 from experiments.trial import Context, Experiment, Json, Options, Plan, Results
@@ -10,12 +11,15 @@ from experiments.trial import Context, Experiment, Json, Options, Plan, Results
 
 @dataclass(frozen=True)
 class Toy:
-    """Counts to `steps` over as many runs as it takes; fails at step `fails`, once or always."""
+    """Counts to `steps` over as many runs as it takes.
+
+    At step `fails` of its first run it goes wrong in the way `how`.
+    """
 
     name: str
     steps: int = 3
     fails: int | None = None
-    always: bool = False
+    how: str = "error"
 
     @property
     def label(self) -> str:
@@ -33,16 +37,26 @@ class Toy:
         kept = context.folder / "step"
         first = int(kept.read_text()) if kept.exists() else 0
         for step in range(first, self.steps):
-            if step == self.fails and (self.always or first == 0):
-                raise ValueError("it failed, as it was told to")
+            if step == self.fails and first == 0:
+                _fail(self.how)
             kept.write_text(str(step + 1))
             context.step()
+        if self.how == "nan":
+            return {"choose": float("nan")}
         return {
             "first": first,
             "last": self.steps,
             "process": os.getpid(),
             "choose": float(len(self.name)),
         }
+
+
+def _fail(how: str) -> None:
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "data":
+        raise SystemExit("the data is missing")
+    raise ValueError("it failed, as it was told to")
 
 
 def experiment(*toys: Toy) -> Experiment:

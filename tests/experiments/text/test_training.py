@@ -16,7 +16,7 @@ from experiments.text.training import Recipe, train
 from experiments.trial import Json
 from tests.experiments.text import toys
 
-METHODS = [Fourier(8, 50.0), Lora(2), Full(), Head(), Control("gaussian", 8, 50.0)]
+METHODS = [Fourier(8, 50.0), Lora(2, 4.0), Full(1), Full(0), Head(), Control("gaussian", 8, 50.0)]
 
 
 class KilledError(Exception):
@@ -40,7 +40,7 @@ def trained(
 
     found = train(model, groups, recipe, toys.rows(), toys.rows(), path, step)
     for epoch in found["history"]:
-        del epoch["seconds"], epoch["cpu_seconds"]
+        del epoch["seconds"], epoch["cpu_seconds"], epoch["peak_bytes"]
     return found, {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
@@ -74,11 +74,26 @@ def test_every_method_changes_what_it_trains_and_nothing_else(
 
 
 def test_the_best_epoch_of_the_choosing_split_is_kept(tmp_path: Path) -> None:
-    found, _ = trained(Full(), tmp_path / "checkpoint.pt")
+    found, _ = trained(Full(0), tmp_path / "checkpoint.pt")
 
     scores = [epoch["choose"] for epoch in found["history"]]
     assert found["choose"] == max(scores)
     assert found["epoch"] == 1 + scores.index(max(scores))
+
+
+def test_a_run_that_diverges_ends_there_and_is_never_chosen(tmp_path: Path) -> None:
+    model = toys.model()
+    Full(0).apply(model, toys.TARGETS, seed=3)
+    recipe = Recipe(epochs=3, batch=8, seed=1, metric="accuracy", precision="float32")
+    groups = methods.groups(model, 1e38, 1e38)
+
+    found = train(
+        model, groups, recipe, toys.rows(), toys.rows(), tmp_path / "checkpoint.pt", lambda: None
+    )
+
+    assert found["diverged"] == 1
+    assert found["choose"] < 0
+    assert [epoch["loss"] for epoch in found["history"]] == [None]
 
 
 def test_batches_hold_every_row_once_and_rows_of_about_one_length() -> None:

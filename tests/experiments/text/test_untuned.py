@@ -31,10 +31,10 @@ def test_the_majority_is_that_of_train_scored_on_the_reporting_split(
         return Rows(["a"] * len(labels), None, np.array(labels), list(range(len(labels))))
 
     found = Splits(train=rows(1, 0, 1), choose=rows(0), report=rows(0, 0, 1, 0))
-    toy = Task("toy", "accuracy", 2, "test", 1, 3, lambda _: found)
+    toy = Task("toy", "accuracy", 2, True, "test", 1, 3, lambda _: found)
     monkeypatch.setitem(TASKS, "toy", toy)
     result = Untuned("toy", "minilm", 8, None).run(context(tmp_path))
-    assert result == {"labels": "0010", "majority": {"accuracy": 0.25, "f1": pytest.approx(0.4)}}
+    assert result == {"rows": 4, "majority": {"accuracy": 0.25, "f1": pytest.approx(0.4)}}
 
 
 @pytest.mark.real
@@ -48,7 +48,7 @@ def test_minilm_tells_like_sentences_from_unlike_ones(
         np.array([0.9, 0.0, 0.8]),
         [0, 1, 2],
     )
-    task = Task("stsb", "pearson", 0, "test", 1, 3, lambda _: Splits(pairs, pairs, pairs))
+    task = Task("stsb", "pearson", 0, True, "test", 1, 3, lambda _: Splits(pairs, pairs, pairs))
     monkeypatch.setitem(TASKS, "stsb", task)
     result = Untuned("stsb", "minilm", 32, None).run(context(tmp_path))
     assert result["labels"] == [0.9, 0.0, 0.8]

@@ -1,0 +1,1 @@
+"""What FourierFT costs beside LoRA: steps, memory, files, conversion, serving."""
