@@ -6,7 +6,11 @@ from experiments.bases import BASES
 from experiments.bias import BIAS
 from experiments.cost.experiment import COST
 from experiments.curves import CURVES
+from experiments.generation.plan import GENERATION
 from experiments.glue import GLUE
+from experiments.instruction.plan import INSTRUCTION
 from experiments.trial import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (GLUE, CURVES, BIAS, BASES, COST)}
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each for each in (GLUE, CURVES, BIAS, BASES, COST, GENERATION, INSTRUCTION)
+}

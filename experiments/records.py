@@ -26,6 +26,7 @@ RESULTS = ROOT / "results"
 _PACKAGES = (
     "fourier-format", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "onnx",
     "numpy", "scipy", "scikit-learn", "sacrebleu", "nltk", "rouge-score",
+    "bitsandbytes",
 )  # fmt: skip
 
 

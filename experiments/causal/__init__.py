@@ -1,0 +1,1 @@
+"""Language models that are adapted: what generation and instruction tuning share."""

@@ -1,0 +1,92 @@
+"""Cuts a decoder where training begins, and keeps what the frozen layers below it give."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from experiments.causal.models import layers, located, new_model, once
+from experiments.causal.rows import Batch, Row, batch, batches
+
+States = list[npt.NDArray[np.float32]]
+
+
+def cut(model: nn.Module, trained: int) -> None:
+    """Make `model` start at its last `trained` layers: it takes their input as `inputs_embeds`.
+
+    Modules keep their names.
+    """
+    found = layers(model)
+    for number in range(len(found) - trained):
+        found[number] = _Passed()
+
+
+class _Passed(nn.Module):
+    """Stands where a frozen layer was; gives what it gets."""
+
+    def forward(self, states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return states
+
+
+def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: str) -> States:
+    """Returns for each row what the last `trained` layers of model `name` read of it.
+
+    Float32 arrays (tokens, width), views of one file that processes share.
+    """
+    text = repr((located(name, shared), trained, [each.tokens.tolist() for each in rows]))
+    folder = shared / "states" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    with once(folder) as partial:
+        if partial is not None:
+            _compute(partial / "states.npy", new_model(name, shared).to(device), rows, trained)
+    together = np.load(folder / "states.npy", mmap_mode="r")
+    ends = np.cumsum([len(each.tokens) for each in rows])
+    return list(np.split(together, ends[:-1]))
+
+
+def _compute(path: Path, model: nn.Module, rows: Sequence[Row], trained: int) -> None:
+    lower = _Lower(model, trained)
+    config: Any = model.config
+    starts = np.cumsum([0, *(len(each.tokens) for each in rows)])
+    shape = (int(starts[-1]), config.hidden_size)
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    device = next(model.parameters()).device
+    for chosen in batches(rows, 8):
+        given = lower(batch([rows[number] for number in chosen], device)).cpu().numpy()
+        for number, found in zip(chosen, given, strict=True):
+            first, last = starts[number], starts[number + 1]
+            file[first:last] = found[: last - first]
+    file.flush()
+
+
+class _Lower:
+    """The frozen part of a decoder: tokens -> the states that its last `trained` layers read."""
+
+    def __init__(self, model: nn.Module, trained: int) -> None:
+        self._decoder: Any = model.base_model
+        self._states: Tensor | None = None
+        first = len(layers(model)) - trained
+        layers(model)[first].register_forward_pre_hook(self._keep)
+
+    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._states = inputs[0]
+        raise _Reached
+
+    @torch.no_grad()
+    def __call__(self, given: Batch) -> Tensor:
+        """Returns (rows, tokens, width)."""
+        with suppress(_Reached):
+            self._decoder(**given.inputs, use_cache=False)
+        assert self._states is not None
+        return self._states
+
+
+class _Reached(Exception):  # noqa: N818  # not an error: the layers above are not wanted
+    pass

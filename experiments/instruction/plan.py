@@ -1,0 +1,94 @@
+"""The recipe of instruction tuning, with its cost beside LoRA's.
+
+Its quality is not measured: the paper has GPT-4 judge MT-Bench and Vicuna. Rates are the recipe's,
+not chosen, so that the losses are no comparison of methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.causal.methods import Fourier, Lora, Method
+from experiments.instruction.trial import InstructionTrial
+from experiments.settings import settings
+from experiments.trial import Experiment, Options, Plan, Results
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionSettings:
+    """configs/instruction.toml.
+
+    Attributes:
+        model: A name for models.located.
+        n: Coefficients of a weight.
+        alpha: The scale.
+        ranks: Of LoRA.
+        rates: Kind of method -> its rate.
+        bits: Each is tried: 32, 4.
+        seeds: Each is run.
+        epochs: Of InstructionTrial, as all below.
+        batch: Rows of a step.
+        length: Tokens of a row at most.
+        precision: Of products in training.
+        checkpointing: Whether activations are computed anew.
+        source: "e2e" or "jsonl".
+        rows: Examples that are used; 0 for all.
+        answered: Examples that are answered by FourierFT's models.
+        limit: Tokens of an answer at most.
+    """
+
+    model: str
+    n: int
+    alpha: float
+    ranks: Sequence[int]
+    rates: Mapping[str, float]
+    bits: Sequence[int]
+    seeds: Sequence[int]
+    epochs: int
+    batch: int
+    length: int
+    precision: str
+    checkpointing: bool
+    source: str
+    rows: int
+    answered: int
+    limit: int
+
+    def trial(self, method: Method, bits: int, seed: int) -> InstructionTrial:
+        """Returns one trial."""
+        return InstructionTrial(
+            model=self.model,
+            method=method,
+            bits=bits,
+            rate=self.rates[method.kind],
+            seed=seed,
+            epochs=self.epochs,
+            batch=self.batch,
+            length=self.length,
+            precision=self.precision,
+            checkpointing=self.checkpointing,
+            source=self.source,
+            rows=self.rows or None,
+            answered=self.answered if method.kind == "fourier" else 0,
+            limit=self.limit,
+        )
+
+
+def plan(options: Options, results: Results) -> Plan:  # noqa: ARG001  # nothing is chosen
+    """Returns a trial for each method, base and seed."""
+    found = settings(InstructionSettings, "instruction", options.size, model=options.model)
+    methods: list[Method] = [Fourier(found.n, found.alpha), *(Lora(rank) for rank in found.ranks)]
+    return Plan(
+        [
+            found.trial(method, bits, seed)
+            for bits in found.bits
+            for method in methods
+            for seed in found.seeds
+        ]
+    )
+
+
+INSTRUCTION = Experiment(
+    "instruction", "The recipe of LLaMA-2-7B, its cost beside LoRA r=64 and r=8", plan, alone=True
+)

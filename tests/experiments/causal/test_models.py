@@ -1,0 +1,116 @@
+"""GPT-2's packed weight, divided; a quantised base; a model that is not there."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+from experiments.causal.learning import Taught, learned, whole
+from experiments.causal.methods import Fourier, Lora, Method
+from experiments.causal.models import new_model, targets
+from experiments.causal.rows import row
+from experiments.causal.training import Recipe, Set, loss_of
+from experiments.trial import Context
+from tests.experiments.causal.places import context_in
+from tests.tolerances import OUTPUT_F32
+
+_ROWS = [row([5, 6, 7, 8 + k], [[20 + k, 21, 2]]) for k in range(8)]
+
+
+def test_a_divided_weight_computes_what_the_packed_one_did(gpt2: str, shared: Path) -> None:
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        expected = GPT2LMHeadModel.from_pretrained(gpt2).eval()(tokens).logits
+        model = new_model(gpt2, shared)
+        found = model(tokens).logits
+
+    assert (found - expected).abs().max() <= OUTPUT_F32 * expected.abs().max()
+    names = [f"transformer.h.{layer}.attn.c_attn.{part}" for layer in (0, 1) for part in "qv"]
+    assert targets(model, 0) == names
+    assert targets(model, 1) == names[2:]
+
+
+@pytest.mark.parametrize("method", [Fourier(60, 300.0), Lora(2)])
+@pytest.mark.parametrize("trained_layers", [0, 1])
+def test_what_was_learned_is_in_the_whole_model(
+    method: Method, trained_layers: int, shared: Path, tmp_path: Path
+) -> None:
+    """The loss of the merged whole is that of the cut one which was trained."""
+    taught = Taught("toy", method, seed=1, trained_layers=trained_layers)
+    rate = 0.3 if method.kind == "fourier" else 1e-2
+    recipe = Recipe(rate, 3, 2, 1, "float32")
+    context = context_in(tmp_path, shared)
+
+    result, values = learned(taught, recipe, _ROWS, _ROWS, context)
+    model, _ = whole(taught, values, context)
+
+    losses = [epoch["choose"] for epoch in result["history"]]
+    assert losses[-1] < losses[0]
+    assert result["choose"] == -min(losses)
+    assert loss_of(model, Set(_ROWS, None), "float32") == pytest.approx(min(losses), rel=1e-5)
+    assert result["parameters"] == sum(value.numel() for value in values.values())
+
+
+def test_a_training_that_diverges_ends_and_says_so(shared: Path, tmp_path: Path) -> None:
+    taught = Taught("toy", Lora(2), seed=1)
+    context = context_in(tmp_path, shared)
+
+    result, values = learned(taught, Recipe(math.inf, 3, 2, 1, "float32"), _ROWS, _ROWS, context)
+
+    assert result["diverged"] == 1
+    assert len(result["history"]) == 1
+    assert result["choose"] == -result["choose_loss"] < -1000
+    json.dumps(result, allow_nan=False)
+    with pytest.raises(ArithmeticError, match="diverged in its first epoch"):
+        whole(taught, values, context)
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(shared: Path, tmp_path: Path) -> None:
+    taught = Taught("toy", Fourier(60, 300.0), seed=1)
+    folders = [tmp_path / name for name in ("once", "killed")]
+    for folder in folders:
+        folder.mkdir()
+
+    def steps(count: int) -> Context:
+        left = iter(range(count))
+
+        def step() -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+
+        return Context(folders[1], shared, tmp_path, "cpu", step)
+
+    recipe = Recipe(0.1, 3, 2, 1, "float32")
+    expected, theirs = learned(taught, recipe, _ROWS, _ROWS, context_in(folders[0], shared))
+    with pytest.raises(KeyboardInterrupt):
+        learned(taught, recipe, _ROWS, _ROWS, steps(1))
+
+    result, ours = learned(taught, recipe, _ROWS, _ROWS, steps(9))
+
+    assert [each["losses"] for each in result["history"]] == [
+        each["losses"] for each in expected["history"]
+    ]
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+
+
+def test_a_base_of_4_bits_learns(shared: Path, tmp_path: Path) -> None:
+    """After an evaluation, too, for which bitsandbytes would pack it on a CPU."""
+    pytest.importorskip("bitsandbytes")
+    taught = Taught("toy", Fourier(60, 300.0), seed=1, bits=4, checkpointing=True)
+
+    result, values = learned(
+        taught, Recipe(0.1, 2, 2, 1, "bfloat16"), _ROWS, _ROWS, context_in(tmp_path, shared)
+    )
+    model, file = whole(taught, values, context_in(tmp_path, shared))
+
+    assert result["history"][1]["choose"] < result["history"][0]["choose"]
+    assert file.exists()
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+def test_a_model_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="nowhere cannot be loaded"):
+        new_model(str(tmp_path / "nowhere"), shared)

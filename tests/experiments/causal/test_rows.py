@@ -1,0 +1,64 @@
+"""Answers that share a prompt cost less, and are what each is alone."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.causal.cutting import cut, states
+from experiments.causal.models import new_model
+from experiments.causal.rows import IGNORED, Row, batch, batches, row
+from experiments.causal.training import Set, answers, loss_of
+from tests.tolerances import OUTPUT_F32
+
+_PROMPT, _ANSWERS = [5, 6, 7, 8], [[20, 21, 2], [30, 2], [40, 41, 42, 43, 2]]
+
+
+def _logits(model: torch.nn.Module, given: list[Row]) -> torch.Tensor:
+    with torch.no_grad():
+        return answers(model, batch(given, "cpu"), "float32")[0]
+
+
+def test_each_token_of_each_answer_is_learned_once() -> None:
+    found = row(_PROMPT, _ANSWERS)
+
+    assert [label for label in found.labels if label != IGNORED] == [*chain(*_ANSWERS)]
+    assert found.tokens.tolist() == [5, 6, 7, 8, 20, 21, 8, 30, 8, 40, 41, 42, 43]
+    assert found.positions.tolist() == [0, 1, 2, 3, 4, 5, 3, 4, 3, 4, 5, 6, 7]
+    assert found.answered == 10
+
+
+def test_together_they_are_what_each_is_alone(shared: Path) -> None:
+    """And what the model says of prompt and answer in one line, without a mask."""
+    model = new_model("toy", shared)
+    together = _logits(model, [row(_PROMPT, _ANSWERS), row([1, 2, 3], [[9, 2]])])
+
+    alone = torch.cat([_logits(model, [row(_PROMPT, [answer])]) for answer in _ANSWERS])
+    with torch.no_grad():
+        plain = model(torch.tensor([[*_PROMPT, *_ANSWERS[2]]])).logits[0, 3:-1]
+
+    largest = alone.abs().max()
+    assert (together[:10] - alone).abs().max() <= OUTPUT_F32 * largest
+    assert (together[5:10] - plain).abs().max() <= OUTPUT_F32 * largest
+
+
+def test_a_cut_decoder_gives_what_the_whole_one_does(shared: Path) -> None:
+    given = [row(_PROMPT, _ANSWERS), row([1, 2, 3], [[9, 2]])]
+    model = new_model("toy", shared)
+    expected = loss_of(model, Set(given, None), "float32")
+    kept = states("toy", given, 1, shared, "cpu")
+
+    cut(model, 1)
+
+    assert loss_of(model, Set(given, kept), "float32") == pytest.approx(expected, rel=OUTPUT_F32)
+    assert [len(each) for each in kept] == [13, 4]
+
+
+def test_batches_hold_every_row_once() -> None:
+    given = [row(list(range(1, 3 + k)), [[2]]) for k in range(7)]
+
+    found = batches(given, 3)
+
+    assert sorted(number for each in found for number in each) == list(range(7))
+    assert max(map(len, found)) == 3

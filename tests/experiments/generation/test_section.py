@@ -1,0 +1,138 @@
+"""The page says of generation what the numbers say, whichever way they fall."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.evidence.blocks import Aim, Block, Figure, Table
+from experiments.evidence.evidence import Evidence
+from experiments.evidence.sections.generation import SECTION, smoothed
+from experiments.generation.bootstrap import differences
+from experiments.generation.plan import GENERATION
+from experiments.generation.scoring import bleu
+from experiments.generation.trial import GenerationTrial
+from experiments.records import Book, Record
+from experiments.trial import Json, Options, described, key
+
+_MEANINGS = 40
+
+
+def scored(skill: float, seed: int = 0) -> Json:
+    """Return scores of made-up counts: of ten words each so many n-grams are right."""
+    generator = np.random.default_rng(seed)
+    right = generator.binomial(np.array([10, 9, 8, 7]), skill, size=(_MEANINGS, 4))
+    counts = [[*map(int, row), 10, 9, 8, 7, 10, 10] for row in right]
+    rouge = [float(row[0]) / 10 for row in counts]
+    return {
+        "bleu": bleu(counts), "nist": 5.0, "rouge_l": float(np.mean(rouge)), "ended": _MEANINGS,
+        "of_each": {"bleu_counts": counts, "rouge_l": rouge, "tokens": [12] * _MEANINGS},
+    }  # fmt: skip
+
+
+def result(trial: GenerationTrial, skills: dict[str, float], margins: list[float]) -> Json:
+    """Return what a trial might give."""
+    epoch = {"loss": 1.5, "losses": [2.0, 1.6, 1.5], "step_seconds": 0.8}
+    found: Json = {"meanings": 492, "choosing": 54}
+    if trial.method is not None:
+        found |= {
+            "history": [epoch] * trial.epochs, "epoch": trial.epochs, "choose": -1.2 - trial.rate,
+            "choose_loss": 1.2 + trial.rate, "parameters": 16000, "file_bytes": 70_000,
+            "peak_bytes": 2**30, "learned_answers": 1400,
+        }  # fmt: skip
+    if trial.reported != 0:
+        kind = "untuned" if trial.method is None else trial.method.kind
+        scores = scored(skills[kind], trial.seed)
+        found |= {"ids": list(range(_MEANINGS)), "test_loss": 1.4, "torch": scores}
+        if trial.serve:
+            differing = [{"id": 7, "token": 3, "margin": margin} for margin in margins]
+            found["onnxruntime"] = {
+                "runtime": "onnxruntime-genai", "seconds": 9.0, "convert_seconds": 0.4,
+                "answers": _MEANINGS, "tokens": 480, "differing": differing, "margins_below": 1,
+                **scores,
+            }  # fmt: skip
+    return found
+
+
+def made(folder: Path, margins: list[float], **skills: float) -> list[Block]:
+    """Return the section of made-up results."""
+    book = Book("small", folder)
+    for _ in range(2):
+        for trial in GENERATION.plan(Options("small"), book).trials:
+            assert isinstance(trial, GenerationTrial)
+            fields = key(trial), trial.label, trial.work, trial.steps, described(trial)
+            book.add(Record(*fields, result(trial, skills, margins), 9.0, {"device": "cpu"}))
+    records = tuple(sorted(book, key=lambda found: found.label))
+    return list(SECTION.render(Evidence("small", {"generation": records})))
+
+
+def words(blocks: list[Block]) -> str:
+    """Return the prose, on one line."""
+    return " ".join(" ".join(block for block in blocks if isinstance(block, str)).split())
+
+
+@pytest.mark.parametrize(
+    ("fourier", "expected"),
+    [(0.9, "clearly above"), (0.7, "no clear difference"), (0.4, "clearly below")],
+)
+def test_a_difference_is_called_what_it_is(fourier: float, expected: str, tmp_path: Path) -> None:
+    found = words(made(tmp_path, [], fourier=fourier, lora=0.7, untuned=0.2))
+
+    assert f"BLEU of FourierFT n = 1000 against LoRA r = 8: {expected}, " in found
+    assert "BLEU of LoRA r = 8 against untuned: clearly above, " in found
+
+
+@pytest.mark.parametrize(("margins", "reached"), [([], True), ([3e-5], True), ([2e-3], False)])
+def test_a_difference_of_runtimes_is_listed_and_judged(
+    margins: list[float], reached: bool, tmp_path: Path
+) -> None:
+    blocks = made(tmp_path, margins, fourier=0.7, lora=0.7, untuned=0.2)
+
+    (aim,) = [block for block in blocks if isinstance(block, Aim)]
+    assert aim.reached is reached
+    cells = [
+        cell for block in blocks if isinstance(block, Table) for row in block.rows for cell in row
+    ]
+    listed = [cell for cell in cells if "(id 7, token 3)" in cell]
+    assert len(listed) == 2 * len(margins)
+
+
+def test_it_says_what_is_not_the_papers_protocol(tmp_path: Path) -> None:
+    blocks = made(tmp_path, [], fourier=0.7, lora=0.7, untuned=0.2)
+
+    found = words(blocks)
+    assert "not the paper's protocol" in found
+    assert "METEOR and CIDEr are left out" in found
+    assert "FourierFT n = 1000: the lowest rate is chosen" in found
+    assert len([block for block in blocks if isinstance(block, Figure)]) == 1
+    for block in blocks:
+        if isinstance(block, Table):
+            assert {len(row) for row in block.rows} == {len(block.header)}
+
+
+def test_what_is_the_same_differs_by_nothing() -> None:
+    found = differences([scored(0.7)], [scored(0.7)])
+
+    assert all((each.mean, each.low, each.high) == (0, 0, 0) for each in found.values())
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    ours = [scored(0.7, seed) for seed in range(3)]
+    one = differences([scored(0.7, 0)], [scored(0.5)])["rouge_l"]
+
+    three = differences(ours, [scored(0.5)])["rouge_l"]
+
+    assert one.low is not None
+    assert three.low is not None
+    assert three.low < three.mean
+    assert three.mean == pytest.approx(
+        np.mean([each["rouge_l"] for each in ours]) - scored(0.5)["rouge_l"]
+    )
+
+
+def test_a_curve_is_smoothed_without_losing_its_ends() -> None:
+    x, y = smoothed([float(k) for k in range(400)])
+
+    assert len(x) == len(y) == 40
+    assert (x[0], y[0]) == (5.5, 4.5)
+    assert smoothed([3.0, 2.0]) == ([1.0, 2.0], [3.0, 2.0])

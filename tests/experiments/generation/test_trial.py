@@ -1,0 +1,49 @@
+"""A trial on a toy: scores, ids and margins, and not a word."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.causal.methods import Fourier, Method
+from experiments.generation.trial import GenerationTrial
+from experiments.trial import Context
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    (tmp_path / "e2e").mkdir()
+    for name in ("devset", "testset_w_refs"):
+        lines = [f'"name[{"ab" * k}], area[x]","A place, {k}."' for k in range(20)]
+        text = "\n".join(["mr,ref", *lines]) + "\n"
+        (tmp_path / "e2e" / f"{name}.csv").write_text(text)
+    return Context(tmp_path, tmp_path / "shared", tmp_path, "cpu", lambda: None)
+
+
+@pytest.mark.parametrize("method", [None, Fourier(60, 300.0)])
+def test_it_reports_numbers_and_ids_alone(method: Method | None, context: Context) -> None:
+    trial = GenerationTrial(
+        model="toy", method=method, trained_layers=1, rate=0.1, seed=1,
+        epochs=0 if method is None else 1, batch=2, together=2, references=None,
+        precision="float32", decay=0.0, smoothing=0.0, trained_on="devset", meanings=6,
+        reported=3, limit=5, serve=True,
+    )  # fmt: skip
+
+    result = trial.run(context)
+
+    assert len(result["ids"]) == len(result["torch"]["of_each"]["tokens"]) == 3
+    assert result["onnxruntime"]["runtime"] == "onnxruntime-genai"
+    assert result["onnxruntime"]["differing"] == []
+    assert result["onnxruntime"]["bleu"] == result["torch"]["bleu"]
+    assert (method is None) == ("history" not in result)
+    assert _strings(json.loads(json.dumps(result))) == ["onnxruntime-genai"]
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in _strings(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _strings(each)]
+    return [value] if isinstance(value, str) else []

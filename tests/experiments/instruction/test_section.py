@@ -1,0 +1,69 @@
+"""The page says of instruction tuning what the numbers say."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.evidence.blocks import Aim, Block, Figure, Table
+from experiments.evidence.evidence import Evidence
+from experiments.evidence.sections.instruction import SECTION
+from experiments.instruction.plan import INSTRUCTION
+from experiments.instruction.trial import InstructionTrial
+from experiments.records import Book, Record
+from experiments.trial import Json, Options, described, key
+
+
+def result(trial: InstructionTrial, last: float) -> Json:
+    """Return what a trial might give."""
+    fourier = trial.method.kind == "fourier"
+    history = [
+        {"loss": 5.0, "losses": [9.0, 1.0], "step_seconds": 0.5},
+        {"loss": last, "losses": [last, last], "step_seconds": 0.5},
+    ]
+    found: Json = {
+        "history": history, "choose_loss": 3.0, "parameters": 64 if fourier else 6400,
+        "file_bytes": 1000 if fourier else 20_000, "step_seconds": 0.6 if fourier else 0.5,
+        "peak_bytes": 2**30, "before_bytes": 2**29, "learned_answers": 180,
+    }  # fmt: skip
+    if trial.answered:
+        found["onnxruntime"] = {
+            "runtime": "onnxruntime-genai", "seconds": 9.0, "convert_seconds": 0.4, "answers": 8,
+            "tokens": 192, "differing": [], "margins_below": 0,
+        }  # fmt: skip
+    return found
+
+
+def made(folder: Path, last: float) -> list[Block]:
+    """Return the section of made-up results, whose last loss is `last`."""
+    book = Book("small", folder)
+    environment = {"device": "cpu", "threads": 2}
+    for trial in INSTRUCTION.plan(Options("small"), book).trials:
+        assert isinstance(trial, InstructionTrial)
+        fields = key(trial), trial.label, trial.work, trial.steps, described(trial)
+        book.add(Record(*fields, result(trial, last), 9.0, environment))
+    return list(SECTION.render(Evidence("small", {"instruction": tuple(book)})))
+
+
+@pytest.mark.parametrize(("last", "reached"), [(4.0, True), (9.5, False)])
+def test_a_loss_that_does_not_fall_is_told(last: float, reached: bool, tmp_path: Path) -> None:
+    blocks = made(tmp_path, last)
+
+    aims = {block.what: block.reached for block in blocks if isinstance(block, Aim)}
+    assert aims["training loss, last epoch against first step"] is reached
+    assert aims["answers in ONNX Runtime against torch"] is True
+
+
+def test_costs_are_ratios_on_the_same_base(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 4.0)
+
+    text = "\n".join(block for block in blocks if isinstance(block, str))
+    expected = "0.010 times the parameters, 0.050 times the file, 1.20 times a step, 1.00 times"
+    assert f"FourierFT n = 1000 against LoRA r = 64: {expected}" in text
+    base = ", 4-bit base"
+    assert f"FourierFT n = 1000{base} against LoRA r = 8{base}: {expected}" in text
+    assert "GPT-4" in text
+    (figure,) = [block for block in blocks if isinstance(block, Figure)]
+    assert len(figure.panels) == 2
+    for block in blocks:
+        if isinstance(block, Table):
+            assert {len(row) for row in block.rows} == {len(block.header)}
