@@ -99,6 +99,11 @@ def significant(number: float, digits: int = 3) -> str:
     return f"{number:.{digits}g}"
 
 
+def power(number: float) -> str:
+    """Returns a bound: "1e-4"."""
+    return f"{number:.0e}".replace("e-0", "e-")
+
+
 def size(number: float) -> str:
     """Returns bytes: "14.2 kB", "1.2 MB", "512 B"; of 1000."""
     for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

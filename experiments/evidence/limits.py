@@ -27,7 +27,6 @@ def each_seed(group: Group, planned: Sequence[int]) -> str:
     """
     values = zip(group.seeds, group.values(TASKS[group.task].metric), strict=True)
     cells = [f"{seed}: {unit(group.task).value(value)}" for seed, value in values]
-    cells += [f"{run.trial['seed']}: diverged" for run in group.lost]
     so_far = _so_far(group, planned)
     return ", ".join(cells) + (f" ({so_far})" if so_far else "")
 
@@ -68,7 +67,7 @@ def limits(task: str, found: Sequence[Group], name: Name = lambda group: group.n
 
     Args:
         task: A name in tasks.TASKS.
-        found: The task's groups, those too whose runs are all lost.
+        found: The task's groups, those too that have only tried rates.
         name: A group -> what it is called.
     """
     lines = [*_edges(found, name), _epochs(found, name), *_diverged(found, name)]
@@ -79,7 +78,7 @@ def limits(task: str, found: Sequence[Group], name: Name = lambda group: group.n
 
 def _so_far(group: Group, planned: Sequence[int]) -> str:
     """Returns how many seeds have run; "" if all have."""
-    done = {run.trial["seed"] for run in (*group.runs, *group.lost)}
+    done = {run.trial["seed"] for run in group.runs}
     if done >= set(planned):
         return ""
     if not done:
@@ -123,7 +122,7 @@ def _diverged(found: Sequence[Group], name: Name) -> list[str]:
         f"{name(group)} at rate {run.trial['rate']:g}, seed {run.trial['seed']} "
         f"(epoch {run.result['diverged']})"
         for group in found
-        for run in (*group.tried, *group.runs, *group.lost)
+        for run in (*group.tried, *group.runs)
         if "diverged" in run.result
     ]
     return [f"Diverged, and stopped there: {listed(at)}."] if at else []

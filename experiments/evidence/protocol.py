@@ -84,6 +84,8 @@ def _heads(found: Sequence[Group]) -> str:
         for task in _tasks(others)
     }
     each = listed([f"{_or(each)} on {name}" for name, each in rates.items()])
+    if len({_or(each) for each in rates.values()}) == 1:
+        each = f"{_or(next(iter(rates.values())))} on every task"
     text = f"The head's rate beside every other method is fixed beforehand: {each}."
     if of_kind(found, "head") is None:
         return text
@@ -117,8 +119,9 @@ def _methods(found: Sequence[Group]) -> list[str]:
     lines = []
     fourier, lora, full = (of_kind(found, kind) for kind in ("fourier", "lora", "full"))
     if fourier is not None:
+        alphas = {f"{g.method['alpha']:g}" for g in found if g.method["kind"] == "fourier"}
         lines.append(
-            f"{fourier.name}: alpha {fourier.method['alpha']:g}; coefficients start at zero; each "
+            f"{fourier.name}: alpha {_or(alphas)}; coefficients start at zero; each "
             "seed draws its entries anew, one list for all targets of a shape."
         )
     if lora is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.evidence.blocks import Aim, Block, Table
-from experiments.evidence.formatting import NONE, count, significant
+from experiments.evidence.formatting import NONE, count, power, significant
 from experiments.evidence.limits import Name
 from experiments.evidence.trainings import Group, called, unit
 from experiments.fixed import MARGIN
@@ -16,7 +16,7 @@ _CORRELATION = 1e-6
 _TEXT = f"""\
 Each FourierFT adapter of this table was written as `.fft`, merged into the exported base, and
 answered the whole reporting split in ONNX Runtime. A class may differ where torch's leads by less
-than {MARGIN:g}."""
+than {power(MARGIN)}."""
 
 
 def blocks(
@@ -29,7 +29,7 @@ def blocks(
         return [*made, "Not run here: no trial was served in ONNX Runtime."]
     header = (
         "task", "adapter", "seed", "examples", "classes that differ", "their margins",
-        f"margins below {MARGIN:g}", "largest logit difference", "largest logit",
+        f"margins below {power(MARGIN)}", "largest logit difference", "largest logit",
         "metric, difference",
     )  # fmt: skip
     rows = [_row(group, run, name) for group, run in served]
@@ -67,7 +67,7 @@ def _aim(task: str, runs: Sequence[Record]) -> Aim:
         largest = max(_metric_difference(task, run) for run in runs)
         what = f"{called(task)}, {unit(task).metric} in ONNX Runtime against torch"
         return Aim(
-            what, f"within {_CORRELATION:g}", f"{largest:.1e} at most", largest <= _CORRELATION
+            what, f"within {power(_CORRELATION)}", f"{largest:.1e} at most", largest <= _CORRELATION
         )
     margins = [each["margin"] for run in runs for each in run.result["onnxruntime"]["differing"]]
     total = sum(run.result["onnxruntime"]["rows"] for run in runs)
@@ -75,5 +75,5 @@ def _aim(task: str, runs: Sequence[Record]) -> Aim:
     if margins:
         text += f", at margins of at most {max(margins):.1e}"
     what = f"{called(task)}, classes in ONNX Runtime against torch"
-    aim = f"equal, or at a margin below {MARGIN:g}"
+    aim = f"equal, or at a margin below {power(MARGIN)}"
     return Aim(what, aim, text, all(margin < MARGIN for margin in margins))

@@ -33,14 +33,12 @@ class Group:
         method: The method's fields.
         tried: The trials that chose a rate, by rate; they do not report.
         runs: Those that reported, by seed, all at one rate.
-        lost: Those that should have, and diverged before any epoch had a finite loss.
     """
 
     task: str
     method: Json
     tried: tuple[Record, ...]
     runs: tuple[Record, ...]
-    lost: tuple[Record, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,8 +57,8 @@ class Group:
 
     @property
     def delta_norm(self) -> float | None:
-        """The mean over seeds of the deltas' Frobenius norm, itself a mean over targets."""
-        known = all("delta_norm" in run.result for run in self.runs)
+        """The deltas' Frobenius norm, a mean over targets and seeds; None if all weights change."""
+        known = all(run.result["delta_norm"] is not None for run in self.runs)
         return self.average("delta_norm") if known else None
 
     def values(self, metric: str) -> list[float]:
@@ -82,9 +80,9 @@ class Group:
         )
 
     def history(self, name: str) -> Numbers:
-        """Returns a number of each epoch that all seeds have: (seeds, epochs)."""
-        shortest = min(len(run.result["history"]) for run in self.runs)  # others diverged later
-        return np.array([[e[name] for e in run.result["history"][:shortest]] for run in self.runs])
+        """Returns a number of each epoch, up to the first that diverged: (seeds, epochs)."""
+        whole = min(run.result.get("diverged", run.trial["epochs"] + 1) - 1 for run in self.runs)
+        return np.array([[e[name] for e in run.result["history"][:whole]] for run in self.runs])
 
     def answers(self, seeds: Sequence[int]) -> Numbers:
         """Returns the scores that were given, or of classes 1 where right: (seeds, examples)."""
@@ -158,11 +156,9 @@ def method_name(method: Json) -> str:
 
 def _group(records: list[Record]) -> Group:
     first = records[0].trial
-    fresh = sorted((r for r in records if r.trial["report"]), key=lambda r: r.trial["seed"])
     return Group(
         first["task"],
         first["method"],
         tuple(sorted((r for r in records if not r.trial["report"]), key=lambda r: r.trial["rate"])),
-        tuple(record for record in fresh if "report" in record.result),
-        tuple(record for record in fresh if "report" not in record.result),
+        tuple(sorted((r for r in records if r.trial["report"]), key=lambda r: r.trial["seed"])),
     )

@@ -32,6 +32,7 @@ from experiments.evidence.trainings import (
     tasks,
     unit,
 )
+from experiments.records import Record
 from experiments.settings import table
 from experiments.text.scoring import others
 from experiments.text.tasks import TASKS
@@ -47,13 +48,13 @@ def _rendered(evidence: Evidence) -> list[Block]:
     if not found:
         return ["Rates have been tried, and no fresh seed has reported yet.", *missing]
     blocks = [*missing, *(block for task in found for block in _task(evidence, task))]
-    every = [group for task in found for group in reported(records, task)]
+    every = [group for task in found for kind in _kinds(records, task).values() for group in kind]
     return [*blocks, *served.blocks(evidence.size, every)]
 
 
 def _task(evidence: Evidence, task: str) -> list[Block]:
-    found = sorted(reported(evidence.of("curves"), task), key=lambda group: group.parameters)
-    kinds = {kind: [g for g in found if g.method["kind"] == kind] for kind in KINDS}
+    kinds = _kinds(evidence.of("curves"), task)
+    found = [group for each in kinds.values() for group in each]
     tuned = _tuned(evidence, found)
     scaling = _scaling_differences(evidence, kinds)
     matched = [
@@ -65,7 +66,7 @@ def _task(evidence: Evidence, task: str) -> list[Block]:
     known = [*scaling, *(each for _, _, each in matched if each is not None)]
     blocks = [
         _rates(evidence, found, tuned),
-        _table(evidence, task, [*kinds["fourier"], *kinds["lora"]], tuned),
+        _table(evidence, task, found, tuned),
         _moved(kinds),
         limits(task, of_task(evidence.of("curves"), task)),
         _scaling_figure(evidence, task, kinds),
@@ -74,6 +75,12 @@ def _task(evidence: Evidence, task: str) -> list[Block]:
         *([among_many([each.interval for each in known])] if len(known) > 1 else []),
     ]
     return [*blocks, *epochs.pairs(evidence.size, task, [(a, b) for a, b, _ in matched])]
+
+
+def _kinds(records: Sequence[Record], task: str) -> dict[str, list[Group]]:
+    """Returns FourierFTs and LoRAs that have reported, the smallest first."""
+    found = sorted(reported(records, task), key=lambda group: group.parameters)
+    return {kind: [g for g in found if g.method["kind"] == kind] for kind in KINDS}
 
 
 def _tuned(evidence: Evidence, found: Sequence[Group]) -> dict[str, int]:

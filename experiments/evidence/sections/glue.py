@@ -54,8 +54,8 @@ _KINDS = {
 _PAIRS = (("fourier", "lora"), ("lora", "head"), ("fourier", "head"), ("full", "lora"))
 _MEANS = """\
 What it costs, means over seeds: training alone, in processor time, and the most memory that the
-trial's own process held in an epoch, libraries and data included. Wall time is left out: the
-machine did other work beside."""
+trial's own process held in an epoch, libraries and data included. Wall time is left out, as trials
+shared the machine with other work."""
 _TRIED = "The rates that were tried, each with its score on the choosing split:"
 _PAPER = """\
 The paper's own figures: other models, n = 1000, medians of 5 seeds, the best epoch chosen on the
@@ -159,9 +159,11 @@ def _rates(task: str, found: Sequence[Group]) -> Table:
 
 
 def _score(task: str, run: Record) -> str:
-    if "diverged" in run.result:
+    diverged = run.result.get("diverged")
+    if diverged == 1:
         return "diverged"
-    return unit(task).value(run.result["choose"])
+    score = unit(task).value(run.result["choose"])
+    return score if diverged is None else f"{score}, diverged"
 
 
 def _differences(evidence: Evidence, found: Sequence[Group]) -> dict[tuple[str, str], Difference]:
