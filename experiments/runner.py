@@ -134,7 +134,7 @@ def _ended(
 @contextmanager
 def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], SimpleQueue[int]]]:
     """Gives a progress bar that counts the steps that workers put into the queue."""
-    queue: SimpleQueue[int] = multiprocessing.get_context("spawn").SimpleQueue()
+    queue: SimpleQueue[int] = multiprocessing.get_context("forkserver").SimpleQueue()
     with tqdm(total=sum(trial.steps for trial in trials), unit="step", smoothing=0) as bar:
 
         def listen() -> None:
@@ -156,7 +156,7 @@ def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExec
     before = dict(os.environ)
     os.environ |= {"OMP_NUM_THREADS": str(machine.threads), "TOKENIZERS_PARALLELISM": "false"}
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     try:
         with ProcessPoolExecutor(
             machine.jobs, context, _begin, (queue,), max_tasks_per_child=1

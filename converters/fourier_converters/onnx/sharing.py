@@ -19,7 +19,10 @@ from fourier_converters.onnx.replacing import Replaced
 from fourier_converters.onnx.uses import readers
 from fourier_format.errors import UnsupportedError, Violation
 
-_NEVER_LINEAR: Final = frozenset({"Gather", "Shape"})
+_NEVER: Final = frozenset({"Shape"})
+"""Operators that read no values: torch's exporter measures a convolution's kernel by one."""
+
+_NEVER_LINEAR: Final = _NEVER | {"Gather"}
 """Operators by which no linear layer reads its weight."""
 
 
@@ -53,15 +56,14 @@ def _unclear(claim: _Claim, claimed: set[Any], candidates: Candidates) -> Iterat
     if claim.stated:
         return
     modules = {c.module for c in claim.uses if c.module}
-    linear = all(c.use.kind == "linear" for c in claim.uses)
+    never = _NEVER_LINEAR if all(c.use.kind == "linear" for c in claim.uses) else _NEVER
     for value in dict.fromkeys(c.use.value for c in claim.uses):
         everyone = readers(candidates.model, value)
         if everyone.handed_on:
             yield _violation(claim, value.name, "is also the result of an If, Loop or Scan")
         for read in sorted(everyone.reads - claimed):
             node = candidates.model.node(read)
-            never = linear and node.op_type in _NEVER_LINEAR
-            if not never and not _is_elsewhere(node, read.slot, modules):
+            if node.op_type not in never and not _is_elsewhere(node, read.slot, modules):
                 reader = f"{node.op_type} {node.name!r}"
                 yield _violation(claim, value.name, f"is also read by {reader}")
 

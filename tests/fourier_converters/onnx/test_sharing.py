@@ -216,3 +216,24 @@ def test_what_the_base_leaves_unread_is_its_own_affair(tmp_path: Path) -> None:
     output = merged(proto, adapter({"q": W}), tmp_path)
 
     assert initializers(output) == ["w", "unread"]
+
+
+def test_a_kernel_that_is_measured_beside_its_convolution_is_merged(tmp_path: Path) -> None:
+    text = """
+        g (float[N, 3, 5, 5] x) => (float[N, 6, 3, 3] y, int64[4] s) {
+            y = Conv (x, w)
+            s = Shape (w)
+        }
+    """
+    kernel = weight(6, 27)
+    proto = model(text, {"w": kernel.reshape(6, 3, 3, 3)})
+    rename(proto, "w", "q.weight")
+    whole = adapter({"q": kernel}, kind="conv2d")
+
+    output = merged(proto, whole, tmp_path)
+
+    pixels = np.eye(27, dtype=np.float32).reshape(27, 3, 3, 3)
+    x = np.pad(pixels, ((0, 0), (0, 0), (0, 2), (0, 2)))
+    y, s = run(output, x=x)
+    assert_close(y[:, :, 0, 0].T, kernel + delta(whole, "q"))
+    assert s.tolist() == [6, 3, 3, 3]

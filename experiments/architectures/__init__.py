@@ -1,0 +1,1 @@
+"""FourierFT in one architecture after another: trained, converted and served in each."""

@@ -1,0 +1,195 @@
+"""Real rows as each sort of model reads them: E2E's restaurants, and images.
+
+Encoders tell by a person's sentence in which of two areas a restaurant is. Decoders continue the
+attributes and the sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from experiments.architectures.models import Origin, Sort, Weights, smollm2
+from experiments.architectures.shapes import Shape
+from experiments.images.data import Images, values
+from experiments.images.data import splits as image_splits
+from experiments.text.models import located
+
+IGNORED = -100
+"""The label of what does not count: padding."""
+
+
+_AREAS = ("riverside", "city centre")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A restaurant: what is to be said, a person's sentence, and the number of its area."""
+
+    id: int
+    asked: str
+    said: str
+    area: int
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Rows as a model reads them.
+
+    Attributes:
+        inputs: Name of an input -> (rows, ...).
+        labels: (rows,) classes, or (rows, tokens) the token after each, IGNORED at padding.
+        ids: Where each row stood in its file, from 0.
+        axes: The axes of every input that may have any size, by number.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    ids: list[int]
+    axes: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def at(self, rows: npt.NDArray[np.int64]) -> Examples:
+        """Returns some rows."""
+        chosen = torch.from_numpy(rows)
+        inputs = {name: value[chosen] for name, value in self.inputs.items()}
+        return Examples(inputs, self.labels[chosen], [self.ids[k] for k in rows], self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What trains, what chooses the epoch, and what reports."""
+
+    train: Examples
+    choose: Examples
+    report: Examples
+
+
+def splits(
+    sort: Sort, origin: Origin, data: Path, images: str, rows: int, answered: int, size: int
+) -> Splits:
+    """Returns real examples of a sort: of E2E, whose devset trains, or of a set of images.
+
+    Args:
+        sort: Of model.
+        origin: Of its weights: those with pretrained ones have their own tokens.
+        data: The folder of the data sets.
+        images: The set of images.
+        rows: That train.
+        answered: That choose, and that report.
+        size: Tokens of a row, all padded to it; of images their side.
+
+    Raises:
+        SystemExit: A set is missing.
+    """
+    if sort == "image":
+        channels = 3 if isinstance(origin, Weights) else 1
+        found = image_splits(images, data, (), rows + rows // 9 + 1, answered)
+        return Splits(
+            *(
+                _images(part.drawn(count), size, channels)
+                for part, count in (
+                    (found.train, rows), (found.choose, answered), (found.report, answered),
+                )
+            )
+        )  # fmt: skip
+    train, test = (_restaurants(data, name, sort) for name in ("devset", "testset_w_refs"))
+    chosen = _drawn(len(train), rows + answered)
+    make = _sentences if sort == "encoder" else _texts
+    return Splits(
+        make(train, np.sort(chosen[:rows]), origin, size),
+        make(train, np.sort(chosen[rows:]), origin, size),
+        make(test, np.sort(_drawn(len(test), answered)), origin, size),
+    )
+
+
+def _images(images: Images, side: int, channels: int) -> Examples:
+    pixels = values(images, np.arange(len(images)), side, channels)
+    labels = torch.from_numpy(images.labels)
+    return Examples({"pixel_values": pixels}, labels, images.ids.tolist(), {0: "batch"})
+
+
+def _sentences(
+    rows: Sequence[_Row], chosen: npt.NDArray[np.int64], origin: Origin, length: int
+) -> Examples:
+    """Returns sentences in word pieces, MiniLM's for random weights, labelled by the area."""
+    from transformers import AutoTokenizer
+
+    picked = [rows[k] for k in chosen]
+    name = origin.name if isinstance(origin, Weights) else "minilm"
+    tokenizer = AutoTokenizer.from_pretrained(located(name))
+    found = tokenizer([row.said for row in picked], truncation=True, max_length=length)
+    inputs = _padded(found["input_ids"], int(tokenizer.pad_token_id), length)
+    labels = torch.tensor([row.area for row in picked])
+    return Examples(inputs, labels, [row.id for row in picked], {0: "batch", 1: "tokens"})
+
+
+def _texts(
+    rows: Sequence[_Row], chosen: npt.NDArray[np.int64], origin: Origin, length: int
+) -> Examples:
+    """Returns texts to be continued: each token's label is the next one."""
+    picked = [rows[k] for k in chosen]
+    texts = [f"{row.asked}\n{row.said}" for row in picked]
+    if isinstance(origin, Shape):
+        found = [[1, *(3 + byte for byte in text.encode()), 2][:length] for text in texts]
+        pad = 0
+    else:
+        tokenizer = _tokenizer(origin.name)
+        found = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
+        found = [tokens[:length] for tokens in found]
+        pad = int(tokenizer.pad_token_id or 0)
+    inputs = _padded(found, pad, length)
+    labels = torch.full_like(inputs["input_ids"], IGNORED)
+    for row, tokens in enumerate(found):
+        labels[row, : len(tokens) - 1] = torch.tensor(tokens[1:])
+    return Examples(inputs, labels, [row.id for row in picked], {0: "batch", 1: "tokens"})
+
+
+def _tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    if name != "smollm2":
+        return AutoTokenizer.from_pretrained(name)
+    place = smollm2()
+    return AutoTokenizer.from_pretrained(place, gguf_file=next(place.glob("*.gguf")).name)
+
+
+def _padded(found: Sequence[Sequence[int]], pad: int, length: int) -> dict[str, Tensor]:
+    tokens = torch.full((len(found), length), pad)
+    mask = torch.zeros_like(tokens)
+    for row, given in enumerate(found):
+        tokens[row, : len(given)] = torch.tensor(given)
+        mask[row, : len(given)] = 1
+    return {"input_ids": tokens, "attention_mask": mask}
+
+
+def _restaurants(data: Path, name: str, sort: Sort) -> list[_Row]:
+    """Returns E2E's rows; for encoders those whose area is one of two."""
+    path = data / "e2e" / f"{name}.csv"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: give the folder of the data sets with --data")
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = [
+            _Row(number, row["mr"], row["ref"], _area(row["mr"]))
+            for number, row in enumerate(csv.DictReader(lines))
+        ]
+    return [row for row in rows if row.area != IGNORED] if sort == "encoder" else rows
+
+
+def _area(asked: str) -> int:
+    found = [number for number, area in enumerate(_AREAS) if f"area[{area}]" in asked]
+    return found[0] if found else IGNORED
+
+
+def _drawn(count: int, wanted: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(2405_03003).permutation(count)[:wanted]

@@ -1,0 +1,80 @@
+"""One small trial of each sort that needs no data sets but what scikit-learn brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.architectures.examples import IGNORED, splits
+from experiments.architectures.experiment import plan
+from experiments.architectures.shapes import Shape
+from experiments.architectures.trial import ArchitectureTrial
+from experiments.trial import Context, Json, Options, Results, Trial, key
+
+
+class Nothing:
+    def get(self, trial: Trial) -> Json | None:  # noqa: ARG002
+        return None
+
+
+NOTHING: Results = Nothing()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_a_trial_trains_converts_and_serves(name: str, tmp_path: Path) -> None:
+    trial = ArchitectureTrial(
+        name, Shape(1, 32), (), 20, 50.0, 0.1, 1e-2, 2, 8, 40, 12, 28, "digits", 0
+    )
+    steps: list[int] = []
+    context = Context(tmp_path, tmp_path, tmp_path, "cpu", lambda: steps.append(1))
+
+    found = trial.run(context)
+
+    assert len(steps) == trial.steps
+    assert found["parameters"] == 20 * found["targets"]
+    assert found["after"] != found["after_without_delta"] != found["before"]
+    assert found["merged"]["answers"] == 12
+    assert found["merged"]["relative_error"] < 1e-5
+    if name == "resnet":
+        assert found["live"] == {"refused": ["E-CONVERSION-UNSUPPORTED"]}
+    else:
+        assert found["live"]["adapted"]["answers"] == found["live"]["base"]["answers"] == 6
+        assert found["live"]["adapted"]["relative_error"] < 1e-5
+        assert found["live"]["base"]["relative_error"] < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.fft", "checkpoint.pt"]
+
+
+def test_a_text_in_bytes_is_labelled_with_what_follows(tmp_path: Path) -> None:
+    (tmp_path / "e2e").mkdir()
+    rows = "mr,ref\n" + "\n".join(f"name[{c}],{c} is a pub." for c in "abcdefgh")
+    for name in ("devset", "testset_w_refs"):
+        (tmp_path / "e2e" / f"{name}.csv").write_text(rows, "utf-8")
+
+    found = splits("decoder", Shape(1, 64), tmp_path, "digits", 4, 2, 40).train
+
+    tokens, labels = found.inputs["input_ids"][0].tolist(), found.labels[0].tolist()
+    assert tokens[0] == 1
+    assert bytes(token - 3 for token in tokens[1:8]).startswith(b"name[")
+    count = sum(found.inputs["attention_mask"][0].tolist())
+    assert labels[: count - 1] == tokens[1:count]
+    assert set(labels[count - 1 :]) == {IGNORED}
+
+
+def test_a_set_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"devset\.csv is missing: give the folder"):
+        splits("decoder", Shape(1, 64), tmp_path, "digits", 4, 2, 40)
+
+
+@pytest.mark.parametrize("size", ["smoke", "small", "medium", "paper"])
+def test_every_size_is_configured(size: str) -> None:
+    trials = plan(Options(size), NOTHING).trials
+    assert trials
+    assert len({key(trial) for trial in trials}) == len(trials)
+    assert len({trial.label for trial in trials}) == len(trials)
+
+
+def test_one_model_for_all_architectures_is_refused() -> None:
+    with pytest.raises(SystemExit, match="models stand in configs"):
+        plan(Options("small", "bert"), NOTHING)

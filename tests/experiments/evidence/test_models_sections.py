@@ -1,0 +1,139 @@
+"""The sections of architectures and images say what the numbers say, whichever way they fall."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.architectures.experiment import plan as architectures
+from experiments.evidence.blocks import Aim, Block, Table
+from experiments.evidence.evidence import Evidence
+from experiments.evidence.page import page
+from experiments.evidence.sections import sections
+from experiments.images.experiment import plan as images
+from experiments.images.trial import ImageTrial, PretextTrial
+from experiments.records import Book, Record
+from experiments.trial import Json, Options, Trial, described, key
+from tests.experiments.evidence.synthetic import ENVIRONMENT
+
+LEVEL = {"fourier": 0.85, "lora": 0.8, "head": 0.6}
+
+
+def record(trial: Trial, result: Json) -> Record:
+    return Record(
+        key(trial), trial.label, trial.work, trial.steps, described(trial), result, 9.0, ENVIRONMENT
+    )
+
+
+def epochs(choose: float) -> Json:
+    history = [{"epoch": 1, "loss": 0.5, "seconds": 2.0, "cpu_seconds": 1.9, "choose": choose}]
+    return {"history": history, "epoch": 1, "choose": choose, "peak_bytes": 10}
+
+
+def onnx(margin: float | None) -> Json:
+    differing = [] if margin is None else [{"id": 4, "margin": margin}]
+    return {
+        "largest_difference": 1e-6, "largest_logit": 4.0, "relative_error": 2.5e-7, "answers": 300,
+        "differing": differing, "margins_below": len(differing), "accuracy": 0.8, "torch": 0.8,
+    }  # fmt: skip
+
+
+def image(trial: Trial, margin: float | None, level: dict[str, float]) -> Json:
+    if isinstance(trial, PretextTrial):
+        return epochs(0.9) | {"report": {"accuracy": 0.91}, "images": 500}
+    assert isinstance(trial, ImageTrial)
+    kind = trial.method.kind
+    found = epochs(level[kind] - abs(trial.rate - 0.01) / 100) | {"parameters": 600, "head": 5}
+    if trial.report:
+        right = np.random.default_rng(trial.seed).random(300) < level[kind]
+        found |= {
+            "report": {"accuracy": float(right.mean())},
+            "right": "".join(str(int(each)) for each in right),
+            "file_bytes": 1000,
+        }
+    return found | ({"onnxruntime": onnx(margin)} if trial.serve else {})
+
+
+def of_images(tmp_path: Path, margin: float | None = None, **level: float) -> list[Block]:
+    book = Book("small", tmp_path)
+    for _ in range(3):
+        for trial in images(Options("small"), book).trials:
+            if book.get(trial) is None:
+                book.add(record(trial, image(trial, margin, LEVEL | level)))
+    return rendered("images", tuple(book))
+
+
+def rendered(name: str, records: tuple[Record, ...]) -> list[Block]:
+    section = next(section for section in sections() if section.name == name)
+    evidence = Evidence("small", {name: records})
+    blocks = list(section.render(evidence))
+    for block in blocks:
+        if isinstance(block, Table):
+            assert {len(row) for row in block.rows} == {len(block.header)}
+    made = page(sections(), [evidence])
+    assert "nan" not in made.text
+    return blocks
+
+
+def text(blocks: list[Block]) -> str:
+    return "\n".join(block for block in blocks if isinstance(block, str))
+
+
+def aims(blocks: list[Block]) -> dict[str, bool | None]:
+    return {block.what: block.reached for block in blocks if isinstance(block, Aim)}
+
+
+def test_images_say_who_is_above_whom(tmp_path: Path) -> None:
+    said = text(of_images(tmp_path / "a"))
+    assert "FourierFT n = 600 against head alone: clearly above" in said
+    assert "The classes that it is adapted to it has never seen." in said
+    assert "right in 91.0 %" in said
+    other = text(of_images(tmp_path / "b", fourier=0.5))
+    assert "FourierFT n = 600 against LoRA r = 8: clearly below" in other
+
+
+@pytest.mark.parametrize(("margin", "reached"), [(None, True), (5e-5, True), (2e-4, False)])
+def test_a_class_may_differ_at_a_small_margin_alone(
+    margin: float | None, reached: bool, tmp_path: Path
+) -> None:
+    found = aims(of_images(tmp_path, margin))
+    assert found["classes in ONNX Runtime against torch"] is reached
+
+
+def test_images_without_a_reporting_seed_say_so(tmp_path: Path) -> None:
+    trial = images(Options("small"), Book("small", tmp_path)).trials[0]
+    blocks = rendered("images", (record(trial, image(trial, None, LEVEL)),))
+    assert blocks == ["Rates have been tried, and no fresh seed has reported yet."]
+
+
+def architecture(trial: Trial, *, falls: bool, live: bool) -> Json:
+    def scores(loss: float) -> Json:
+        return {"loss": loss, "accuracy": 0.5}
+
+    served = {"adapted": onnx(None), "base": onnx(None)}
+    return epochs(-0.5) | {
+        "weights": 1000, "targets": 2, "parameters": 400, "head": 10, "file_bytes": 99,
+        "base_bytes": 4000, "before": scores(1.0), "after": scores(0.5 if falls else 1.5),
+        "after_without_delta": scores(0.9), "merged": onnx(None),
+        "live": served if live else {"refused": ["E-CONVERSION-UNSUPPORTED"]},
+        "seconds": {"export": 1.0, "convert": 0.1, "merged": 0.1, "live": 0.2},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_architectures_say_what_fell_and_what_is_refused(falls: bool, tmp_path: Path) -> None:
+    trials = architectures(Options("small"), Book("small", tmp_path)).trials
+    records = tuple(
+        record(trial, architecture(trial, falls=falls, live="efficientnet" not in trial.label))
+        for trial in trials
+    )
+    blocks = rendered("architectures", records)
+    assert aims(blocks)["trains in each"] is falls
+    assert f"fell in {len(trials) if falls else 0} of {len(trials)} models" in text(blocks)
+    assert "refused as a live graph: EfficientNet (efficientnet-lite0)." in text(blocks)
+    cells = [cell for block in blocks if isinstance(block, Table) for r in block.rows for cell in r]
+    assert "refused: E-CONVERSION-UNSUPPORTED" in cells
+    assert len({asdict(record)["label"] for record in records}) == len(records)

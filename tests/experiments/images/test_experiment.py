@@ -1,0 +1,57 @@
+"""The plan: a base first, then rates, then fresh seeds; equal numbers of trials a method."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from experiments.images.experiment import plan
+from experiments.images.trial import ImageTrial, PretextTrial
+from experiments.trial import Json, Options, Trial, key
+
+
+class Found:
+    """Results by key."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Json] = {}
+
+    def get(self, trial: Trial) -> Json | None:
+        return self.results.get(key(trial))
+
+
+def test_the_base_is_trained_before_anything_is_adapted() -> None:
+    first = plan(Options("small"), Found())
+    assert [type(trial) for trial in first.trials] == [PretextTrial]
+    assert len(first.later) == 5 * (4 + 3)
+
+
+def test_each_method_is_tried_at_as_many_rates_and_reports_with_fresh_seeds() -> None:
+    found = Found()
+    for _ in range(2):
+        for trial in plan(Options("small"), found).trials:
+            rate = trial.rate if isinstance(trial, ImageTrial) else 0.0
+            found.results[key(trial)] = {"choose": rate}
+    trials = [t for t in plan(Options("small"), found).trials if isinstance(t, ImageTrial)]
+    tried = Counter(t.method.label for t in trials if not t.report)
+    reporting = Counter(t.method.label for t in trials if t.report)
+    assert set(tried.values()) == {4}
+    assert set(reporting.values()) == {3}
+    assert not {t.seed for t in trials if t.report} & {t.seed for t in trials if not t.report}
+    assert all(
+        t.rate == max(o.rate for o in trials if o.method == t.method) for t in trials if t.report
+    )
+
+
+@pytest.mark.parametrize("size", ["smoke", "small", "medium", "paper"])
+def test_every_size_is_configured(size: str) -> None:
+    found = plan(Options(size), Found())
+    assert found.trials
+    assert len({key(trial) for trial in [*found.trials, *found.later]}) == len(
+        [*found.trials, *found.later]
+    )
+
+
+def test_a_model_by_path_needs_no_pretext() -> None:
+    assert all(isinstance(t, ImageTrial) for t in plan(Options("small", "my/vit"), Found()).trials)
