@@ -25,6 +25,12 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends; the mean twice if it has none."""
+        low = self.mean if self.low is None else self.low
+        return low, self.mean if self.high is None else self.high
+
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """Returns the mean over seeds, with Student's interval."""
@@ -50,25 +56,27 @@ def difference(
     resamples covered the truth in 82 of 100 cases where seeds differ much. The interval is of
     percentiles. Without a spread of seeds it is the bootstrap over examples, without one of
     examples Student's over seeds; what a seed does to single examples counts in both, so that it
-    is rather too wide than too narrow. One seed: examples alone are drawn.
+    is rather too wide than too narrow. One seed has no interval: nobody knows what others give.
 
     Args:
-        metric: "accuracy", "f1", "matthews", "pearson" or "spearman".
-        ours: Predictions, (seeds, examples).
+        metric: "accuracy", "pearson" or "spearman".
+        ours: Predictions, (seeds, examples); of accuracy also 1 where they are right.
         theirs: The other method's, (seeds, examples).
-        labels: (examples,).
+        labels: (examples,); ones where predictions say what is right.
         resamples: How many.
     """
     seeds, examples = ours.shape
     generator = np.random.default_rng(_SEED)
     both = [_counted(metric, predicted, labels) for predicted in (ours, theirs)]
     of_seeds = (both[0](np.ones((1, examples))) - both[1](np.ones((1, examples))))[0]  # (seeds,)
-    error = of_seeds.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else 0.0
+    if seeds == 1:
+        return Interval(float(of_seeds[0]), None, None)
+    error = of_seeds.std(ddof=1) / np.sqrt(seeds)
     drawn = []
     for start in range(0, resamples, _CHUNK):
         weights = _counts(generator, examples, min(_CHUNK, resamples - start))
         found = (both[0](weights) - both[1](weights)).mean(1)  # (resamples,)
-        drawn.append(found + error * generator.standard_t(max(1, seeds - 1), len(found)))
+        drawn.append(found + error * generator.standard_t(seeds - 1, len(found)))
     low, high = np.quantile(np.concatenate(drawn), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(float(of_seeds.mean()), float(low), float(high))
 
@@ -86,28 +94,11 @@ def _counted(metric: str, predicted: Numbers, labels: Numbers) -> Any:
     if metric == "accuracy":
         right = (predicted == labels).astype(np.float64)
         return lambda weights: weights @ right.T / weights.sum(1)[:, None]
-    if metric in {"f1", "matthews"}:
-        return lambda weights: _of_table(metric, predicted, labels, weights)
     if metric == "pearson":
         return lambda weights: _correlations(predicted, labels, weights)
     if metric == "spearman":
         return lambda weights: _rank_correlations(predicted, labels, weights)
     raise ValueError(f"no such metric: {metric!r}")
-
-
-def _of_table(metric: str, predicted: Numbers, labels: Numbers, weights: Numbers) -> Numbers:
-    """Returns F1 or Matthews's correlation of two classes, 0 where it is not defined."""
-    said, is_one = predicted == 1, labels == 1
-    hit, false, missed, rest = (
-        weights @ np.asarray(cells, np.float64).T  # (resamples, seeds)
-        for cells in (said & is_one, said & ~is_one, ~said & is_one, ~said & ~is_one)
-    )
-    if metric == "f1":
-        above, below = 2 * hit, 2 * hit + false + missed
-    else:
-        above = hit * rest - false * missed
-        below = np.sqrt((hit + false) * (hit + missed) * (rest + false) * (rest + missed))
-    return _divided(above, below)
 
 
 def _correlations(predicted: Numbers, labels: Numbers, weights: Numbers) -> Numbers:

@@ -2,6 +2,9 @@
 
     python -m experiments.evidence        # no data sets, no models: experiments/results/*/*.json
 
+The configuration says beside them which seeds and methods are planned, so that what is half run is
+called so.
+
 How a section is written: one module an experiment, `sections/<name>.py`, with one `SECTION`.
 
     from experiments.evidence.blocks import Aim, Block, Figure, Panel, Points, Section, Table

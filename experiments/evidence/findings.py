@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from experiments.evidence.blocks import Aim
 from experiments.evidence.formatting import Unit
@@ -26,11 +27,16 @@ def against_zero(ours: str, theirs: str, found: Interval, unit: Unit) -> str:
     return f"- {ours} against {theirs}: {said}."
 
 
-def lower_end_above(what: str, found: Interval, bound: float, unit: Unit) -> Aim:
-    """Returns the aim that a difference's lower end lies above `bound`."""
-    aim = f"lower end above {unit.called(unit.signed(bound))}"
-    numbers = unit.called(unit.difference(found))
-    return Aim(what, aim, numbers, None if found.low is None else found.low > bound)
+def lower_end_above(what: str, found: Interval | None, bound: float, unit: Unit) -> Aim:
+    """Returns the aim that a difference's lower end lies above `bound`.
+
+    Of no difference, or one of a single seed, it cannot be told.
+    """
+    above = f"lower end above {unit.called(unit.signed(bound))}" if bound else "clearly above 0"
+    if found is None:
+        return Aim(what, above, "no seed of both has reported", None)
+    numbers = unit.called(unit.difference(found, bound))
+    return Aim(what, above, numbers, None if found.low is None else found.low > bound)
 
 
 def at_most(what: str, found: float, bound: float, text: str) -> Aim:
@@ -39,11 +45,31 @@ def at_most(what: str, found: float, bound: float, text: str) -> Aim:
 
 
 def among_many(found: Sequence[Interval]) -> str:
-    """Returns how many of several differences are clear, beside how many chance alone gives."""
-    above = sum(each.low is not None and each.low > 0 for each in found)
-    below = sum(each.high is not None and each.high < 0 for each in found)
-    chance = 0.05 * len(found)
+    """Returns how many of several differences are clear, beside how many chance alone gives.
+
+    Those of one seed have no interval and are not counted.
+    """
+    known = [each for each in found if each.low is not None]
+    above = sum(each.low is not None and each.low > 0 for each in known)
+    below = sum(each.high is not None and each.high < 0 for each in known)
+    chance = 0.05 * len(known)
     return (
-        f"Of {len(found)} differences {above} are clearly above 0 and {below} clearly below; if "
+        f"Of {len(known)} differences {above} are clearly above 0 and {below} clearly below; if "
         f"there were none at all, {chance:.2g} of 95 % intervals would still leave 0 out."
     )
+
+
+def alike(what: str, values: Mapping[str, float], most: float = 1.5) -> str:
+    """Returns whether the largest of `values` is at most `most` times the smallest, a line."""
+    low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+    ratio = values[high] / values[low] if values[low] else math.inf
+    said = "alike" if ratio <= most else "not alike"
+    return (
+        f"- {what}: from {values[low]:.3g} ({low}) to {values[high]:.3g} ({high}), a factor of "
+        f"{ratio:.3g}: {said} (alike is a factor of at most {most:g})."
+    )
+
+
+def verdict(reached: bool | None) -> str:
+    """Returns an aim's outcome in words."""
+    return {True: "reached", False: "not reached", None: "cannot be told"}[reached]

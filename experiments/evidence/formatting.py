@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.statistics import Interval
 
 NONE = "-"
 """Of a cell for which there is no number."""
+_MORE = 5  # digits at most, where those of the unit do not tell two numbers apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,39 @@ class Unit:
         return _fixed(number * self.factor, self.digits)
 
     def signed(self, number: float) -> str:
-        """Returns a difference with its sign: "+0.4", "-1.2"."""
-        text = self.value(number)
-        return text if text.startswith("-") else f"+{text}"
+        """Returns a difference with its sign: "+0.4", "-1.2"; more digits until it shows."""
+        return self._signed(number, self._telling([number], [0.0]))
 
     def interval(self, found: Interval) -> str:
         """Returns a mean and its interval: "84.3 [83.8, 84.9]"; the mean alone if there is none."""
-        return _with_ends(self.value(found.mean), found, self.value)
+        return _with_ends([self.value(n) for n in _numbers(found)])
 
-    def difference(self, found: Interval) -> str:
-        """Returns a difference and its interval: "-0.4 [-1.2, +0.3]"."""
-        return _with_ends(self.signed(found.mean), found, self.signed)
+    def difference(self, found: Interval, bound: float = 0.0) -> str:
+        """Returns a difference and its interval: "-0.4 [-1.2, +0.3]".
+
+        All have so many digits that one sees on which side of 0 and of `bound` each of them lies.
+        """
+        numbers = _numbers(found)
+        digits = self._telling(numbers, [0.0, bound])
+        return _with_ends([self._signed(number, digits) for number in numbers])
+
+    def _signed(self, number: float, digits: int) -> str:
+        text = _fixed(number * self.factor, digits)
+        return text if text.startswith("-") or not float(text) else f"+{text}"
+
+    def _telling(self, numbers: Sequence[float], bounds: Sequence[float]) -> int:
+        """Returns the digits that tell `numbers` from `bounds`, where they differ at all."""
+        most = self.digits + _MORE
+        pairs = [
+            (number * self.factor, bound * self.factor)
+            for number, bound in itertools.product(numbers, bounds)
+            if abs(number - bound) * self.factor >= 10.0**-most
+        ]
+        return next(
+            digits
+            for digits in range(self.digits, most + 1)
+            if all(_fixed(a, digits) != _fixed(b, digits) for a, b in pairs)
+        )
 
     def on(self, split: str) -> str:
         """Returns what a column or an axis is called: "accuracy on test (%)"."""
@@ -74,6 +99,11 @@ def significant(number: float, digits: int = 3) -> str:
     return f"{number:.{digits}g}"
 
 
+def power(number: float) -> str:
+    """Returns a bound: "1e-4"."""
+    return f"{number:.0e}".replace("e-0", "e-")
+
+
 def size(number: float) -> str:
     """Returns bytes: "14.2 kB", "1.2 MB", "512 B"; of 1000."""
     for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -101,11 +131,14 @@ def listed(names: list[str]) -> str:
     return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
 
 
-def _with_ends(mean: str, found: Interval, written: object) -> str:
-    assert callable(written)
-    if found.low is None or found.high is None:
-        return mean
-    return f"{mean} [{written(found.low)}, {written(found.high)}]"
+def _numbers(found: Interval) -> list[float]:
+    """Returns the mean, and the ends if there are any."""
+    return [number for number in (found.mean, found.low, found.high) if number is not None]
+
+
+def _with_ends(texts: Sequence[str]) -> str:
+    mean, *ends = texts
+    return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 
 def _fixed(number: float, digits: int) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from experiments.evidence.blocks import Aim, Block, Table
 from experiments.evidence.evidence import SIZES, Evidence
-from experiments.evidence.formatting import listed, seconds
+from experiments.evidence.findings import verdict
+from experiments.evidence.formatting import NONE, listed, seconds
 from experiments.records import Record
 
 _TOP = """\
@@ -16,10 +17,13 @@ This page is built by `make evidence` from the results in
 [experiments/results](../experiments/results) alone; a test fails if it is not what they give. Every
 conclusion on it is a rule applied to numbers that stand beside it. Intervals are of 95 %, in
 brackets."""
+_COLUMNS = """\
+Their time is wall time, and the machine was shared with other work; code is the digest of the code
+that trained."""
 _AGAIN = """\
 To run an experiment again: `python -m experiments NAME --size small`, one of the names below; it
 goes on where it was killed, and prints first how long it will take. `--size medium` wants a GPU,
-`--size paper` the paper's models as well: a folder with `--model`, or a hub's name."""
+`--size paper` the paper's models as well: a folder with `--models`, or a hub."""
 
 
 def blocks(evidence: Sequence[Evidence], aims: Sequence[tuple[str, str, Aim]]) -> list[Block]:
@@ -29,7 +33,9 @@ def blocks(evidence: Sequence[Evidence], aims: Sequence[tuple[str, str, Aim]]) -
     if aims:
         found += ["## Aims", _aims(aims)]
     found.append("## What was run")
-    found += [_runs(ran), *_versions(ran)] if ran else ["Nothing has been run."]
+    if not ran:
+        return [*found, "Nothing has been run.", _AGAIN]
+    found += [_runs(ran), _COLUMNS, *_changed(ran), *_versions(ran)]
     return [*found, _AGAIN]
 
 
@@ -41,14 +47,18 @@ def not_run(name: str, sizes: Sequence[str]) -> list[str]:
 
 
 def _aims(aims: Sequence[tuple[str, str, Aim]]) -> Table:
-    words = {True: "reached", False: "**not reached**", None: "cannot be told"}
     return Table(
         ("what", "size", "aim", "found", ""),
         [
-            [f"{title}: {aim.what}", size, aim.aim, aim.found, words[aim.reached]]
+            [f"{title}: {aim.what}", size, aim.aim, aim.found, _marked(aim)]
             for title, size, aim in aims
         ],
     )
+
+
+def _marked(aim: Aim) -> str:
+    """Returns the verdict, in bold where the aim is missed."""
+    return f"**{verdict(aim.reached)}**" if aim.reached is False else verdict(aim.reached)
 
 
 def _runs(ran: Sequence[Evidence]) -> Table:
@@ -64,12 +74,25 @@ def _runs(ran: Sequence[Evidence]) -> Table:
                     time,
                     _days(records),
                     _device(records),
+                    listed(_codes(records)) or NONE,
                 ]
             )
         every = {record.key: record for found in evidence.files.values() for record in found}
         total = seconds(sum(record.seconds for record in every.values()))
-        rows.append(["all, each trial once", evidence.size, str(len(every)), total, "", ""])
-    return Table(("experiment", "size", "trials", "their time", "days", "device"), rows)
+        rows.append(["all, each trial once", evidence.size, str(len(every)), total, "", "", ""])
+    header = ("experiment", "size", "trials", "their time", "days", "device", "code")
+    return Table(header, rows)
+
+
+def _changed(ran: Sequence[Evidence]) -> list[str]:
+    """Returns a sentence about experiments whose trials ran with different code."""
+    changed = [
+        f"`{name}` ({evidence.size})"
+        for evidence in ran
+        for name, records in evidence.files.items()
+        if len(_codes(records)) > 1
+    ]
+    return [f"The training code changed between trials of {listed(changed)}."] if changed else []
 
 
 def _versions(ran: Sequence[Evidence]) -> list[str]:
@@ -79,16 +102,18 @@ def _versions(ran: Sequence[Evidence]) -> list[str]:
         versions.setdefault("Python", set()).add(record.environment["python"])
         for name, version in record.environment["versions"].items():
             versions.setdefault(name, set()).add(version)
-    return [
-        "Versions: "
-        + ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items())
-        + "."
-    ]
+    each = [f"{name} {listed(sorted(found))}" for name, found in versions.items()]
+    return [f"Versions: {', '.join(each)}."]
 
 
 def _days(records: Sequence[Record]) -> str:
     days = sorted({record.environment["day"] for record in records if "day" in record.environment})
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "-"
+
+
+def _codes(records: Sequence[Record]) -> list[str]:
+    environments = [record.environment for record in records]
+    return sorted({each["code"] for each in environments if "code" in each})
 
 
 def _device(records: Sequence[Record]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from experiments.evidence import overview
 from experiments.evidence.blocks import Aim, Block, Figure, Section, Table
 from experiments.evidence.evidence import Evidence
+from experiments.evidence.findings import verdict
 
 _NUMBERS = re.compile(r"(?=.*\d)([-+\d.,:\[\] ]|e-|e\+|ms|s|min|h|MiB|[kMG]?B)*")
 """A column of numbers, with their units."""
@@ -63,11 +64,6 @@ def markdown(block: Block) -> str:
             f"**Aim: {block.what}, {block.aim}: {verdict(block.reached)}.** Found: {block.found}."
         )
     return block
-
-
-def verdict(reached: bool | None) -> str:
-    """Returns an aim's outcome in words."""
-    return {True: "reached", False: "not reached", None: "cannot be told"}[reached]
 
 
 def _rendered(section: Section, evidence: Sequence[Evidence]) -> dict[str, Sequence[Block]]:

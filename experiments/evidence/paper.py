@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from experiments.evidence.blocks import Table
+from experiments.evidence.formatting import NONE
 from experiments.evidence.trainings import called
 
 GLUE_TASKS = ("sst2", "mrpc", "cola", "qnli", "rte", "stsb")
@@ -45,7 +46,9 @@ def bases_table() -> Table:
     rows = []
     for name, found in BASES.items():
         cells = [f"{found[task]:.1f}" for task in first]
-        differences = [f"{found[task] - first[task]:+.1f}" for task in first]
+        differences = [
+            NONE if found is first else f"{found[task] - first[task]:+.1f}" for task in first
+        ]
         rows.append([name, *cells, *differences])
     names = [called(task) for task in first]
     return Table(("the paper's", *names, *(f"{name}, minus Fourier" for name in names)), rows)

@@ -1,27 +1,24 @@
-"""What was done, in words that the trials' own fields decide."""
+"""What was done, in words that the trials' own fields and the code's constants decide."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from experiments.evidence.formatting import listed
-from experiments.evidence.trainings import Group, called, method_name, of_kind
+from experiments.evidence.trainings import Group, called, of_kind
+from experiments.fixed import ATTENTION_DROPOUT, WARM_UP
 from experiments.text.tasks import TASKS
 
-_SIMILARITY = {"minilm": "all-MiniLM-L6-v2", "all-mpnet-base-v2": "all-mpnet-base-v2"}
-
-INTERVALS = """\
-Intervals of means are Student's over seeds. Differences are of the same seeds on the same examples;
-theirs are a bootstrap over examples (10,000 resamples) with the error of the mean over seeds added,
-for other examples and other seeds alike; with one seed, for other examples alone. Beside some
-stands Student's over seeds alone. "Clearly" above or below means that the interval leaves out 0;
-where it does not, no difference is shown, and none up to its ends is ruled out."""
+_SENTENCE_ENCODERS = {"minilm": "all-MiniLM-L6-v2", "all-mpnet-base-v2": "all-mpnet-base-v2"}
+_KINDS = {"fourier": "FourierFT", "lora": "LoRA", "full": "full", "head": "the head alone"}
 
 
 def protocol(found: Sequence[Group]) -> str:
-    """Returns the splits, the rule of parity, and what is adapted, as a list."""
-    lines = [*(_split(task) for task in _tasks(found)), _rates(found), *_model(found[0])]
-    return "\n".join(f"- {line}" for line in [*lines, *_training(found)])
+    """Returns the splits, the rule of parity, and what is trained and how, as a list."""
+    lines = [*(_split(task) for task in _tasks(found)), _rates(found), _grids(found)]
+    lines += [_heads(found), *_model(found), *_methods(found), *_training(found)]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _tasks(found: Sequence[Group]) -> list[str]:
@@ -30,52 +27,117 @@ def _tasks(found: Sequence[Group]) -> list[str]:
 
 
 def _split(name: str) -> str:
-    group_rows = {"sst2": " The test is the original corpus's, labelled."}
+    once = "once a trial; nothing is chosen on it"
     if TASKS[name].reported == "dev":
-        text = "a fixed tenth of train chooses; GLUE's dev reports, once, and is called dev."
-    else:
-        text = "train trains, dev chooses, test reports, once." + group_rows.get(name, "")
-    return f"{called(name)}: {text}"
+        text = f"a fixed tenth of train chooses; GLUE's dev, which is called dev, reports, {once}."
+        return f"{called(name)}: {text}"
+    beside = {"sst2": " The test is the original corpus's, labelled."}.get(name, "")
+    return f"{called(name)}: train trains, dev chooses; test reports, {once}.{beside}"
 
 
 def _rates(found: Sequence[Group]) -> str:
-    counts = {len(group.tried) for group in found if group.tried}
-    seeds = sorted({record.trial["seed"] for group in found for record in group.tried})
-    fresh = sorted({seed for group in found for seed in group.seeds})
-    tried = listed([str(count) for count in sorted(counts)])
+    counts = {len(group.tried) for group in found}
+    seeds = {record.trial["seed"] for group in found for record in group.tried}
+    fresh = {seed for group in found for seed in group.seeds}
     unequal = "" if len(counts) == 1 else " **The methods were not tried equally often.**"
     return (
-        f"Parity: {tried} rates for each method and task, each once, seed "
-        f"{listed([str(seed) for seed in seeds])}; the rate whose best epoch scores highest on the "
-        "choosing split is taken, the lower one on a tie. Then "
-        f"{'seeds' if len(fresh) > 1 else 'seed'} {listed([str(seed) for seed in fresh])} "
-        f"{'report' if len(fresh) > 1 else 'reports'}; no trial that chose a rate saw the "
-        f"reporting split.{unequal} The epoch is the first with the highest score on the choosing "
-        "split, for every method. Equal seeds have equal heads at the start and equal batches. "
-        "alpha, n and the rank were fixed beforehand."
+        f"Parity: {_or(counts)} rates for each method and task, each once, seed {_or(seeds)}; the "
+        "rate whose best epoch scores highest on the choosing split is taken, the lower one on a "
+        f"tie. Then fresh seeds report: {listed([str(seed) for seed in sorted(fresh)])}. No trial "
+        f"that chose a rate saw the reporting split.{unequal} The epoch is the first with the "
+        "highest score on the choosing split, for every method. Equal seeds have equal heads at "
+        "the start and equal batches. alpha, n and the rank were fixed beforehand."
     )
 
 
-def _model(group: Group) -> list[str]:
-    trial = group.runs[0].trial
+def _grids(found: Sequence[Group]) -> str:
+    """How far apart the rates lie that were tried, and how far they reach."""
+    said, spans = [], set()
+    for kind, name in _KINDS.items():
+        group = next((each for each in found if each.method["kind"] == kind and each.tried), None)
+        if group is None:
+            continue
+        rates = [run.trial["rate"] for run in group.tried]
+        steps = sorted({f"{b / a:.2g}" for a, b in itertools.pairwise(rates)}, key=float)
+        apart = f", each {' or '.join(steps)} times the one before" if steps else ""
+        span = f"{rates[-1] / rates[0]:.2g}"
+        spans.add(span)
+        said.append(f"{name} {', '.join(f'{rate:g}' for rate in rates)}{apart}, {span} in all")
+    text = f"Rates tried: {'; '.join(said)}."
+    if len(spans) > 1:
+        text += (
+            " The grids are not equally fine: a finer one comes nearer to the best rate within it, "
+            "a wider one is less likely to miss it."
+        )
+    return text
+
+
+def _heads(found: Sequence[Group]) -> str:
+    others = [group for group in found if group.method["kind"] != "head"]
+    rates = {
+        called(task): {
+            f"{run.trial['head_rate']:g}"
+            for group in others
+            if group.task == task
+            for run in (*group.tried, *group.runs)
+        }
+        for task in _tasks(others)
+    }
+    each = listed([f"{_or(each)} on {name}" for name, each in rates.items()])
+    if len({_or(each) for each in rates.values()}) == 1:
+        each = f"{_or(next(iter(rates.values())))} on every task"
+    text = f"The head's rate beside every other method is fixed beforehand: {each}."
+    if of_kind(found, "head") is None:
+        return text
+    return f"{text} The head alone tunes its own rate, among those above, which favours it."
+
+
+def _model(found: Sequence[Group]) -> list[str]:
+    trial = found[0].runs[0].trial
     layers = trial["trained_layers"]
     which = f"the last {layers} layers alone" if layers else "all layers"
     below = (
-        " What lies below is frozen for every method and computed once, without dropout."
+        " What lies below is frozen for every method and computed once, without dropout; a pooler "
+        "above them is frozen for every method, too."
         if layers
-        else ""
+        else " Embeddings and a pooler are frozen, but for full fine-tuning."
     )
-    name = _SIMILARITY.get(trial["model"], trial["model"])
+    name = _SENTENCE_ENCODERS.get(trial["model"], trial["model"])
     text = (
-        f'Model: {name}. Query and value of {which} are adapted.{below} "Full fine-tuning" trains '
-        "all weights of these layers and of the pooler, not the embeddings. Every method trains "
-        "the same new head beside it."
+        f"Model: {name}. Query and value of {which} are adapted.{below} Every method trains the "
+        "same new head."
     )
     similar = (
         "The encoder is a sentence-similarity model, strong on STS-B before any training; so the "
         "untuned cosine stands in the tables of MRPC and STS-B."
     )
-    return [text, similar] if trial["model"] in _SIMILARITY else [text]
+    return [text, similar] if trial["model"] in _SENTENCE_ENCODERS else [text]
+
+
+def _methods(found: Sequence[Group]) -> list[str]:
+    """A line for each kind of method that has settings of its own."""
+    lines = []
+    fourier, lora, full = (of_kind(found, kind) for kind in ("fourier", "lora", "full"))
+    if fourier is not None:
+        alphas = {f"{g.method['alpha']:g}" for g in found if g.method["kind"] == "fourier"}
+        lines.append(
+            f"{fourier.name}: alpha {_or(alphas)}; coefficients start at zero; each "
+            "seed draws its entries anew, one list for all targets of a shape."
+        )
+    if lora is not None:
+        lines.append(
+            f"{lora.name}: alpha {lora.method['alpha']:g}, dropout {lora.method['dropout']:g}; it "
+            "starts at a delta of zero, too."
+        )
+    if full is not None:
+        layers = full.method["layers"]
+        what = (
+            f"every weight and bias of the last {layers} layers, neither embeddings nor pooler"
+            if layers
+            else "every weight and bias of the model, embeddings and pooler too"
+        )
+        lines.append(f"{full.name[:1].upper()}{full.name[1:]}: trains {what}.")
+    return lines
 
 
 def _training(found: Sequence[Group]) -> list[str]:
@@ -87,12 +149,12 @@ def _training(found: Sequence[Group]) -> list[str]:
         [f"{count:,} rows of {called(name)}'s train, drawn once" for name, count in rows.items()]
     )
     precision = _or({t["precision"] for t in trials})
-    heads = {f"{t['head_rate']:g}" for t in trials if t["method"]["kind"] != "head"}
     text = (
         f"Epochs: {each}; batches of {_or({t['batch'] for t in trials})} rows of like length, at "
         f"most {_or({t['length'] for t in trials})} tokens{'; ' if some else ''}{some}. AdamW, no "
-        "weight decay, a linear rise over 6 % of the steps and a linear fall. The head's rate is "
-        f"{_or(heads)} beside every method; of the head alone it is what is chosen."
+        f"weight decay, a linear rise over {100 * WARM_UP:g} % of the steps and a linear fall. "
+        f"Dropout of attention is {ATTENTION_DROPOUT:g} for every method, all other dropout the "
+        "encoder's own."
     )
     lines = [text]
     if "bfloat16" in precision:
@@ -100,9 +162,6 @@ def _training(found: Sequence[Group]) -> list[str]:
             "Products are in bfloat16 under autocast while training; parameters, evaluation and "
             "everything that is reported are in float32."
         )
-    fourier = of_kind(found, "fourier")
-    if fourier is not None:
-        lines.append(f"{method_name(fourier.method)} has alpha {fourier.method['alpha']:g}.")
     return lines
 
 

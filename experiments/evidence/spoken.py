@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from experiments.evidence.blocks import Aim, Block, Table
 from experiments.evidence.formatting import NONE, count, seconds
 from experiments.evidence.trainings import method_name
+from experiments.fixed import MARGIN
 from experiments.records import Record
 
-_MARGIN = 1e-4
 _GENERATED = """\
 Each answer was generated twice, greedily: by torch, with the adapter merged in memory, and by
 onnxruntime-genai from the model that the converter wrote. LoRA's are torch's alone: it is no
@@ -74,6 +74,4 @@ def _aim(served: Sequence[Record]) -> Aim:
     if margins:
         text += f", at margins of at most {max(margins):.1e}"
     aim = "token for token, or the first difference at a margin below 1e-4"
-    return Aim(
-        "answers in ONNX Runtime against torch", aim, text, all(m < _MARGIN for m in margins)
-    )
+    return Aim("answers in ONNX Runtime against torch", aim, text, all(m < MARGIN for m in margins))

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import UNITS, Unit
 from experiments.records import Record
-from experiments.statistics import Interval, Numbers, difference, mean_interval
+from experiments.statistics import Interval, Numbers, mean_interval
 from experiments.text.tasks import TASKS
 from experiments.trial import Json
 
+CREDITS = {
+    "stsb": "Gold scores of the STS Benchmark, Cer et al. 2017, CC BY-SA 4.0"
+    " (https://creativecommons.org/licenses/by-sa/4.0/), here divided by 5."
+}
+"""Task -> whose labels stand in the results, and under which licence."""
 _NAMES = {
     "mrpc": "MRPC", "stsb": "STS-B", "sst2": "SST-2", "cola": "CoLA", "rte": "RTE", "qnli": "QNLI",
 }  # fmt: skip
@@ -28,7 +32,7 @@ class Group:
         task: A name in tasks.TASKS.
         method: The method's fields.
         tried: The trials that chose a rate, by rate; they do not report.
-        runs: Those that report, by seed, all at one rate.
+        runs: Those that reported, by seed, all at one rate.
     """
 
     task: str
@@ -51,6 +55,12 @@ class Group:
         """How many numbers are trained beside the head."""
         return int(self.runs[0].result["parameters"])
 
+    @property
+    def delta_norm(self) -> float | None:
+        """The deltas' Frobenius norm, a mean over targets and seeds; None if all weights change."""
+        known = all(run.result["delta_norm"] is not None for run in self.runs)
+        return self.average("delta_norm") if known else None
+
     def values(self, metric: str) -> list[float]:
         """Returns the reporting split's metric of each seed."""
         return [run.result["report"][metric] for run in self.runs]
@@ -63,14 +73,24 @@ class Group:
         """Returns the mean over seeds of a number of the result."""
         return float(np.mean([run.result[name] for run in self.runs]))
 
-    def seconds(self, name: str = "seconds") -> float:
-        """Returns the mean over seeds of the time of all epochs; or of "cpu_seconds"."""
-        return float(np.mean([sum(e[name] for e in run.result["history"]) for run in self.runs]))
+    def seconds(self) -> float:
+        """Returns the mean over seeds of the processor time of all epochs."""
+        return float(
+            np.mean([sum(e["cpu_seconds"] for e in run.result["history"]) for run in self.runs])
+        )
 
-    def predictions(self, seeds: Sequence[int]) -> Numbers:
-        """Returns what was answered: (seeds, examples)."""
+    def history(self, name: str) -> Numbers:
+        """Returns a number of each epoch, up to the first that diverged: (seeds, epochs)."""
+        whole = min(run.result.get("diverged", run.trial["epochs"] + 1) - 1 for run in self.runs)
+        return np.array([[e[name] for e in run.result["history"][:whole]] for run in self.runs])
+
+    def answers(self, seeds: Sequence[int]) -> Numbers:
+        """Returns the scores that were given, or of classes 1 where right: (seeds, examples)."""
+        name = "right" if TASKS[self.task].classes else "predictions"
         found = dict(zip(self.seeds, self.runs, strict=True))
-        return np.stack([_numbers(found[seed].result["predictions"]) for seed in seeds])
+        return np.stack(
+            [np.array([float(each) for each in found[seed].result[name]]) for seed in seeds]
+        )
 
 
 def groups(records: Iterable[Record]) -> list[Group]:
@@ -83,9 +103,14 @@ def groups(records: Iterable[Record]) -> list[Group]:
     return [_group(records) for records in found.values()]
 
 
+def of_task(records: Iterable[Record], task: str) -> list[Group]:
+    """Returns the groups of a task, those too that have only tried rates."""
+    return [group for group in groups(records) if group.task == task]
+
+
 def reported(records: Iterable[Record], task: str) -> list[Group]:
     """Returns the groups of a task that have reported."""
-    return [group for group in groups(records) if group.task == task and group.runs]
+    return [group for group in of_task(records, task) if group.runs]
 
 
 def tasks(records: Iterable[Record]) -> list[str]:
@@ -97,40 +122,6 @@ def tasks(records: Iterable[Record]) -> list[str]:
 def of_kind(found: Sequence[Group], kind: str) -> Group | None:
     """Returns the first group of a kind of method: "fourier", "lora", "full", "head"."""
     return next((group for group in found if group.method["kind"] == kind), None)
-
-
-def untuned(evidence: Evidence, task: str) -> Json | None:
-    """Returns what text.untuned found for a task; None if it has not run."""
-    for record in evidence.of("glue"):
-        if record.trial["trial"] == "Untuned" and record.trial["task"] == task:
-            return record.result
-    return None
-
-
-def paired(evidence: Evidence, ours: Group, theirs: Group, metric: str = "") -> Interval | None:
-    """Returns the metric of `ours` minus that of `theirs` over the seeds that both have.
-
-    None where they share no seed, or the labels are not known.
-    """
-    baselines = untuned(evidence, ours.task)
-    shared = [seed for seed in ours.seeds if seed in theirs.seeds]
-    if baselines is None or not shared:
-        return None
-    return difference(
-        metric or TASKS[ours.task].metric,
-        ours.predictions(shared),
-        theirs.predictions(shared),
-        _numbers(baselines["labels"]),
-    )
-
-
-def seeds_alone(ours: Group, theirs: Group) -> Interval | None:
-    """Returns the difference of the first metric with Student's interval over shared seeds."""
-    metric = TASKS[ours.task].metric
-    of_theirs = dict(zip(theirs.seeds, theirs.values(metric), strict=True))
-    pairs = zip(ours.seeds, ours.values(metric), strict=True)
-    found = [value - of_theirs[seed] for seed, value in pairs if seed in of_theirs]
-    return mean_interval(found) if found else None
 
 
 def called(task: str) -> str:
@@ -157,7 +148,10 @@ def method_name(method: Json) -> str:
         return f"{method['basis']} basis n = {method['n']}"
     if kind == "lora":
         return f"LoRA r = {method['rank']}"
-    return {"full": "full fine-tuning", "head": "head alone"}[kind]
+    if kind == "full":
+        layers = method.get("layers", 0)
+        return f"all weights of the last {layers} layers" if layers else "full fine-tuning"
+    return {"head": "head alone"}[kind]
 
 
 def _group(records: list[Record]) -> Group:
@@ -168,8 +162,3 @@ def _group(records: list[Record]) -> Group:
         tuple(sorted((r for r in records if not r.trial["report"]), key=lambda r: r.trial["rate"])),
         tuple(sorted((r for r in records if r.trial["report"]), key=lambda r: r.trial["seed"])),
     )
-
-
-def _numbers(found: str | list[float]) -> Numbers:
-    """Returns predictions or labels as numbers: a string has a digit for each."""
-    return np.array([float(value) for value in found])

@@ -7,6 +7,7 @@ from experiments.evidence.blocks import Block, Section
 from experiments.evidence.comparing import compared
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.trainings import Group
+from experiments.settings import table
 
 _TEXT = """\
 The same n and entries drawn alike, in another basis. alpha is set so that standard normal
@@ -17,8 +18,13 @@ _PAPER = "The paper's own ablation, on RoBERTa base; quoted, not measured here:"
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
-    found = compared(evidence, "bases", _name, lambda group: (_name(group) != "dft2", _name(group)))
-    return [_TEXT, *found]
+    planned = table("bases", evidence.size)
+    names = ["dft2", *planned["transforms"], *(f"{name} basis" for name in planned["controls"])]
+
+    def order(group: Group) -> tuple[bool, str]:
+        return _name(group) != "dft2", _name(group)
+
+    return [_TEXT, *compared(evidence, "bases", _name, order, names)]
 
 
 def _name(group: Group) -> str:

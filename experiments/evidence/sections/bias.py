@@ -5,33 +5,33 @@ from __future__ import annotations
 from experiments.evidence.blocks import Block, Section
 from experiments.evidence.comparing import compared
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.trainings import Group, groups
+from experiments.evidence.trainings import Group
+from experiments.settings import table
 
 _TEXT = """\
 Entries are drawn with the paper's Eq. 5: by their distance from frequency zero, around a centre,
 with a width, both in entries of the spectrum. The paper (its Fig. 5) finds on each of its tasks
 some centre that is better than no bias."""
-_TRIED = "Every band was tried at rates of its own, by GLUE's rule."
-_LIKE = "All bands take the rate that was chosen without one."
+_RATE = """\
+Every band takes the rate that was chosen without one, and none was tuned for a band. This favours
+no bias: where a band is clearly below, the rate may be why, and where one is clearly above, it is
+so in spite of it."""
+_NONE = "no bias"
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
-    found = groups(evidence.of("bias"))
-    centres = sorted({centre for centre, _ in filter(None, map(_band, found))})
+    planned = table("bias", evidence.size)
+    words = {centre: word for word, centre in planned["centres"].items()}
 
-    def name(group: Group) -> str:
-        band = _band(group)
-        if band is None:
-            return "no bias"
-        names = dict(zip(centres, ("low", "middle", "high"), strict=False))
-        word = names[band[0]] if len(centres) == 3 else "centre"
-        return f"{word} {band[0]:g}/{band[1]:g}"
+    def named(band: tuple[float, float] | None) -> str:
+        return _NONE if band is None else f"{words.get(band[0], 'centre')} {band[0]:g}/{band[1]:g}"
 
     def order(group: Group) -> tuple[float, ...]:
         return _band(group) or (-1.0,)
 
-    tried = any(group.tried for group in found if _band(group) is not None)
-    return [_TEXT, _TRIED if tried else _LIKE, *compared(evidence, "bias", name, order)]
+    names = [_NONE, *(named((centre, planned["width"])) for centre in words)]
+    found = compared(evidence, "bias", lambda group: named(_band(group)), order, names)
+    return [_TEXT, _RATE, *found]
 
 
 def _band(group: Group) -> tuple[float, float] | None:

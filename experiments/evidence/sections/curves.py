@@ -3,225 +3,221 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from experiments.evidence import epochs, served
+from experiments.evidence.baselines import head_level, levels
 from experiments.evidence.blocks import (
-    FOURIER,
-    LORA,
     Block,
     Figure,
     Level,
-    Line,
     Panel,
     Points,
     Section,
     Table,
 )
+from experiments.evidence.differences import Difference, paired
+from experiments.evidence.epochs import KINDS
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.findings import against_zero
-from experiments.evidence.formatting import NONE, UNITS, count, seconds, significant
+from experiments.evidence.findings import alike, among_many
+from experiments.evidence.formatting import NONE, UNITS, count, listed, seconds, significant
+from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
 from experiments.evidence.trainings import (
     Group,
     axis,
     called,
-    of_kind,
-    paired,
+    groups,
+    of_task,
     reported,
     tasks,
     unit,
-    untuned,
-)  # fmt: skip
-from experiments.statistics import Interval
+)
+from experiments.records import Record
+from experiments.settings import table
 from experiments.text.scoring import others
 from experiments.text.tasks import TASKS
 
-_COLOURS = {"fourier": FOURIER, "lora": LORA}
-_RATES = """\
-LoRA keeps the rate that GLUE's trials chose at r = 8. FourierFT's, chosen at one n, goes with
-1 / sqrt(n): Adam moves each coefficient by about the rate, so deltas of every n move alike. No rate
-was chosen for a single n or rank."""
-_CURVES = "Lines are means over seeds, bands reach from the lowest seed to the highest."
-
 
 def _rendered(evidence: Evidence) -> list[Block]:
-    records = evidence.of("curves")
-    names = tasks(records)
-    if not names:
-        return ["Rates have been tried, and no seed has reported yet."]
-    return [_RATES, *(block for task in names for block in _task(evidence, task))]
+    records, planned = evidence.of("curves"), table("curves", evidence.size)
+    names = [*(f"FourierFT n = {n}" for n in planned["ns"])]
+    names += [f"LoRA r = {rank}" for rank in planned["ranks"]]
+    seeds = planned_seeds("curves", evidence.size)
+    missing = unfinished(records, [planned["task"]], names, seeds, lambda group: group.name)
+    found = tasks(records)
+    if not found:
+        return ["Rates have been tried, and no fresh seed has reported yet.", *missing]
+    blocks = [*missing, *(block for task in found for block in _task(evidence, task))]
+    every = [group for task in found for kind in _kinds(records, task).values() for group in kind]
+    return [*blocks, *served.blocks(evidence.size, every)]
 
 
 def _task(evidence: Evidence, task: str) -> list[Block]:
-    found = sorted(reported(evidence.of("curves"), task), key=lambda group: group.parameters)
-    kinds = {kind: [g for g in found if g.method["kind"] == kind] for kind in _COLOURS}
-    blocks: list[Block] = [_table(task, [*kinds["fourier"], *kinds["lora"]])]
-    blocks += [_scaling_figure(evidence, task, kinds), *_scaling(evidence, task, kinds)]
+    kinds = _kinds(evidence.of("curves"), task)
+    found = [group for each in kinds.values() for group in each]
+    tuned = _tuned(evidence, found)
+    scaling = _scaling_differences(evidence, kinds)
     matched = [
-        (ours, theirs)
+        (ours, theirs, paired(evidence, ours, theirs))
         for ours in kinds["fourier"]
         for theirs in kinds["lora"]
         if ours.parameters == theirs.parameters
     ]
-    if not matched:
-        return [*blocks, "No FourierFT has as many parameters as one of the LoRAs: no curves."]
-    return [*blocks, *_matched(evidence, task, matched), *_curves(evidence, task, matched)]
+    known = [*scaling, *(each for _, _, each in matched if each is not None)]
+    blocks = [
+        _rates(evidence, found, tuned),
+        _table(evidence, task, found, tuned),
+        _moved(kinds),
+        limits(task, of_task(evidence.of("curves"), task)),
+        _scaling_figure(evidence, task, kinds),
+        *_scaling(task, kinds, scaling),
+        *_matched(task, matched, tuned),
+        *([among_many([each.interval for each in known])] if len(known) > 1 else []),
+    ]
+    return [*blocks, *epochs.pairs(evidence.size, task, [(a, b) for a, b, _ in matched])]
 
 
-def _table(task: str, found: Sequence[Group]) -> Table:
+def _kinds(records: Sequence[Record], task: str) -> dict[str, list[Group]]:
+    """Returns FourierFTs and LoRAs that have reported, the smallest first."""
+    found = sorted(reported(records, task), key=lambda group: group.parameters)
+    return {kind: [g for g in found if g.method["kind"] == kind] for kind in KINDS}
+
+
+def _tuned(evidence: Evidence, found: Sequence[Group]) -> dict[str, int]:
+    """Returns how many rates were tried, here or by GLUE's trials, of each group that was tuned."""
+    every = {record.key: record for name in ("glue", "curves") for record in evidence.of(name)}
+    tried = [group for group in groups(every.values()) if group.tried]
+    return {
+        group.name: len(other.tried)
+        for group in found
+        for other in tried
+        if (other.task, other.method) == (group.task, group.method)
+    }
+
+
+def _rates(evidence: Evidence, found: Sequence[Group], tuned: Mapping[str, int]) -> str:
+    """Which settings have a rate of their own, and where the others' comes from."""
+    glue = table("glue", evidence.size)
+    scaled = [group.name for group in found if group.name not in tuned]
+    said = f"A rate of their own was chosen, as under GLUE, for {listed(list(tuned)) or 'none'}."
+    if not scaled:
+        return said
+    return (
+        f"{said} {listed(scaled)} take a scaled one: other n that of n = {glue['n']} times "
+        f"sqrt({glue['n']} / n), as Adam moves each coefficient by about the rate; other ranks "
+        f"that of r = {glue['rank']}. So a rise or fall along n or the rank may come from the "
+        "rate. Intervals are as under GLUE, and given the rate."
+    )
+
+
+def _table(
+    evidence: Evidence, task: str, found: Sequence[Group], tuned: Mapping[str, int]
+) -> Table:
     first, second = TASKS[task].metric, others(TASKS[task].classes)[0]
-    split = TASKS[task].reported
+    seeds = planned_seeds("curves", evidence.size)
     rows = [
         [
             group.name, count(group.parameters), significant(group.runs[0].trial["rate"]),
-            unit(task).value(group.average("choose")), unit(task).interval(group.mean(first)),
+            f"best of {tuned[group.name]}" if group.name in tuned else "scaled",
+            NONE if group.delta_norm is None else significant(group.delta_norm),
+            unit(task).interval(group.mean(first)), each_seed(group, seeds),
             UNITS[second].interval(group.mean(second)), f"{group.average('epoch'):.1f}",
-            seconds(group.seconds()), str(len(group.runs)),
+            seconds(group.seconds()),
         ]
         for group in found
     ]  # fmt: skip
     header = (
-        called(task), "parameters beside the head", "rate", unit(task).on("choosing"), axis(task),
-        UNITS[second].on(split), "best epoch", "training", "seeds",
+        called(task), "parameters beside the head", "rate", "how", "delta norm", axis(task),
+        "each seed", UNITS[second].on(TASKS[task].reported), "best epoch", "processor",
     )  # fmt: skip
     return Table(header, rows)
 
 
-def _scaling_figure(evidence: Evidence, task: str, kinds: dict[str, list[Group]]) -> Figure:
+def _moved(kinds: Mapping[str, Sequence[Group]]) -> str:
+    """Whether deltas of every n, and of every rank, became alike large."""
+    lines = []
+    for kind, found in kinds.items():
+        norms = {g.name: g.delta_norm for g in found if g.delta_norm is not None}
+        if len(norms) > 1:
+            lines.append(alike(f"{KINDS[kind][0]}'s delta norms", norms))
+    text = "A delta norm is the mean over targets and seeds of the delta's Frobenius norm."
+    return "\n".join([text, "", *lines]) if lines else text
+
+
+def _scaling_figure(evidence: Evidence, task: str, kinds: Mapping[str, Sequence[Group]]) -> Figure:
     metric, factor = TASKS[task].metric, unit(task).factor
     marks: list[Points | Level] = []
     for kind, found in kinds.items():
-        means = [(group, group.mean(metric)) for group in found]
-        if not means:
+        if not found:
             continue
-        ends = [_ends(mean) for _, mean in means]
+        means = [group.mean(metric) for group in found]
+        name, colour = KINDS[kind]
         marks.append(
             Points(
-                {"fourier": "FourierFT", "lora": "LoRA"}[kind],
+                name,
                 [group.parameters for group in found],
-                [factor * mean.mean for _, mean in means],
-                [factor * low for low, _ in ends],
-                [factor * high for _, high in ends],
+                [factor * mean.mean for mean in means],
+                [factor * mean.ends[0] for mean in means],
+                [factor * mean.ends[1] for mean in means],
                 [[factor * value for value in group.values(metric)] for group in found],
-                _COLOURS[kind],
+                colour,
                 joined=True,
             )
         )
-    marks += _levels(evidence, task)
+    marks += [*head_level(evidence, task), *levels(evidence, task)]
     panel = Panel(called(task), "trained numbers beside the head", axis(task), marks, log_x=True)
     alt = f"{axis(task)} of {called(task)} against trained parameters, of FourierFT and of LoRA."
     return Figure(f"curves-{evidence.size}-{task}-parameters", alt, [panel])
 
 
-def _levels(evidence: Evidence, task: str) -> list[Level]:
-    """What is reached without an adapter: the head alone, and without training."""
-    metric, factor = TASKS[task].metric, unit(task).factor
-    head = of_kind(reported(evidence.of("glue"), task), "head")
-    levels = [] if head is None else [Level("head alone", factor * head.mean(metric).mean)]
-    found = untuned(evidence, task) or {}
-    names = {"majority": "commonest class", "cosine": "untuned cosine"}
-    return levels + [
-        Level(name, factor * found[key][metric]) for key, name in names.items() if key in found
-    ]
+def _scaling_differences(
+    evidence: Evidence, kinds: Mapping[str, Sequence[Group]]
+) -> list[Difference]:
+    """Each n against the smallest, each rank against the lowest."""
+    known = [paired(evidence, g, found[0]) for found in kinds.values() for g in found[1:]]
+    return [each for each in known if each is not None]
 
 
-def _scaling(evidence: Evidence, task: str, kinds: dict[str, list[Group]]) -> list[Block]:
+def _scaling(
+    task: str, kinds: Mapping[str, Sequence[Group]], differences: Sequence[Difference]
+) -> list[Block]:
     """Whether more parameters help, a method each: the paper's scaling claim."""
-    metric = TASKS[task].metric
-    rows, said = [], []
+    said = []
     for found in kinds.values():
         if len(found) < 2:
             continue
-        means = [group.mean(metric).mean for group in found]
+        means = [group.mean(TASKS[task].metric).mean for group in found]
         rises = sum(after > before for before, after in itertools.pairwise(means))
         text = f"- From {found[0].name} to {found[-1].name} the mean rises in {rises} of "
         said.append(f"{text}{len(means) - 1} steps.")
-        for group in found[1:]:
-            interval = paired(evidence, group, found[0], metric)
-            if interval is not None:
-                name = f"{group.name} minus {found[0].name}"
-                rows.append([name, unit(task).difference(interval)])
-        last = paired(evidence, found[-1], found[0], metric)
-        if last is not None:
-            said.append(against_zero(found[-1].name, found[0].name, last, unit(task)))
+        said += [each.said() for each in differences if each.ours is found[-1]]
+    if not said:
+        return []
+    rows = [[each.name, each.written] for each in differences]
     return [Table((axis(task), "difference"), rows), "\n".join(said)]
 
 
-def _matched(evidence: Evidence, task: str, matched: Sequence[tuple[Group, Group]]) -> list[Block]:
+def _matched(
+    task: str,
+    matched: Sequence[tuple[Group, Group, Difference | None]],
+    tuned: Mapping[str, int],
+) -> list[Block]:
     """FourierFT at LoRA's own count of parameters: open question 2."""
+    if not matched:
+        return ["No FourierFT has as many parameters as one of the LoRAs: no curves."]
     rows, said = [], []
-    for ours, theirs in matched:
-        interval = paired(evidence, ours, theirs)
-        text = NONE if interval is None else unit(task).difference(interval)
-        rows.append([f"{ours.name} minus {theirs.name}", count(ours.parameters), text])
-        if interval is not None:
-            said.append(against_zero(ours.name, theirs.name, interval, unit(task)))
-    header = (axis(task), "parameters of each", "difference")
-    return ["With as many parameters as LoRA:", Table(header, rows), "\n".join(said)]
-
-
-def _curves(evidence: Evidence, task: str, matched: Sequence[tuple[Group, Group]]) -> list[Block]:
-    """Loss and the choosing split's metric, epoch by epoch."""
-    blocks: list[Block] = [_CURVES]
-    wanted = {
-        "loss": ("training loss", 1.0),
-        "choose": (unit(task).on("choosing split"), unit(task).factor),
-    }
-    for name, (label, factor) in wanted.items():
-        panels = [
-            Panel(
-                f"{count(ours.parameters)} parameters",
-                "epoch",
-                label,
-                [_line(group, name, factor) for group in (ours, theirs)],
-            )
-            for ours, theirs in matched
-        ]
-        alt = f"{called(task)}, {label} by epoch: FourierFT and LoRA with as many parameters."
-        blocks.append(Figure(f"curves-{evidence.size}-{task}-{name}", alt, panels, columns=2))
-    return [*blocks, _rows_of_curves(task, matched)]
-
-
-def _line(group: Group, name: str, factor: float) -> Line:
-    found = np.array([[e[name] for e in run.result["history"]] for run in group.runs])
-    found *= factor  # (seeds, epochs)
-    epochs = [float(epoch + 1) for epoch in range(found.shape[1])]
-    return Line(
-        {"fourier": "FourierFT", "lora": "LoRA"}[group.method["kind"]],
-        epochs,
-        found.mean(0).tolist(),
-        found.min(0).tolist(),
-        found.max(0).tolist(),
-        _COLOURS[group.method["kind"]],
-    )
-
-
-def _rows_of_curves(task: str, matched: Sequence[tuple[Group, Group]]) -> Table:
-    """Ends of the curves: whether training had come to rest."""
-    rows = []
-    for group in (group for pair in matched for group in pair):
-        loss = np.array([[e["loss"] for e in run.result["history"]] for run in group.runs]).mean(0)
-        chosen = np.array([[e["choose"] for e in run.result["history"]] for run in group.runs])
-        means = chosen.mean(0)
-        rows.append(
-            [
-                group.name, f"{loss[0]:.3f}", f"{loss[-1]:.3f}", unit(task).value(means[0]),
-                unit(task).value(means.max()), unit(task).value(means[-1]),
-                f"{int(means.argmax()) + 1} of {len(means)}",
-            ]
-        )  # fmt: skip
-    header = (
-        "means over seeds", "loss, first epoch", "loss, last", "choosing, first epoch",
-        "choosing, best", "choosing, last", "best epoch of the mean",
-    )  # fmt: skip
-    return Table(header, rows)
-
-
-def _ends(found: Interval) -> tuple[float, float]:
-    """Returns an interval's ends; the mean twice if it has none."""
-    low = found.mean if found.low is None else found.low
-    return low, found.mean if found.high is None else found.high
+    for ours, theirs, each in matched:
+        both = ours.name in tuned and theirs.name in tuned
+        text = NONE if each is None else each.written
+        rates = "both tuned" if both else "scaled"
+        rows.append([f"{ours.name} minus {theirs.name}", count(ours.parameters), rates, text])
+        if both and each is not None:
+            said.append(each.said())
+    header = (axis(task), "parameters of each", "rates", "difference")
+    conclusion = "\n".join(["Of the pairs that were both tuned:", "", *said])
+    if not said:
+        conclusion = "No pair was tuned on both sides and shares a seed, so nothing is concluded."
+    return ["With as many parameters as LoRA:", Table(header, rows), conclusion]
 
 
 SECTION = Section(

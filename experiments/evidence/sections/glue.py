@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from experiments.evidence import paper, served
+from experiments.evidence.baselines import NAMES, levels, untuned
 from experiments.evidence.blocks import (
     FOURIER,
     FULL,
     HEAD,
     LORA,
-    Aim,
     Block,
     Figure,
     Level,
@@ -20,32 +20,42 @@ from experiments.evidence.blocks import (
     Section,
     Table,
 )
+from experiments.evidence.differences import INTERVALS, Difference, paired, seeds_alone
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.findings import against_zero, lower_end_above
+from experiments.evidence.findings import among_many, lower_end_above
 from experiments.evidence.formatting import NONE, UNITS, count, memory, seconds, significant, size
-from experiments.evidence.protocol import INTERVALS, protocol
+from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
+from experiments.evidence.protocol import protocol
 from experiments.evidence.trainings import (
+    CREDITS,
     Group,
     axis,
     called,
-    paired,
+    of_task,
     reported,
-    seeds_alone,
     tasks,
     unit,
-    untuned,
-)  # fmt: skip
+)
+from experiments.records import Record
+from experiments.settings import table
 from experiments.statistics import Interval
 from experiments.text.scoring import others
 from experiments.text.tasks import TASKS
 
 _AIMS = {"mrpc": -0.02, "stsb": -0.01}
 """Task -> what FourierFT minus LoRA shall lie above, with its whole interval."""
-_KINDS = {"head": HEAD, "full": FULL, "lora": LORA, "fourier": FOURIER}
-"""Kind of method -> its colour, in the order of the tables."""
+_KINDS = {
+    "head": ("head", HEAD),
+    "full": ("full", FULL),
+    "lora": ("LoRA", LORA),
+    "fourier": ("FourierFT", FOURIER),
+}
+"""Kind of method -> its short name and its colour, in the order of the tables."""
+_PAIRS = (("fourier", "lora"), ("lora", "head"), ("fourier", "head"), ("full", "lora"))
 _MEANS = """\
-What it costs, means over seeds: training alone, in wall and processor time, and the most memory
-that the process held meanwhile, libraries and data included."""
+What it costs, means over seeds: training alone, in processor time, and the most memory that the
+trial's own process held in an epoch, libraries and data included. Wall time is left out, as trials
+shared the machine with other work."""
 _TRIED = "The rates that were tried, each with its score on the choosing split:"
 _PAPER = """\
 The paper's own figures: other models, n = 1000, medians of 5 seeds, the best epoch chosen on the
@@ -53,52 +63,74 @@ split that is reported. They are quoted, not measured here."""
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
-    records = evidence.of("glue")
-    names = tasks(records)
-    if not names:
-        return ["Rates have been tried, and no fresh seed has reported yet."]
-    found = {task: _ordered(reported(records, task)) for task in names}
+    records, planned = evidence.of("glue"), list(table("glue", evidence.size)["tasks"])
+    seeds = planned_seeds("glue", evidence.size)
+    names = [name for name, _ in _KINDS.values()]
+    missing = unfinished(records, planned, names, seeds, _short)
+    found = {task: _ordered(reported(records, task)) for task in tasks(records)}
+    aims = [aim for task in planned if task not in found for aim in _headline(task, {}, {})]
+    if not found:
+        return ["Rates have been tried, and no fresh seed has reported yet.", *missing, *aims]
     every = [group for each in found.values() for group in each]
-    blocks: list[Block] = [protocol(every), INTERVALS, *_pictures(evidence, found)]
+    blocks: list[Block] = [protocol(every), INTERVALS, *missing, *_pictures(evidence, found)]
+    known = {task: _differences(evidence, each) for task, each in found.items()}
     for task, each in found.items():
-        blocks += [
-            f"#### {called(task)} ({evidence.size})",
-            _reached(evidence, task, each),
-            _MEANS,
-            _costs(each),
-        ]
-        blocks += [_TRIED, _rates(task, each), *_edges(task, each)]
-        blocks += _differences(evidence, task, each)
-    blocks += served.blocks(evidence.size, every)
-    return blocks
+        blocks += _task(evidence, task, each, known[task], seeds)
+    differences = [each.interval for of in known.values() for each in of.values()]
+    if len(differences) > 1:
+        blocks.append(among_many(differences))
+    return [*blocks, *aims, *served.blocks(evidence.size, every)]
+
+
+def _task(
+    evidence: Evidence,
+    task: str,
+    found: Sequence[Group],
+    known: Mapping[tuple[str, str], Difference],
+    seeds: Sequence[int],
+) -> list[Block]:
+    return [
+        f"#### {called(task)} ({evidence.size})",
+        _reached(evidence, task, found, seeds),
+        *([CREDITS[task]] if task in CREDITS else []),
+        _MEANS,
+        _costs(found),
+        _TRIED,
+        _rates(task, found),
+        limits(task, of_task(evidence.of("glue"), task)),
+        *_compared(task, known),
+        *_headline(task, {group.method["kind"]: group for group in found}, known),
+    ]
+
+
+def _short(group: Group) -> str:
+    return _KINDS[group.method["kind"]][0]
 
 
 def _ordered(found: Sequence[Group]) -> list[Group]:
     return sorted(found, key=lambda group: list(_KINDS).index(group.method["kind"]))
 
 
-def _reached(evidence: Evidence, task: str, found: Sequence[Group]) -> Table:
+def _reached(evidence: Evidence, task: str, found: Sequence[Group], seeds: Sequence[int]) -> Table:
     """What needs no training, then the methods: both metrics, and each seed."""
     first, second = TASKS[task].metric, others(TASKS[task].classes)[0]
     rows = []
-    names = {"majority": "always train's commonest class", "cosine": "untuned cosine"}
-    for key, name in names.items():
-        scores = (untuned(evidence, task) or {}).get(key)
-        if scores is not None:
-            written = [UNITS[metric].value(scores[metric]) for metric in (first, second)]
+    baselines = untuned(evidence, task)
+    for key, name in NAMES.items():
+        if key in baselines:
+            written = [UNITS[metric].value(baselines[key][metric]) for metric in (first, second)]
             rows.append([name, NONE, NONE, NONE, written[0], NONE, written[1]])
-    for group in found:
-        values = " ".join(unit(task).value(value) for value in group.values(first))
-        rows.append(
-            [
-                group.name, count(group.parameters), count(group.average("head")), _rate(group),
-                unit(task).interval(group.mean(first)), values,
-                UNITS[second].interval(group.mean(second)),
-            ]
-        )  # fmt: skip
+    rows += [
+        [
+            group.name, count(group.parameters), count(group.average("head")), _rate(group),
+            unit(task).interval(group.mean(first)), each_seed(group, seeds),
+            UNITS[second].interval(group.mean(second)),
+        ]
+        for group in found
+    ]  # fmt: skip
     header = (
-        "method", "parameters beside the head", "head", "rate", axis(task),
-        f"seeds {_seeds(found)}", UNITS[second].on(TASKS[task].reported),
+        "method", "parameters beside the head", "head", "rate", axis(task), "each seed",
+        UNITS[second].on(TASKS[task].reported),
     )  # fmt: skip
     return Table(header, rows)
 
@@ -108,12 +140,12 @@ def _costs(found: Sequence[Group]) -> Table:
     rows = [
         [
             group.name, size(group.average("file_bytes")), seconds(group.seconds()),
-            seconds(group.seconds("cpu_seconds")), memory(group.average("peak_bytes")),
+            memory(group.average("peak_bytes")),
             f"{group.average('epoch'):.1f} of {group.runs[0].trial['epochs']}",
         ]
         for group in found
     ]  # fmt: skip
-    header = ("method", "file, with the head", "training", "processor", "peak memory", "best epoch")
+    header = ("method", "file, with the head", "processor", "peak memory", "best epoch")
     return Table(header, rows)
 
 
@@ -121,75 +153,63 @@ def _rates(task: str, found: Sequence[Group]) -> Table:
     most = max(len(group.tried) for group in found)
     rows = []
     for group in found:
-        cells = [
-            f"{run.trial['rate']:g}: {unit(task).value(run.result['choose'])}"
-            for run in group.tried
-        ]
+        cells = [f"{run.trial['rate']:g}: {_score(task, run)}" for run in group.tried]
         rows.append([group.name, *cells, *[NONE] * (most - len(cells)), _rate(group)])
     return Table(("method", *("rate: score",) * most, "chosen"), rows)
 
 
-def _edges(task: str, found: Sequence[Group]) -> list[str]:
-    """Says where a better rate may lie beyond those that were tried."""
-    ends = {0: "lowest", -1: "highest"}
-    at = [
-        f"- {group.name}: the {word} rate that was tried is chosen; a better one may lie beyond."
-        for group in found
-        for place, word in ends.items()
-        if group.tried and group.runs[0].trial["rate"] == group.tried[place].trial["rate"]
-    ]
-    return ["\n".join([f"{called(task)}:", "", *at])] if at else []
+def _score(task: str, run: Record) -> str:
+    diverged = run.result.get("diverged")
+    if diverged == 1:
+        return "diverged"
+    score = unit(task).value(run.result["choose"])
+    return score if diverged is None else f"{score}, diverged"
 
 
-def _differences(evidence: Evidence, task: str, found: Sequence[Group]) -> list[Block]:
+def _differences(evidence: Evidence, found: Sequence[Group]) -> dict[tuple[str, str], Difference]:
     kinds = {group.method["kind"]: group for group in found}
-    wanted = [("fourier", "lora"), ("lora", "head"), ("fourier", "head"), ("full", "lora")]
-    there = [pair for pair in wanted if kinds.keys() >= set(pair)]
-    known: dict[tuple[str, str], Interval] = {}
-    rows = []
-    for ours, theirs in there:
-        interval = paired(evidence, kinds[ours], kinds[theirs])
-        if interval is None:
-            continue
-        known[ours, theirs] = interval
-        alone = seeds_alone(kinds[ours], kinds[theirs])
-        text = NONE if alone is None else unit(task).difference(alone)
-        name = f"{kinds[ours].name} minus {kinds[theirs].name}"
-        rows.append([name, unit(task).difference(interval), text])
-    if not rows:
-        return [
-            f"No labels of {called(task)} are known at this size, so no difference has an interval."
-        ]
-    header = (axis(task), "difference", "over seeds alone")
-    said = [
-        against_zero(kinds[ours].name, kinds[theirs].name, interval, unit(task))
-        for (ours, theirs), interval in known.items()
+    known = {
+        (ours, theirs): paired(evidence, kinds[ours], kinds[theirs])
+        for ours, theirs in _PAIRS
+        if ours in kinds and theirs in kinds
+    }
+    return {pair: each for pair, each in known.items() if each is not None}
+
+
+def _compared(task: str, known: Mapping[tuple[str, str], Difference]) -> list[Block]:
+    if not known:
+        return [f"{called(task)}: no two methods share a seed yet, or the gold scores are missing."]
+    rows = [
+        [each.name, each.written, unit(task).difference(seeds_alone(each.ours, each.theirs))]
+        for each in known.values()
     ]
-    return [Table(header, rows), "\n".join(said), *_headline(task, kinds, known)]
+    header = (axis(task), "difference", "over seeds alone")
+    return [Table(header, rows), "\n".join(each.said() for each in known.values())]
 
 
 def _headline(
-    task: str, kinds: dict[str, Group], known: dict[tuple[str, str], Interval]
+    task: str, kinds: Mapping[str, Group], known: Mapping[tuple[str, str], Difference]
 ) -> list[Block]:
     """The aims on MRPC and STS-B, and whether the comparison could show anything.
 
     FourierFT that is as good as a LoRA which is no better than the head reaches no aim.
     """
     ours, gain = known.get(("fourier", "lora")), known.get(("lora", "head"))
-    if ours is None or gain is None:
-        return []
-    clear = gain.low is not None and gain.low > 0
+    clear = gain is not None and gain.clear
     blocks: list[Block] = []
     if task in _AIMS:
-        what = f"{called(task)}, {kinds['fourier'].name} minus {kinds['lora'].name}"
-        above = lower_end_above(what, ours, _AIMS[task], unit(task))
-        numbers = unit(task).called(unit(task).difference(gain))
-        what = f"{called(task)}, {kinds['lora'].name} minus the head alone"
+        names = {
+            kind: kinds[kind].name if kind in kinds else short
+            for kind, (short, _) in _KINDS.items()
+        }
+        what = f"{called(task)}, {names['fourier']} minus {names['lora']}"
+        above = lower_end_above(what, _interval(ours), _AIMS[task], unit(task))
+        what = f"{called(task)}, {names['lora']} minus the head alone"
         blocks += [
             above if clear or not above.reached else replace(above, reached=None),
-            Aim(what, "clearly above 0", numbers, clear),
+            lower_end_above(what, _interval(gain), 0.0, unit(task)),
         ]
-    if not clear:
+    if gain is not None and not clear:
         blocks.append(
             f"On {called(task)} LoRA itself is not clearly above the head alone, so the comparison "
             "of FourierFT with LoRA shows nothing there. What was tried stands in the table of "
@@ -198,7 +218,11 @@ def _headline(
     return blocks
 
 
-def _pictures(evidence: Evidence, found: dict[str, list[Group]]) -> list[Figure]:
+def _interval(found: Difference | None) -> Interval | None:
+    return None if found is None else found.interval
+
+
+def _pictures(evidence: Evidence, found: Mapping[str, list[Group]]) -> list[Figure]:
     """Three tasks a picture."""
     names = list(found)
     parts = [names[start : start + 3] for start in range(0, len(names), 3)]
@@ -217,7 +241,7 @@ def _panel(evidence: Evidence, task: str, found: Sequence[Group]) -> Panel:
     marks: list[Points | Level] = []
     for place, group in enumerate(found):
         mean = group.mean(metric)
-        ends = [] if mean.low is None or mean.high is None else [(mean.low, mean.high)]
+        ends = [] if mean.low is None else [mean.ends]
         marks.append(
             Points(
                 group.name,
@@ -226,28 +250,16 @@ def _panel(evidence: Evidence, task: str, found: Sequence[Group]) -> Panel:
                 [factor * low for low, _ in ends],
                 [factor * high for _, high in ends],
                 [[factor * value for value in group.values(metric)]],
-                _KINDS[group.method["kind"]],
+                _KINDS[group.method["kind"]][1],
             )
         )
-    baselines = untuned(evidence, task) or {}
-    names = {"majority": "commonest class", "cosine": "untuned cosine"}
-    marks += [
-        Level(name, factor * baselines[key][metric])
-        for key, name in names.items()
-        if key in baselines
-    ]
-    short = {"head": "head", "full": "full", "lora": "LoRA", "fourier": "FourierFT"}
-    categories = [short[group.method["kind"]] for group in found]
+    categories = [_short(group) for group in found]
+    marks += levels(evidence, task)
     return Panel(called(task), "", axis(task), marks, categories=categories)
 
 
 def _rate(group: Group) -> str:
     return significant(group.runs[0].trial["rate"])
-
-
-def _seeds(found: Sequence[Group]) -> str:
-    every = sorted({seed for group in found for seed in group.seeds})
-    return " ".join(str(seed) for seed in every)
 
 
 SECTION = Section(

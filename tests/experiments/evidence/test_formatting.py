@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.evidence import formatting
-from experiments.evidence.findings import against_zero, among_many, at_most, lower_end_above
+from experiments.evidence.findings import against_zero, alike, among_many, at_most, lower_end_above
 from experiments.evidence.formatting import UNITS
 from experiments.statistics import Interval
 
@@ -15,7 +15,23 @@ def test_values_and_differences_are_written_with_the_metrics_own_digits() -> Non
     assert ACCURACY.interval(Interval(0.8431, 0.8377, 0.8486)) == "84.3 [83.8, 84.9]"
     assert ACCURACY.difference(Interval(-0.004, -0.0124, 0.003)) == "-0.4 [-1.2, +0.3]"
     assert PEARSON.interval(Interval(0.87123, None, None)) == "0.8712"
-    assert ACCURACY.signed(-0.0001) == "+0.0"
+
+
+def test_a_difference_has_so_many_digits_that_each_ends_sign_shows() -> None:
+    assert ACCURACY.difference(Interval(0.004, -0.0002, 0.008)) == "+0.40 [-0.02, +0.80]"
+    assert ACCURACY.difference(Interval(0.0001, -0.01, 0.01)) == "+0.01 [-1.00, +1.00]"
+    assert ACCURACY.signed(-0.0001) == "-0.01"
+
+
+def test_nothing_at_all_has_no_sign() -> None:
+    assert ACCURACY.difference(Interval(0.0, 0.0, 0.0)) == "0.0 [0.0, 0.0]"
+    assert ACCURACY.difference(Interval(1e-17, -1e-17, 0.01)) == "0.0 [0.0, +1.0]"
+
+
+def test_beside_an_aim_digits_show_on_which_side_of_it_an_end_lies() -> None:
+    found = Interval(0.0, -0.01998, 0.02)
+    assert ACCURACY.difference(found) == "0.0 [-2.0, +2.0]"
+    assert ACCURACY.difference(found, -0.02) == "0.000 [-1.998, +2.000]"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +47,7 @@ def test_values_and_differences_are_written_with_the_metrics_own_digits() -> Non
         (formatting.memory, 2**30, "1,024 MiB"),
         (formatting.count, 3600, "3,600"),
         (formatting.significant, 1.234e-7, "1.23e-07"),
+        (formatting.power, 1e-4, "1e-4"),
     ],
 )
 def test_numbers_are_written_for_people(written: object, number: float, text: str) -> None:
@@ -64,6 +81,7 @@ def test_aims_are_reached_missed_or_cannot_be_told() -> None:
         return lower_end_above("A", Interval(0.0, low, 0.1), -0.02, ACCURACY).reached
 
     assert (reached(-0.019), reached(-0.021), reached(None)) == (True, False, None)
+    assert lower_end_above("A", None, 0.0, ACCURACY).reached is None
     assert at_most("A", 1.2, 1.15, "{:.2f} times").reached is False
 
 
@@ -74,4 +92,12 @@ def test_clear_differences_are_counted_beside_those_of_chance() -> None:
         Interval(0, -1, 1),
         Interval(1, None, None),
     ]
-    assert "Of 4 differences 1 are clearly above 0 and 1 clearly below" in among_many(found)
+    said = among_many(found)
+    assert "Of 3 differences 1 are clearly above 0 and 1 clearly below" in said
+    assert "0.15 of 95 % intervals" in said
+
+
+def test_numbers_are_alike_up_to_a_factor_that_is_said() -> None:
+    assert "a factor of 1.4: alike" in alike("Norms", {"a": 1.0, "b": 1.4, "c": 1.2})
+    assert "(b), a factor of 1.6: not alike" in alike("Norms", {"a": 1.0, "b": 1.6})
+    assert "not alike" in alike("Norms", {"a": 0.0, "b": 1.6})

@@ -15,7 +15,7 @@ from experiments.evidence.blocks import Aim, Figure, Table
 from experiments.evidence.evidence import Evidence, collected
 from experiments.evidence.page import Page, page
 from experiments.evidence.sections import sections
-from experiments.records import Book
+from experiments.records import RESULTS, Book
 from experiments.trial import Options
 from tests.experiments.evidence.synthetic import SKILL, fill, finished
 
@@ -126,10 +126,22 @@ def test_while_rates_are_being_tried_a_section_says_so(name: str, tmp_path: Path
     book.write(name, experiment.plan(Options("small"), book).trials)
     section = next(section for section in sections() if section.name == name)
     blocks = section.render(collected(tmp_path)[0])
-    assert not [block for block in blocks if isinstance(block, Table | Figure | Aim)]
-    assert any("have been tried" in block for block in blocks if isinstance(block, str))
+    assert not [block for block in blocks if isinstance(block, Table | Figure)]
+    assert all(block.reached is None for block in blocks if isinstance(block, Aim))
+    said = [block for block in blocks if isinstance(block, str)]
+    assert any("have been tried" in text for text in said)
+    assert any("**Half run" in text for text in said)
 
 
-def test_differences_without_labels_have_no_interval_and_that_is_said(made: Made) -> None:
-    found = page(sections(), made("bases"))
-    assert "MRPC: nothing to compare with has run, or the labels are not known." in found.text
+def test_differences_without_gold_scores_have_no_interval_and_that_is_said(made: Made) -> None:
+    found = page(sections(), made("bias"))
+    assert "STS-B: nothing to compare with has run, or the gold scores" in found.text
+    assert "MRPC: nothing to compare with has run" not in found.text
+
+
+def test_gold_scores_that_are_used_are_credited(whole: Page) -> None:
+    credit = "Gold scores of the STS Benchmark, Cer et al. 2017, CC BY-SA 4.0"
+    assert whole.text.count(credit) == len(
+        re.findall(r"^\|.*\| Pearson on test .*each seed", whole.text, re.MULTILINE)
+    )
+    assert credit in " ".join((RESULTS / "README.md").read_text("utf-8").replace(">", "").split())

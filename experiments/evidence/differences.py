@@ -1,0 +1,85 @@
+"""One training minus another, seed by seed on the same examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.evidence.baselines import untuned
+from experiments.evidence.evidence import Evidence
+from experiments.evidence.findings import against_zero
+from experiments.evidence.formatting import listed
+from experiments.evidence.trainings import Group, unit
+from experiments.statistics import RESAMPLES, Interval, difference, mean_interval
+from experiments.text.tasks import TASKS
+
+INTERVALS = f"""\
+Intervals of means are Student's over seeds. Differences are of the same seeds on the same examples;
+theirs are a bootstrap over examples ({RESAMPLES:,} resamples) with the error of the mean over seeds
+added, for other examples and other seeds alike. Of Matthews and F1 they are Student's over seeds
+alone: results hold which rows are right, not what was said. One seed gives no interval. "Clearly"
+above or below means that the interval leaves out 0; where it does not, no difference is shown, and
+none up to its ends is ruled out. Every interval is given the rate: a rate is chosen by one seed on
+the choosing split, and how else that choice might have fallen is in no interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first metric of `ours` minus that of `theirs`, of the seeds that both have."""
+
+    ours: Group
+    theirs: Group
+    interval: Interval
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of a row: "FourierFT n = 600 minus LoRA r = 8"."""
+        return f"{self.ours.name} minus {self.theirs.name}"
+
+    @property
+    def clear(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.interval.low is not None and self.interval.low > 0
+
+    @property
+    def written(self) -> str:
+        """The numbers, and the seeds where one side has others beside."""
+        text = unit(self.ours.task).difference(self.interval)
+        if self.seeds == self.ours.seeds == self.theirs.seeds:
+            return text
+        seeds = listed([str(seed) for seed in self.seeds])
+        return f"{text} (of seed{'s' if len(self.seeds) > 1 else ''} {seeds} alone)"
+
+    def said(self, ours: str = "", theirs: str = "") -> str:
+        """Returns the sentence, a line of a list; names are the groups' if none are given."""
+        names = ours or self.ours.name, theirs or self.theirs.name
+        return against_zero(*names, self.interval, unit(self.ours.task))
+
+
+def paired(evidence: Evidence, ours: Group, theirs: Group) -> Difference | None:
+    """Returns `ours` minus `theirs`; None where they share no seed, or gold scores are missing."""
+    shared = tuple(seed for seed in ours.seeds if seed in theirs.seeds)
+    if not shared:
+        return None
+    task = TASKS[ours.task]
+    if task.classes and task.metric != "accuracy":
+        return Difference(ours, theirs, seeds_alone(ours, theirs), shared)
+    answers = ours.answers(shared), theirs.answers(shared)  # (seeds, examples) each
+    if task.classes:
+        interval = difference(task.metric, *answers, np.ones(answers[0].shape[1]))
+    elif "labels" in untuned(evidence, ours.task):
+        labels = np.array(untuned(evidence, ours.task)["labels"], np.float64)
+        interval = difference(task.metric, *answers, labels)
+    else:
+        return None
+    return Difference(ours, theirs, interval, shared)
+
+
+def seeds_alone(ours: Group, theirs: Group) -> Interval:
+    """Returns the difference of the first metric with Student's interval over shared seeds."""
+    metric = TASKS[ours.task].metric
+    of_theirs = dict(zip(theirs.seeds, theirs.values(metric), strict=True))
+    pairs = zip(ours.seeds, ours.values(metric), strict=True)
+    return mean_interval([value - of_theirs[seed] for seed, value in pairs if seed in of_theirs])
