@@ -17,12 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from experiments.fixed import MARGIN
 from experiments.trial import Json
 
 Numbers = npt.NDArray[np.float64]
-
-MARGIN = 1e-4
-"""A class that leads by less than this may differ between two runtimes."""
 
 
 @contextmanager

@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from experiments.fixed import WARM_UP
 from experiments.memory import peak_bytes, start_peak
 from experiments.trial import Json
 
-WARM_UP = 0.06  # of all steps (arXiv 2405.03003, table 9)
 DIVERGED = -1e4  # below every score of a run that did not
 
 Order = npt.NDArray[np.int64]

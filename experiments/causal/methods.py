@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from experiments.training import trained
 import fourier_format
+from experiments.training import trained
 from fourier_trainers.torch import FourierConfig, attach, capture, merge
 
 

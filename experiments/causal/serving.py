@@ -24,11 +24,9 @@ import torch
 import fourier_format
 from experiments.causal.decoding import Asked, Said
 from experiments.causal.models import located, new_model, once
+from experiments.fixed import MARGIN
 from experiments.trial import Json
 from fourier_converters.onnx import to_onnx, to_onnx_directory
-
-MARGIN = 1e-4
-"""A token that leads by less than this may differ between two runtimes."""
 
 _BUILT = ("llama",)
 

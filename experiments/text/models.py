@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from experiments.fixed import ATTENTION_DROPOUT
 from experiments.text.tasks import Rows, Task
 
 Batch = dict[str, Tensor]
@@ -22,9 +23,6 @@ Example = dict[str, npt.NDArray[Any]]
 
 FOLDER = "EXPERIMENTS_MODELS"
 """The environment variable that holds the folder of --models, for workers too."""
-
-UNDROPPED = {"attention_probs_dropout_prob": 0.0}
-"""Dropout of attention, left out for every method: it costs a fifth of a step on a CPU."""
 
 
 def located(name: str) -> str:
@@ -55,7 +53,10 @@ def new_model(name: str, task: Task, seed: int) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries' own deprecations
         model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            located(name), num_labels=max(1, task.classes), dtype=torch.float32, **UNDROPPED
+            located(name),
+            num_labels=max(1, task.classes),
+            dtype=torch.float32,
+            attention_probs_dropout_prob=ATTENTION_DROPOUT,
         )
     return model.eval()
 

@@ -9,13 +9,11 @@ import pytest
 
 from experiments import fixed
 from experiments.catalogue import EXPERIMENTS
-from experiments.causal import serving as causal
 from experiments.evidence.differences import INTERVALS
 from experiments.evidence.evidence import collected
 from experiments.evidence.protocol import protocol
 from experiments.evidence.trainings import Group, groups
 from experiments.statistics import RESAMPLES
-from experiments.text import models, serving, training
 from experiments.trial import Json
 from tests.experiments.evidence.synthetic import SKILL, fill
 
@@ -39,12 +37,6 @@ def with_trials(found: list[Group], **fields: object) -> list[Group]:
         replace(group, runs=tuple(replace(run, trial=run.trial | fields) for run in group.runs))
         for group in found
     ]
-
-
-def test_what_the_page_states_as_fixed_is_what_trainings_use() -> None:
-    assert training.WARM_UP == fixed.WARM_UP
-    assert {"attention_probs_dropout_prob": fixed.ATTENTION_DROPOUT} == models.UNDROPPED
-    assert serving.MARGIN == causal.MARGIN == fixed.MARGIN
 
 
 def test_constants_are_stated(found: list[Group]) -> None:
