@@ -13,12 +13,12 @@ from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import against_zero, among_many
 from experiments.evidence.formatting import NONE, UNITS, count, listed, seconds, significant, size
 from experiments.evidence.trainings import method_name
+from experiments.fixed import MARGIN
 from experiments.records import Record
 from experiments.statistics import Interval, Numbers, difference, mean_interval
 from experiments.trial import Json
 
 _UNIT = UNITS["accuracy"]
-_MARGIN = 1e-4
 _KINDS = ("head", "lora", "fourier")
 """Kinds of method in the order of the tables."""
 
@@ -230,7 +230,7 @@ def _served(found: Sequence[_Group]) -> list[Block]:
         "classes in ONNX Runtime against torch",
         "equal, or at a margin below 1e-4",
         text,
-        all(margin < _MARGIN for margin in margins),
+        all(margin < MARGIN for margin in margins),
     )
     return [Table(header, rows), aim]
 
