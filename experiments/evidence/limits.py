@@ -82,7 +82,8 @@ def _so_far(group: Group, planned: Sequence[int]) -> str:
     if done >= set(planned):
         return ""
     if not done:
-        return f"{len(group.tried)} rates tried, no seed so far"
+        tried = len(group.tried)
+        return f"{tried} rate{'' if tried == 1 else 's'} tried, no seed so far"
     return f"{len(done & set(planned))} of {len(planned)} seeds so far"
 
 
