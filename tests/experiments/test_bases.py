@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import fourier_format
 from experiments.bases import same_size
-from experiments.text.controls import Control
+from experiments.text.controls import Control, deltas
 from fourier_trainers.torch import FourierConfig, attach, capture
 from tests import tolerances
 
@@ -50,14 +50,15 @@ def test_normal_coefficients_make_deltas_of_one_size(transform: str) -> None:
 @pytest.mark.parametrize("basis", ["gaussian", "orthogonal"])
 def test_controls_make_deltas_of_that_size_too(basis: str) -> None:
     model = Model()
-    before = model.query.weight.detach().clone()
+    before = {name: value.detach().clone() for name, value in model.query.named_parameters()}
     Control(basis, N, ALPHA).apply(model, ["query"], seed=0)  # type: ignore[arg-type]
-    assert torch.equal(model.query.weight, before)
-    coefficients = model.get_parameter("query.parametrizations.weight.0.coefficients")
     with torch.no_grad():
-        coefficients.copy_(torch.randn(N, generator=torch.Generator().manual_seed(1)))
+        drawn = torch.randn(N, generator=torch.Generator().manual_seed(1))
+        model.get_parameter("query.control.coefficients").copy_(drawn)
 
-    delta = model.query.weight.detach() - before
+    (delta,) = deltas(model)
 
     size = float(torch.linalg.norm(delta))
     assert size == pytest.approx(EXPECTED, rel=tolerances.SIZE_OF_DRAWN_DELTA)
+    after = dict(model.query.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items())

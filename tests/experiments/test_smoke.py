@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments.catalogue import EXPERIMENTS
+from experiments.evidence.evidence import Evidence
+from experiments.evidence.sections import sections
 from experiments.records import read
 
 ROOT = Path(__file__).parents[2]
@@ -39,3 +41,5 @@ def test_an_experiment_runs_in_miniature(name: str, tmp_path: Path) -> None:
     records = read(tmp_path / "results" / "smoke" / f"{name}.json")
     assert records
     assert all(record.result and record.seconds > 0 for record in records)
+    section = next(found for found in sections() if found.name == name)
+    assert section.render(Evidence("smoke", {name: tuple(records)}))
