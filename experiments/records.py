@@ -83,11 +83,14 @@ def environment(device: str, threads: int) -> Json:
 
 
 def code_digest(trial: Trial) -> str:
-    """Returns 8 hex digits of the code that ran the trial: its package's, and the trainer's."""
-    own = Path(inspect.getfile(type(trial))).parent
-    trainer = Path(fourier_trainers.__file__).parent
+    """Returns 8 hex digits of the code that ran the trial: its package's, and the trainer's.
+
+    A trial that measures other code names its folders, from the repository's root, in `measures`.
+    """
+    folders = [Path(inspect.getfile(type(trial))).parent, Path(fourier_trainers.__file__).parent]
+    folders += [ROOT.parent / name for name in getattr(trial, "measures", ())]
     digest = hashlib.sha256()
-    for path in sorted({*own.rglob("*.py"), *trainer.rglob("*.py")}):
+    for path in sorted({path for folder in folders for path in folder.rglob("*.py")}):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.cost import work
@@ -89,13 +91,34 @@ def test_as_many_numbers_go_through_ffts_as_are_counted(
     assert seen[0] == pytest.approx(expected, rel=tolerance, abs=0)
 
 
-def test_both_paths_through_activations_read_each_route_three_times() -> None:
-    counted = work.fourier(WIDTH, TOKENS, 10, ("activation",) * 3)
+class Gathered(TorchDispatchMode):
+    """Counts the numbers that embedding_bag reads and adds up: rows of tokens."""
 
-    assert counted["route"] == 3 * 2 * 10 * TOKENS
-    assert "weight" not in counted
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if "embedding_bag" in str(func):
+            table, indices = args[:2]
+            self.numbers += indices.numel() * table.shape[1]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("n", [5, 300])
+def test_as_many_numbers_of_routes_are_read_as_are_counted(plan: tuple[str, ...], n: int) -> None:
+    one = step(Arm("fourier", n))
+    with Gathered() as seen:
+        one()
+
+    assert seen.numbers == work.fourier(WIDTH, TOKENS, n, plan).get("route", 0)
 
 
 def test_a_delta_weight_of_a_lora_is_one_product() -> None:
-    assert work.delta("lora", WIDTH, 8)["product"] == 8 * WIDTH**2
-    assert work.delta("fourier", WIDTH, 8)["fft"] < 2 * WIDTH**2 * math.log2(WIDTH)
+    first, second = torch.randn(WIDTH, 8), torch.randn(8, WIDTH)
+    with FlopCounterMode(display=False) as counter:
+        first @ second
+
+    assert counter.get_total_flops() // 2 == work.delta("lora", WIDTH, 8)["product"]
