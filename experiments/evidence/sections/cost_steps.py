@@ -44,7 +44,9 @@ def steps(records: Sequence[Record], found: Study, size: str) -> list[Block]:
     """Returns the times of all widths and tokens, of n and ranks, and the model's lines."""
     n = usual(records)
     compared = {
-        step.label.removeprefix("train "): ratios(arms_of(step, n)[AUTO], arms_of(step, n)["lora"])
+        f"{step.trial['width']} with {step.trial['tokens']} tokens": ratios(
+            arms_of(step, n)[AUTO], arms_of(step, n)["lora"]
+        )
         for step in records
     }
     usual_tokens = middle(tokens_of(records))

@@ -102,7 +102,7 @@ class Gathered(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if "embedding_bag" in str(func):
-            table, indices = args[:2]
+            table, indices = args[0], args[2 if "backward" in str(func) else 1]
             self.numbers += indices.numel() * table.shape[1]
         return func(*args, **(kwargs or {}))
 
