@@ -39,6 +39,7 @@ def main() -> None:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:14} {experiment.question}")
         return
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read as transformers is imported
     # Each trial's process is forked from one that has imported these: 8 s less a trial.
     multiprocessing.set_forkserver_preload(["experiments.catalogue", "transformers", "peft"])
     failed: dict[str, str] = {}

@@ -162,7 +162,7 @@ def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExec
 
 
 def _begin(queue: SimpleQueue[int], threads: int) -> None:
-    """Set a new process up: forked from a server, it has what that has imported, and its threads."""
+    """Set a new process up: it is forked from a server that has set its own threads once."""
     global _queue  # noqa: PLW0603  # one for each worker process
     _queue = queue
     os.environ |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
