@@ -10,6 +10,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import threadpoolctl
 from tqdm import tqdm
 
 from experiments.records import Book, Record, record
@@ -152,24 +154,22 @@ def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], SimpleQueue[int]]
 
 @contextmanager
 def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExecutor]:
-    """Gives the pool; its processes read their threads from the environment as they start."""
-    before = dict(os.environ)
-    os.environ |= {"OMP_NUM_THREADS": str(machine.threads), "TOKENIZERS_PARALLELISM": "false"}
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     context = multiprocessing.get_context("forkserver")
-    try:
-        with ProcessPoolExecutor(
-            machine.jobs, context, _begin, (queue,), max_tasks_per_child=1
-        ) as pool:
-            yield pool
-    finally:
-        os.environ.clear()
-        os.environ |= before
+    with ProcessPoolExecutor(
+        machine.jobs, context, _begin, (queue, machine.threads), max_tasks_per_child=1
+    ) as pool:
+        yield pool
 
 
-def _begin(queue: SimpleQueue[int]) -> None:
+def _begin(queue: SimpleQueue[int], threads: int) -> None:
+    """Set a new process up: it is forked from a server that has set its own threads once."""
     global _queue  # noqa: PLW0603  # one for each worker process
     _queue = queue
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    threadpoolctl.threadpool_limits(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def _work(trial: Trial, place: Path, machine: Machine) -> Record:

@@ -61,6 +61,8 @@ def test_the_code_that_a_trial_measures_is_in_its_digest(
     measured = tmp_path / "benchmarks" / "one.py"
     measured.parent.mkdir()
     monkeypatch.setattr(records_module, "ROOT", tmp_path / "experiments")
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "training.py").touch()
     digests = []
     for text in ("a = 1\n", "a = 2\n"):
         measured.write_text(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,16 @@ def test_a_forgotten_trial_runs_again(machine: Machine, book: Book, tmp_path: Pa
     assert again["process"] != before["process"]
 
 
+def test_a_forgotten_trial_that_failed_begins_anew(machine: Machine, book: Book) -> None:
+    toy = Toy("a", fails=2)
+    run(experiment(toy), OPTIONS, machine, book)
+
+    gone = book.forget("toy a", machine.work / "smoke", [toy, Toy("b")])
+
+    assert gone == ["toy a"]
+    assert not (machine.work / "smoke" / key(toy)).exists()
+
+
 def test_what_another_run_has_finished_is_taken_from_its_folder(
     machine: Machine, book: Book, tmp_path: Path
 ) -> None:
@@ -113,6 +125,24 @@ def test_trials_that_wait_for_results_run_in_a_second_round(machine: Machine, bo
     assert run(staged(first, second), OPTIONS, machine, book) == NOTHING
 
     assert book.get(second) is not None
+
+
+def test_each_run_has_the_threads_that_its_jobs_leave(
+    machine: Machine, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though all are forked from one server, which starts with the first run."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    toys = {jobs: Toy(f"{jobs} at a time") for jobs in (4, 1, 2)}
+
+    for jobs, toy in toys.items():
+        run(experiment(toy), OPTIONS, replace(machine, jobs=jobs), book)
+
+    found = {jobs: book.get(toy) for jobs, toy in toys.items()}
+    assert {jobs: result and result["threads"] for jobs, result in found.items()} == {
+        4: "1",
+        1: "4",
+        2: "2",
+    }
 
 
 def test_the_forecast_counts_what_is_known_and_what_waits(machine: Machine, book: Book) -> None:

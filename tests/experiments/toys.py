@@ -47,6 +47,7 @@ class Toy:
             "first": first,
             "last": self.steps,
             "process": os.getpid(),
+            "threads": os.environ["OMP_NUM_THREADS"],
             "choose": float(len(self.name)),
         }
 
