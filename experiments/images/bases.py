@@ -95,7 +95,6 @@ class Pretext:
     def _new(self, classes: int) -> nn.Module:
         from transformers import ViTConfig, ViTForImageClassification
 
-        torch.manual_seed(self.seed)
         model: nn.Module = ViTForImageClassification(
             ViTConfig(
                 image_size=self.side,
@@ -116,6 +115,7 @@ class Pretext:
 
     def _train(self, path: Path, context: Context) -> None:
         found = splits(self.data, context.data, self.classes, self.rows)
+        torch.manual_seed(self.seed)
         model = self._new(len(self.classes)).to(context.device)
         train = found.train
 
