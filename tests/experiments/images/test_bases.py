@@ -12,7 +12,7 @@ from experiments.images.cutting import targets
 from experiments.text.methods import Fourier, Head, Lora, Method, parted
 from tests.experiments.images.toys import PRETEXT, context
 
-METHODS = [Lora(2, 4.0), Head(), Fourier(20, 50.0)]
+METHODS: list[Method] = [Lora(2, 4.0), Head(), Fourier(20, 50.0)]
 
 
 @pytest.fixture(scope="module")
