@@ -94,7 +94,8 @@ def splits(
     """
     if sort == "image":
         channels = 3 if isinstance(origin, Weights) else 1
-        found = image_splits(images, data, (), rows + rows // 9 + 1, answered)
+        drawn = max(rows + rows // 9 + 1, 10 * answered)  # a tenth of them chooses
+        found = image_splits(images, data, (), drawn, answered)
         return Splits(
             *(
                 _images(part.drawn(count), size, channels)

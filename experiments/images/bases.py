@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from experiments.exporting import once
 from experiments.images.data import Images, splits, values
+from experiments.images.scoring import accuracy
 from experiments.training import Loop, autocast, fit, shuffled
 from experiments.trial import Context, Json
 
@@ -175,10 +176,9 @@ Base = Pretext | Checkpoint
 def _accuracy(model: nn.Module, images: Images) -> float:
     config: Any = model.config
     device = next(model.parameters()).device
-    right = 0
+    parts = []
     for start in range(0, len(images), _EVALUATED):
         rows = np.arange(start, min(start + _EVALUATED, len(images)))
         given = values(images, rows, config.image_size, config.num_channels).to(device)
-        said = model(pixel_values=given).logits.argmax(1).cpu().numpy()
-        right += int((said == images.labels[rows]).sum())
-    return right / len(images)
+        parts.append(model(pixel_values=given).logits)  # (images, classes)
+    return accuracy(torch.cat(parts).double().cpu().numpy(), images.labels)

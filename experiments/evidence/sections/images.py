@@ -54,13 +54,13 @@ def _rendered(evidence: Evidence) -> list[Block]:
 def _names(size_name: str) -> list[str]:
     """Returns what is compared, by configs/images.toml."""
     given = table("images", size_name)
-    methods: dict[str, list[Json]] = {
+    planned: dict[str, list[Json]] = {
         "head": [{"kind": "head"}],
         "lora": [{"kind": "lora", "rank": rank} for rank in given["ranks"]],
         "fourier": [{"kind": "fourier", "n": n} for n in given["n"]],
     }
     return [
-        method_name(each) for kind in _KINDS if kind in given["rates"] for each in methods[kind]
+        method_name(each) for kind in _KINDS if kind in given["rates"] for each in planned[kind]
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from experiments.images.cutting import targets
 from experiments.text.methods import Fourier, Head, Lora, Method, parted
+from experiments.training import DIVERGED
 from tests.experiments.images.toys import PRETEXT, context
 
 METHODS: list[Method] = [Lora(2, 4.0), Head(), Fourier(20, 50.0)]
@@ -64,3 +66,11 @@ def test_loras_factors_hang_on_its_seed_alone(folder: Path) -> None:
         return [p.detach() for p in parted(model)[1]]
 
     assert equal(factors(3), factors(7))
+
+
+def test_a_base_whose_logits_are_not_finite_has_no_accuracy(folder: Path) -> None:
+    base = replace(PRETEXT, rate=1e30, batch=1000, epochs=2)
+    base.train(context(folder))
+    history = base.history(context(folder))
+    assert history[1]["loss"] is not None
+    assert history[1]["choose"] == DIVERGED
