@@ -19,6 +19,7 @@ from torch.nn import functional
 from experiments.exporting import once
 from experiments.images.data import Images, splits, values
 from experiments.images.scoring import accuracy
+from experiments.pretrained import pretrained
 from experiments.training import Loop, autocast, fit, shuffled
 from experiments.trial import Context, Json
 
@@ -80,6 +81,13 @@ class Pretext:
         with once(path) as missing:
             if missing:
                 self._train(path, context)
+
+    def forget(self, context: Context) -> None:
+        """Take away what this machine has of it."""
+        path = self._path(context)
+        with once(path):
+            for suffix in (".pt", ".history", ".checkpoint"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
 
     def accuracy(self, context: Context) -> tuple[float, int]:
         """Returns the accuracy on the set's test images of the classes, and how many these are."""
@@ -146,7 +154,7 @@ class Pretext:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A pretrained Vision Transformer of transformers, by path or hub name."""
+    """A pretrained Vision Transformer of transformers, by path or hub name, or in --models."""
 
     name: str
 
@@ -163,8 +171,12 @@ class Checkpoint:
         logging.set_verbosity_error()  # of the head, which is new, as intended
         logging.disable_progress_bar()
         torch.manual_seed(seed)
-        model: nn.Module = ViTForImageClassification.from_pretrained(
-            self.name, num_labels=classes, dtype=torch.float32, ignore_mismatched_sizes=True
+        model: nn.Module = pretrained(
+            ViTForImageClassification,
+            self.name,
+            num_labels=classes,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
         )
         return model.eval()
 

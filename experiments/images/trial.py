@@ -64,6 +64,10 @@ class PretextTrial:
 
     def run(self, context: Context) -> Json:
         """Returns history, and the accuracy on the test images of the classes it learnt."""
+        begun = context.folder / "begun"
+        if not begun.exists():  # what there is of the base is of a result that was forgotten
+            self.base.forget(context)
+            begun.touch()
         self.base.train(context)
         reached, images = self.base.accuracy(context)
         return {

@@ -216,4 +216,9 @@ def test_architectures_say_what_fell_and_what_is_refused(falls: bool, tmp_path: 
     assert "refused as a live graph: EfficientNet (efficientnet-lite0)." in text(blocks)
     cells = [cell for block in blocks if isinstance(block, Table) for r in block.rows for cell in r]
     assert "refused: E-CONVERSION-UNSUPPORTED" in cells
+    assert "which is no measure of what the head would reach alone" in text(blocks)
+    headers = [name for block in blocks if isinstance(block, Table) for name in block.header]
+    assert "processor" in headers
+    assert not {"merging", "training"} & set(headers)
+    assert "1.9 s" in cells
     assert len({asdict(record)["label"] for record in records}) == len(records)

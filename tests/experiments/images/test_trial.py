@@ -98,6 +98,29 @@ def test_logits_that_are_not_finite_end_a_run(tmp_path: Path, shared: Path) -> N
     assert found["history"][1]["choose"] == DIVERGED
 
 
+def test_a_base_whose_result_was_forgotten_is_trained_anew(tmp_path: Path, shared: Path) -> None:
+    trial = PretextTrial(PRETEXT)
+    for name in ("first", "forgotten"):
+        (tmp_path / name).mkdir()
+        run(trial, tmp_path / name, shared)
+
+
+def test_a_base_whose_training_was_killed_goes_on(tmp_path: Path) -> None:
+    trial = PretextTrial(replace(PRETEXT, epochs=3))
+    steps: list[int] = []
+
+    def killed() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    here = context(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        trial.run(replace(here, step=killed))
+    found = trial.run(replace(here, step=killed))
+    assert len(steps) == len(found["history"]) == 3
+
+
 def test_the_base_reports_on_its_own_classes(tmp_path: Path) -> None:
     found = PretextTrial(PRETEXT).run(context(tmp_path))
     assert len(found["history"]) == PRETEXT.epochs
