@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 
 from experiments.fixed import MARGIN
 from experiments.trial import Json
+
+INLINE = 2_000_000_000
+"""Bytes of weights that an .onnx holds itself: protobuf has room for 2 GiB with the graph."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -46,25 +50,49 @@ def export(
         model: In eval mode, without an adapter.
         inputs: An example of at least two rows.
         axes: The axes of every input that may have any size.
-        path: Of the .onnx, weights included.
+        path: Of the .onnx; the weights are in it, or in a file beside it where they are too many.
         optimize: Whether the exporter may fold. It folds batch normalisations into convolutions,
             whose weights are then not those that an adapter was trained on.
     """
     partial = path.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     with _quiet():
         torch.onnx.export(
             model,
             (),
-            partial,
+            partial / path.name,
             kwargs=dict(inputs),
             input_names=list(inputs),
             output_names=["logits"],
             dynamic_shapes={name: dict(axes) for name in inputs},
             dynamo=True,
             optimize=optimize,
-            external_data=False,
+            external_data=_bytes(model) > INLINE,
         )
-    partial.replace(path)
+    for made in sorted(partial.iterdir(), reverse=True):  # the .onnx last
+        made.replace(path.with_name(made.name))
+    partial.rmdir()
+
+
+def stored(path: Path) -> int:
+    """Returns the bytes of a model, those beside it included."""
+    return sum(each.stat().st_size for each in (path, _beside(path)) if each.exists())
+
+
+def remove(path: Path) -> None:
+    """Take a model away, with what lies beside it."""
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
+
+
+def _bytes(model: nn.Module) -> int:
+    every = (*model.parameters(), *model.buffers())
+    return sum(value.numel() * value.element_size() for value in every)
 
 
 def runner(path: Path) -> Callable[[Mapping[str, Tensor]], Numbers]:

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from experiments.architectures.models import Origin, Sort, Weights, smollm2
+from experiments.architectures.models import Origin, Sort, Weights, language_source
 from experiments.architectures.shapes import Shape
 from experiments.images.data import Images, values
 from experiments.images.data import splits as image_splits
-from experiments.text.models import located
+from experiments.pretrained import pretrained
 
 IGNORED = -100
 """The label of what does not count: padding."""
@@ -94,7 +94,8 @@ def splits(
     """
     if sort == "image":
         channels = 3 if isinstance(origin, Weights) else 1
-        found = image_splits(images, data, (), rows + rows // 9 + 1, answered)
+        drawn = max(rows + rows // 9 + 1, 10 * answered)  # a tenth of them chooses
+        found = image_splits(images, data, (), drawn, answered)
         return Splits(
             *(
                 _images(part.drawn(count), size, channels)
@@ -127,7 +128,7 @@ def _sentences(
 
     picked = [rows[k] for k in chosen]
     name = origin.name if isinstance(origin, Weights) else "minilm"
-    tokenizer = AutoTokenizer.from_pretrained(located(name))
+    tokenizer = pretrained(AutoTokenizer, name)
     found = tokenizer([row.said for row in picked], truncation=True, max_length=length)
     inputs = _padded(found["input_ids"], int(tokenizer.pad_token_id), length)
     labels = torch.tensor([row.area for row in picked])
@@ -158,10 +159,8 @@ def _texts(
 def _tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
-    if name != "smollm2":
-        return AutoTokenizer.from_pretrained(name)
-    place = smollm2()
-    return AutoTokenizer.from_pretrained(place, gguf_file=next(place.glob("*.gguf")).name)
+    place, options = language_source(name)
+    return pretrained(AutoTokenizer, place, **options)
 
 
 def _padded(found: Sequence[Sequence[int]], pad: int, length: int) -> dict[str, Tensor]:

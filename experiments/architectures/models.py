@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from experiments.architectures import shapes
 from experiments.architectures.shapes import CLASSES, Shape
+from experiments.pretrained import pretrained
 from experiments.text.models import located
 
 Sort = Literal["encoder", "decoder", "image"]
@@ -71,8 +72,11 @@ def _no_shape(shape: Shape) -> nn.Module:
 def _classifier(name: str) -> nn.Module:
     from transformers import AutoModelForSequenceClassification
 
-    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-        located(name), num_labels=CLASSES["encoder"], dtype=torch.float32
+    model: nn.Module = pretrained(
+        AutoModelForSequenceClassification,
+        name,
+        num_labels=CLASSES["encoder"],
+        dtype=torch.float32,
     )
     return model
 
@@ -81,12 +85,8 @@ def _language_model(name: str) -> nn.Module:
     """Returns a language model without its cache: then its graph is a function of the tokens."""
     from transformers import AutoModelForCausalLM
 
-    place = smollm2() if name == "smollm2" else Path(name)
-    files = sorted(place.glob("*.gguf"))
-    options: dict[str, Any] = {"gguf_file": files[0].name} if files else {}
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(
-        place if place.exists() else name, dtype=torch.float32, **options
-    )
+    place, options = language_source(name)
+    model: nn.Module = pretrained(AutoModelForCausalLM, place, dtype=torch.float32, **options)
     config: Any = model.config
     config.use_cache = False
     return model
@@ -95,12 +95,25 @@ def _language_model(name: str) -> nn.Module:
 def _image_model(name: str) -> nn.Module:
     import transformers
 
-    kind = transformers.AutoConfig.from_pretrained(name).model_type
+    kind = pretrained(transformers.AutoConfig, name).model_type
     cls = {"vit": "ViTForImageClassification", "resnet": "ResNetForImageClassification"}[kind]
-    model: nn.Module = getattr(transformers, cls).from_pretrained(
-        name, num_labels=CLASSES["image"], dtype=torch.float32, ignore_mismatched_sizes=True
+    model: nn.Module = pretrained(
+        getattr(transformers, cls),
+        name,
+        num_labels=CLASSES["image"],
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
     )
     return model
+
+
+def language_source(name: str) -> tuple[str, dict[str, str]]:
+    """Returns where a language model is, and what transformers is told of a GGUF file there."""
+    place = located(name)
+    if place == "smollm2":
+        place = str(smollm2())
+    files = sorted(Path(place).glob("*.gguf"))
+    return place, {"gguf_file": files[0].name} if files else {}
 
 
 def smollm2() -> Path:

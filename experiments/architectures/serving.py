@@ -15,7 +15,7 @@ from torch import nn
 import fourier_format
 from experiments.architectures.answering import answers, batches
 from experiments.architectures.examples import IGNORED, Examples
-from experiments.exporting import Compared, compared, export, runner
+from experiments.exporting import Compared, compared, export, remove, runner, stored
 from experiments.trial import Json
 from fourier_converters.onnx import to_onnx
 from fourier_format.errors import UnsupportedError
@@ -45,10 +45,10 @@ def served(
             found = {"merged": _merged(merged, adapted, report)}
         with _timed(seconds, "live"):
             found["live"] = _live(file, plain, base, adapted, report)
-        sizes = {"base_bytes": plain.stat().st_size}
+        sizes = {"base_bytes": stored(plain)}
     finally:
-        plain.unlink(missing_ok=True)
-        merged.unlink(missing_ok=True)
+        remove(plain)
+        remove(merged)
     return {**found, **sizes, "seconds": seconds}
 
 

@@ -10,18 +10,23 @@ from experiments.evidence.baselines import untuned
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import against_zero
 from experiments.evidence.formatting import listed
-from experiments.evidence.trainings import Group, unit
+from experiments.evidence.trainings import Group, classes, metric, unit
 from experiments.statistics import RESAMPLES, Interval, difference, mean_interval
-from experiments.text.tasks import TASKS
 
-INTERVALS = f"""\
+_MEANS = f"""\
 Intervals of means are Student's over seeds. Differences are of the same seeds on the same examples;
 theirs are a bootstrap over examples ({RESAMPLES:,} resamples) with the error of the mean over seeds
-added, for other examples and other seeds alike. Of Matthews and F1 they are Student's over seeds
-alone: results hold which rows are right, not what was said. One seed gives no interval. "Clearly"
-above or below means that the interval leaves out 0; where it does not, no difference is shown, and
-none up to its ends is ruled out. Every interval is given the rate: a rate is chosen by one seed on
-the choosing split, and how else that choice might have fallen is in no interval."""
+added, for other examples and other seeds alike."""
+_RIGHT_ALONE = """\
+Of Matthews and F1 they are Student's over seeds alone: results hold which rows are right, not what
+was said."""
+_CLEARLY = """\
+One seed gives no interval. "Clearly" above or below means that the interval leaves out 0; where it
+does not, no difference is shown, and none up to its ends is ruled out. Every interval is given the
+rate: a rate is chosen by one seed on the choosing split, and how else that choice might have fallen
+is in no interval."""
+OF_ACCURACY = f"{_MEANS}\n{_CLEARLY}"
+INTERVALS = f"{_MEANS}\n{_RIGHT_ALONE}\n{_CLEARLY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,15 @@ def paired(evidence: Evidence, ours: Group, theirs: Group) -> Difference | None:
     shared = tuple(seed for seed in ours.seeds if seed in theirs.seeds)
     if not shared:
         return None
-    task = TASKS[ours.task]
-    if task.classes and task.metric != "accuracy":
+    name = metric(ours.task)
+    if classes(ours.task) and name != "accuracy":
         return Difference(ours, theirs, seeds_alone(ours, theirs), shared)
     answers = ours.answers(shared), theirs.answers(shared)  # (seeds, examples) each
-    if task.classes:
-        interval = difference(task.metric, *answers, np.ones(answers[0].shape[1]))
+    if classes(ours.task):
+        interval = difference(name, *answers, np.ones(answers[0].shape[1]))
     elif "labels" in untuned(evidence, ours.task):
         labels = np.array(untuned(evidence, ours.task)["labels"], np.float64)
-        interval = difference(task.metric, *answers, labels)
+        interval = difference(name, *answers, labels)
     else:
         return None
     return Difference(ours, theirs, interval, shared)
@@ -79,7 +84,7 @@ def paired(evidence: Evidence, ours: Group, theirs: Group) -> Difference | None:
 
 def seeds_alone(ours: Group, theirs: Group) -> Interval:
     """Returns the difference of the first metric with Student's interval over shared seeds."""
-    metric = TASKS[ours.task].metric
-    of_theirs = dict(zip(theirs.seeds, theirs.values(metric), strict=True))
-    pairs = zip(ours.seeds, ours.values(metric), strict=True)
+    name = metric(ours.task)
+    of_theirs = dict(zip(theirs.seeds, theirs.values(name), strict=True))
+    pairs = zip(ours.seeds, ours.values(name), strict=True)
     return mean_interval([value - of_theirs[seed] for seed, value in pairs if seed in of_theirs])

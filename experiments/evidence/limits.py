@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from experiments.evidence.formatting import listed
-from experiments.evidence.trainings import Group, called, of_task, unit
+from experiments.evidence.trainings import Group, called, metric, of_task, unit
 from experiments.records import Record
 from experiments.settings import table
-from experiments.text.tasks import TASKS
 
 Name = Callable[[Group], str]
 
@@ -25,7 +24,7 @@ def each_seed(group: Group, planned: Sequence[int]) -> str:
 
     "1: 84.3, 2: 84.9 (2 of 3 seeds so far)".
     """
-    values = zip(group.seeds, group.values(TASKS[group.task].metric), strict=True)
+    values = zip(group.seeds, group.values(metric(group.task)), strict=True)
     cells = [f"{seed}: {unit(group.task).value(value)}" for seed, value in values]
     so_far = _so_far(group, planned)
     return ", ".join(cells) + (f" ({so_far})" if so_far else "")
@@ -66,7 +65,7 @@ def limits(task: str, found: Sequence[Group], name: Name = lambda group: group.n
     """Returns, as a list, where better numbers may lie than those that are shown.
 
     Args:
-        task: A name in tasks.TASKS.
+        task: Of the groups.
         found: The task's groups, those too that have only tried rates.
         name: A group -> what it is called.
     """

@@ -9,6 +9,7 @@ from experiments.evidence.formatting import listed
 from experiments.evidence.trainings import Group, called, of_kind
 from experiments.fixed import ATTENTION_DROPOUT, WARM_UP
 from experiments.text.tasks import TASKS
+from experiments.trial import Json
 
 _SENTENCE_ENCODERS = {"minilm": "all-MiniLM-L6-v2", "all-mpnet-base-v2": "all-mpnet-base-v2"}
 _KINDS = {"fourier": "FourierFT", "lora": "LoRA", "full": "full", "head": "the head alone"}
@@ -16,14 +17,30 @@ _KINDS = {"fourier": "FourierFT", "lora": "LoRA", "full": "full", "head": "the h
 
 def protocol(found: Sequence[Group]) -> str:
     """Returns the splits, the rule of parity, and what is trained and how, as a list."""
-    lines = [*(_split(task) for task in _tasks(found)), _rates(found), _grids(found)]
-    lines += [_heads(found), *_model(found), *_methods(found), *_training(found)]
+    lines = [*(_split(task) for task in _tasks(found)), *parity(found), *_model(found)]
+    lines += [*methods(found), *_training(found)]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def parity(found: Sequence[Group]) -> list[str]:
+    """Returns how rates were chosen, which were tried, and the head's beside other methods."""
+    return [_rates(found), _grids(found), _heads(found)]
+
+
+def methods(found: Sequence[Group]) -> list[str]:
+    """Returns a line for each method that has settings of its own."""
+    lines = []
+    for kind in ("fourier", "lora", "full"):
+        of = [group for group in found if group.method["kind"] == kind]
+        for name in dict.fromkeys(group.name for group in of):
+            given = [group.method for group in of if group.name == name]
+            lines.append(_method(kind, name, given))
+    return lines
 
 
 def _tasks(found: Sequence[Group]) -> list[str]:
     names = {group.task for group in found}
-    return [name for name in TASKS if name in names]
+    return [*(name for name in TASKS if name in names), *sorted(names - set(TASKS))]
 
 
 def _split(name: str) -> str:
@@ -39,9 +56,10 @@ def _rates(found: Sequence[Group]) -> str:
     counts = {len(group.tried) for group in found}
     seeds = {record.trial["seed"] for group in found for record in group.tried}
     fresh = {seed for group in found for seed in group.seeds}
+    many = " and task" if len(_tasks(found)) > 1 else ""
     unequal = "" if len(counts) == 1 else " **The methods were not tried equally often.**"
     return (
-        f"Parity: {_or(counts)} rates for each method and task, each once, seed {_or(seeds)}; the "
+        f"Parity: {_or(counts)} rates for each method{many}, each once, seed {_or(seeds)}; the "
         "rate whose best epoch scores highest on the choosing split is taken, the lower one on a "
         f"tie. Then fresh seeds report: {listed([str(seed) for seed in sorted(fresh)])}. No trial "
         f"that chose a rate saw the reporting split.{unequal} The epoch is the first with the "
@@ -85,7 +103,7 @@ def _heads(found: Sequence[Group]) -> str:
     }
     each = listed([f"{_or(each)} on {name}" for name, each in rates.items()])
     if len({_or(each) for each in rates.values()}) == 1:
-        each = f"{_or(next(iter(rates.values())))} on every task"
+        each = _or(next(iter(rates.values()))) + (" on every task" if len(rates) > 1 else "")
     text = f"The head's rate beside every other method is fixed beforehand: {each}."
     if of_kind(found, "head") is None:
         return text
@@ -114,30 +132,23 @@ def _model(found: Sequence[Group]) -> list[str]:
     return [text, similar] if trial["model"] in _SENTENCE_ENCODERS else [text]
 
 
-def _methods(found: Sequence[Group]) -> list[str]:
-    """A line for each kind of method that has settings of its own."""
-    lines = []
-    fourier, lora, full = (of_kind(found, kind) for kind in ("fourier", "lora", "full"))
-    if fourier is not None:
-        alphas = {f"{g.method['alpha']:g}" for g in found if g.method["kind"] == "fourier"}
-        lines.append(
-            f"{fourier.name}: alpha {_or(alphas)}; coefficients start at zero; each "
-            "seed draws its entries anew, one list for all targets of a shape."
+def _method(kind: str, name: str, settings: Sequence[Json]) -> str:
+    if kind == "fourier":
+        alphas = _or({f"{each['alpha']:g}" for each in settings})
+        return (
+            f"{name}: alpha {alphas}; coefficients start at zero; each seed draws its "
+            "entries anew, one list for all targets of a shape."
         )
-    if lora is not None:
-        lines.append(
-            f"{lora.name}: alpha {lora.method['alpha']:g}, dropout {lora.method['dropout']:g}; it "
-            "starts at a delta of zero, too."
-        )
-    if full is not None:
-        layers = full.method["layers"]
-        what = (
-            f"every weight and bias of the last {layers} layers, neither embeddings nor pooler"
-            if layers
-            else "every weight and bias of the model, embeddings and pooler too"
-        )
-        lines.append(f"{full.name[:1].upper()}{full.name[1:]}: trains {what}.")
-    return lines
+    if kind == "lora":
+        alpha, dropout = (_or({f"{each[k]:g}" for each in settings}) for k in ("alpha", "dropout"))
+        return f"{name}: alpha {alpha}, dropout {dropout}; it starts at a delta of zero, too."
+    layers = settings[0]["layers"]
+    what = (
+        f"every weight and bias of the last {layers} layers, neither embeddings nor pooler"
+        if layers
+        else "every weight and bias of the model, embeddings and pooler too"
+    )
+    return f"{name[:1].upper()}{name[1:]}: trains {what}."
 
 
 def _training(found: Sequence[Group]) -> list[str]:

@@ -11,6 +11,7 @@ from experiments.evidence.trainings import Group, called, unit
 from experiments.fixed import MARGIN
 from experiments.records import Record
 from experiments.text.tasks import TASKS
+from experiments.trial import Json
 
 _CORRELATION = 1e-6
 _TEXT = f"""\
@@ -36,6 +37,25 @@ def blocks(
     tasks = list(dict.fromkeys(group.task for group, _ in served))
     aims = [_aim(task, [run for group, run in served if group.task == task]) for task in tasks]
     return [*made, _TEXT, Table(header, rows), *aims]
+
+
+def served_aim(
+    what: str, found: Sequence[Json], aim: str = f"equal, or at a margin below {power(MARGIN)}"
+) -> Aim:
+    """Returns the aim that answers are equal but where torch's own leads by less than MARGIN.
+
+    Args:
+        what: Which answers.
+        found: Comparisons: how many "answers" (or "rows") each has, and the "margin" of each of
+            its "differing".
+        aim: In words.
+    """
+    margins = [one["margin"] for each in found for one in each["differing"]]
+    total = sum(each["answers"] if "answers" in each else each["rows"] for each in found)
+    text = f"{len(margins)} of {count(total)} answers differ"
+    if margins:
+        text += f", at margins of at most {max(margins):.1e}"
+    return Aim(what, aim, text, all(margin < MARGIN for margin in margins))
 
 
 def _row(group: Group, run: Record, name: Name) -> list[str]:
@@ -69,11 +89,5 @@ def _aim(task: str, runs: Sequence[Record]) -> Aim:
         return Aim(
             what, f"within {power(_CORRELATION)}", f"{largest:.1e} at most", largest <= _CORRELATION
         )
-    margins = [each["margin"] for run in runs for each in run.result["onnxruntime"]["differing"]]
-    total = sum(run.result["onnxruntime"]["rows"] for run in runs)
-    text = f"{len(margins)} of {count(total)} answers differ"
-    if margins:
-        text += f", at margins of at most {max(margins):.1e}"
     what = f"{called(task)}, classes in ONNX Runtime against torch"
-    aim = f"equal, or at a margin below {power(MARGIN)}"
-    return Aim(what, aim, text, all(margin < MARGIN for margin in margins))
+    return served_aim(what, [run.result["onnxruntime"] for run in runs])

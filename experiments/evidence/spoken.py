@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.evidence.blocks import Aim, Block, Table
-from experiments.evidence.formatting import NONE, count, seconds
+from experiments.evidence.formatting import NONE, count, power, seconds
+from experiments.evidence.served import served_aim
 from experiments.evidence.trainings import method_name
 from experiments.fixed import MARGIN
 from experiments.records import Record
@@ -66,12 +67,8 @@ def _row(found: Record) -> list[str]:
 
 
 def _aim(served: Sequence[Record]) -> Aim:
-    margins = [
-        each["margin"] for found in served for each in found.result["onnxruntime"]["differing"]
-    ]
-    total = sum(found.result["onnxruntime"]["answers"] for found in served)
-    text = f"{len(margins)} of {count(total)} answers differ"
-    if margins:
-        text += f", at margins of at most {max(margins):.1e}"
-    aim = "token for token, or the first difference at a margin below 1e-4"
-    return Aim("answers in ONNX Runtime against torch", aim, text, all(m < MARGIN for m in margins))
+    return served_aim(
+        "answers in ONNX Runtime against torch",
+        [found.result["onnxruntime"] for found in served],
+        f"token for token, or the first difference at a margin below {power(MARGIN)}",
+    )

@@ -1,4 +1,4 @@
-"""Trainings of encoders (text.trial.TextTrial), grouped for tables: what GLUE's sections share."""
+"""Trainings that choose a rate and report with seeds, grouped for tables: texts and images."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ CREDITS = {
     " (https://creativecommons.org/licenses/by-sa/4.0/), here divided by 5."
 }
 """Task -> whose labels stand in the results, and under which licence."""
+_TASKS = {"TextTrial": "task", "ImageTrial": "data"}
+"""Trials that are grouped -> the field that names their task."""
 _NAMES = {
     "mrpc": "MRPC", "stsb": "STS-B", "sst2": "SST-2", "cola": "CoLA", "rte": "RTE", "qnli": "QNLI",
 }  # fmt: skip
@@ -29,7 +31,7 @@ class Group:
     """One method on one task.
 
     Attributes:
-        task: A name in tasks.TASKS.
+        task: A name in tasks.TASKS, or a set of images.
         method: The method's fields.
         tried: The trials that chose a rate, by rate; they do not report.
         runs: Those that reported, by seed, all at one rate.
@@ -86,7 +88,7 @@ class Group:
 
     def answers(self, seeds: Sequence[int]) -> Numbers:
         """Returns the scores that were given, or of classes 1 where right: (seeds, examples)."""
-        name = "right" if TASKS[self.task].classes else "predictions"
+        name = "right" if classes(self.task) else "predictions"
         found = dict(zip(self.seeds, self.runs, strict=True))
         return np.stack(
             [np.array([float(each) for each in found[seed].result[name]]) for seed in seeds]
@@ -97,10 +99,10 @@ def groups(records: Iterable[Record]) -> list[Group]:
     """Returns the trainings among `records`, a method and task each."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.trial["trial"] == "TextTrial":
+        if record.trial["trial"] in _TASKS:
             method = json.dumps(record.trial["method"], sort_keys=True)
-            found.setdefault((record.trial["task"], method), []).append(record)
-    return [_group(records) for records in found.values()]
+            found.setdefault((_task(record), method), []).append(record)
+    return [_group(task, records) for (task, _), records in found.items()]
 
 
 def of_task(records: Iterable[Record], task: str) -> list[Group]:
@@ -129,14 +131,24 @@ def called(task: str) -> str:
     return _NAMES.get(task, task)
 
 
+def metric(task: str) -> str:
+    """Returns a task's first metric; of images accuracy."""
+    return TASKS[task].metric if task in TASKS else "accuracy"
+
+
+def classes(task: str) -> bool:
+    """Returns whether classes are told, not numbers."""
+    return task not in TASKS or TASKS[task].classes > 0
+
+
 def unit(task: str) -> Unit:
     """Returns how a task's metric is written."""
-    return UNITS[TASKS[task].metric]
+    return UNITS[metric(task)]
 
 
 def axis(task: str) -> str:
     """Returns what a task's metric is called on the reporting split: "accuracy on test (%)"."""
-    return unit(task).on(TASKS[task].reported)
+    return unit(task).on(TASKS[task].reported if task in TASKS else "test")
 
 
 def method_name(method: Json) -> str:
@@ -154,11 +166,14 @@ def method_name(method: Json) -> str:
     return {"head": "head alone"}[kind]
 
 
-def _group(records: list[Record]) -> Group:
-    first = records[0].trial
+def _task(record: Record) -> str:
+    return str(record.trial[_TASKS[record.trial["trial"]]])
+
+
+def _group(task: str, records: list[Record]) -> Group:
     return Group(
-        first["task"],
-        first["method"],
+        task,
+        records[0].trial["method"],
         tuple(sorted((r for r in records if not r.trial["report"]), key=lambda r: r.trial["rate"])),
         tuple(sorted((r for r in records if r.trial["report"]), key=lambda r: r.trial["seed"])),
     )

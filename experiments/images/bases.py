@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from experiments.exporting import once
 from experiments.images.data import Images, splits, values
+from experiments.images.scoring import accuracy
+from experiments.pretrained import pretrained
 from experiments.training import Loop, autocast, fit, shuffled
 from experiments.trial import Context, Json
 
@@ -80,6 +82,13 @@ class Pretext:
             if missing:
                 self._train(path, context)
 
+    def forget(self, context: Context) -> None:
+        """Take away what this machine has of it."""
+        path = self._path(context)
+        with once(path):
+            for suffix in (".pt", ".history", ".checkpoint"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+
     def accuracy(self, context: Context) -> tuple[float, int]:
         """Returns the accuracy on the set's test images of the classes, and how many these are."""
         model = self._new(len(self.classes))
@@ -95,7 +104,6 @@ class Pretext:
     def _new(self, classes: int) -> nn.Module:
         from transformers import ViTConfig, ViTForImageClassification
 
-        torch.manual_seed(self.seed)
         model: nn.Module = ViTForImageClassification(
             ViTConfig(
                 image_size=self.side,
@@ -116,6 +124,7 @@ class Pretext:
 
     def _train(self, path: Path, context: Context) -> None:
         found = splits(self.data, context.data, self.classes, self.rows)
+        torch.manual_seed(self.seed)
         model = self._new(len(self.classes)).to(context.device)
         train = found.train
 
@@ -145,7 +154,7 @@ class Pretext:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A pretrained Vision Transformer of transformers, by path or hub name."""
+    """A pretrained Vision Transformer of transformers, by path or hub name, or in --models."""
 
     name: str
 
@@ -162,8 +171,12 @@ class Checkpoint:
         logging.set_verbosity_error()  # of the head, which is new, as intended
         logging.disable_progress_bar()
         torch.manual_seed(seed)
-        model: nn.Module = ViTForImageClassification.from_pretrained(
-            self.name, num_labels=classes, dtype=torch.float32, ignore_mismatched_sizes=True
+        model: nn.Module = pretrained(
+            ViTForImageClassification,
+            self.name,
+            num_labels=classes,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
         )
         return model.eval()
 
@@ -175,10 +188,9 @@ Base = Pretext | Checkpoint
 def _accuracy(model: nn.Module, images: Images) -> float:
     config: Any = model.config
     device = next(model.parameters()).device
-    right = 0
+    parts = []
     for start in range(0, len(images), _EVALUATED):
         rows = np.arange(start, min(start + _EVALUATED, len(images)))
         given = values(images, rows, config.image_size, config.num_channels).to(device)
-        said = model(pixel_values=given).logits.argmax(1).cpu().numpy()
-        right += int((said == images.labels[rows]).sum())
-    return right / len(images)
+        parts.append(model(pixel_values=given).logits)  # (images, classes)
+    return accuracy(torch.cat(parts).double().cpu().numpy(), images.labels)

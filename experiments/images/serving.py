@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 import fourier_format
-from experiments.exporting import Compared, Numbers, compared, export, runner
+from experiments.exporting import Compared, Numbers, compared, export, remove, runner
 from experiments.images.data import Images, values
 from experiments.trial import Json
 from fourier_converters.onnx import to_onnx
@@ -41,7 +41,7 @@ def served(adapter: Path, base: nn.Module, images: Images, theirs: Numbers) -> J
             found += compared(ours, theirs[rows], ids, np.ones(len(rows), bool))
             right += int((ours.argmax(1) == images.labels[rows]).sum())
     finally:
-        plain.unlink()
-        merged.unlink(missing_ok=True)
+        remove(plain)
+        remove(merged)
     torch_right = float((theirs.argmax(1) == images.labels).mean())
     return found.json | {"accuracy": right / len(images), "torch": torch_right}

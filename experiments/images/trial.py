@@ -17,6 +17,7 @@ import fourier_format
 from experiments.images.bases import Base, Pretext
 from experiments.images.cutting import answer, layers, states, targets
 from experiments.images.data import Images, splits, values
+from experiments.images.scoring import accuracy
 from experiments.images.serving import served
 from experiments.text import methods
 from experiments.text.deltas import delta_norm
@@ -63,11 +64,15 @@ class PretextTrial:
 
     def run(self, context: Context) -> Json:
         """Returns history, and the accuracy on the test images of the classes it learnt."""
+        begun = context.folder / "begun"
+        if not begun.exists():  # what there is of the base is of a result that was forgotten
+            self.base.forget(context)
+            begun.touch()
         self.base.train(context)
-        accuracy, images = self.base.accuracy(context)
+        reached, images = self.base.accuracy(context)
         return {
             "history": self.base.history(context),
-            "report": {"accuracy": accuracy},
+            "report": {"accuracy": reached},
             "images": images,
         }
 
@@ -154,7 +159,7 @@ class ImageTrial:
             self.epochs,
             shuffled(len(found.train), self.batch, self.seed),
             partial(self._loss, model, inputs["train"]),
-            lambda: float((self._logits(model, inputs["choose"]).argmax(1) == labels).mean()),
+            lambda: accuracy(self._logits(model, inputs["choose"]), labels),
             self.seed,
         )
         labels = found.choose.labels

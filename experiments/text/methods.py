@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from experiments.text.controls import Control
@@ -73,8 +74,8 @@ class Lora:
         """A name."""
         return f"lora r={self.rank}"
 
-    def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:  # noqa: ARG002
-        """Put LoRA beside `targets`, in place."""
+    def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:
+        """Put LoRA beside `targets`, in place; the seed alone draws its factors."""
         import peft
 
         config = peft.LoraConfig(
@@ -88,6 +89,7 @@ class Lora:
             warnings.simplefilter(
                 "ignore", FutureWarning
             )  # PEFT reads what transformers deprecates
+            torch.manual_seed(seed)
             peft.get_peft_model(model, config)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.exporting import Compared, compared, export, runner
+from experiments import exporting
+from experiments.exporting import Compared, compared, export, remove, runner, stored
 
 THEIRS = np.array([[1.0, 0.0], [0.5, 0.50002], [0.0, 4.0]])
 
@@ -56,3 +57,22 @@ def test_an_exported_model_answers_as_torch(tmp_path: Path) -> None:
     found = compared(runner(tmp_path / "base.onnx")(inputs), theirs, list(range(5)), np.ones(5) > 0)
     assert found.json["relative_error"] < 1e-6
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.real
+def test_weights_too_large_for_one_file_stand_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "INLINE", 1000)
+    model = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 2)).eval()
+    inputs = {"input": torch.randn(5, 30)}
+    path = tmp_path / "base.onnx"
+    export(model, {"input": inputs["input"][:2]}, {0: "batch"}, path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["base.onnx", "base.onnx.data"]
+    assert stored(path) > 4 * 30 * 40 > path.stat().st_size - 4000
+    with torch.no_grad():
+        theirs = model(inputs["input"]).double().numpy()
+    found = compared(runner(path)(inputs), theirs, list(range(5)), np.ones(5) > 0)
+    assert found.json["relative_error"] < 1e-6
+    remove(path)
+    assert not list(tmp_path.iterdir())

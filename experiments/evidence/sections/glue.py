@@ -23,9 +23,10 @@ from experiments.evidence.blocks import (
 from experiments.evidence.differences import INTERVALS, Difference, paired, seeds_alone
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many, lower_end_above
-from experiments.evidence.formatting import NONE, UNITS, count, memory, seconds, significant, size
+from experiments.evidence.formatting import NONE, UNITS, count, memory, seconds, size
 from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
 from experiments.evidence.protocol import protocol
+from experiments.evidence.rates import chosen, tried
 from experiments.evidence.trainings import (
     CREDITS,
     Group,
@@ -36,7 +37,6 @@ from experiments.evidence.trainings import (
     tasks,
     unit,
 )
-from experiments.records import Record
 from experiments.settings import table
 from experiments.statistics import Interval
 from experiments.text.scoring import others
@@ -56,7 +56,6 @@ _MEANS = """\
 What it costs, means over seeds: training alone, in processor time, and the most memory that the
 trial's own process held in an epoch, libraries and data included. Wall time is left out, as trials
 shared the machine with other work."""
-_TRIED = "The rates that were tried, each with its score on the choosing split:"
 _PAPER = """\
 The paper's own figures: other models, n = 1000, medians of 5 seeds, the best epoch chosen on the
 split that is reported. They are quoted, not measured here."""
@@ -95,8 +94,7 @@ def _task(
         *([CREDITS[task]] if task in CREDITS else []),
         _MEANS,
         _costs(found),
-        _TRIED,
-        _rates(task, found),
+        *tried(found),
         limits(task, of_task(evidence.of("glue"), task)),
         *_compared(task, known),
         *_headline(task, {group.method["kind"]: group for group in found}, known),
@@ -122,7 +120,7 @@ def _reached(evidence: Evidence, task: str, found: Sequence[Group], seeds: Seque
             rows.append([name, NONE, NONE, NONE, written[0], NONE, written[1]])
     rows += [
         [
-            group.name, count(group.parameters), count(group.average("head")), _rate(group),
+            group.name, count(group.parameters), count(group.average("head")), chosen(group),
             unit(task).interval(group.mean(first)), each_seed(group, seeds),
             UNITS[second].interval(group.mean(second)),
         ]
@@ -147,23 +145,6 @@ def _costs(found: Sequence[Group]) -> Table:
     ]  # fmt: skip
     header = ("method", "file, with the head", "processor", "peak memory", "best epoch")
     return Table(header, rows)
-
-
-def _rates(task: str, found: Sequence[Group]) -> Table:
-    most = max(len(group.tried) for group in found)
-    rows = []
-    for group in found:
-        cells = [f"{run.trial['rate']:g}: {_score(task, run)}" for run in group.tried]
-        rows.append([group.name, *cells, *[NONE] * (most - len(cells)), _rate(group)])
-    return Table(("method", *("rate: score",) * most, "chosen"), rows)
-
-
-def _score(task: str, run: Record) -> str:
-    diverged = run.result.get("diverged")
-    if diverged == 1:
-        return "diverged"
-    score = unit(task).value(run.result["choose"])
-    return score if diverged is None else f"{score}, diverged"
 
 
 def _differences(evidence: Evidence, found: Sequence[Group]) -> dict[tuple[str, str], Difference]:
@@ -256,10 +237,6 @@ def _panel(evidence: Evidence, task: str, found: Sequence[Group]) -> Panel:
     categories = [_short(group) for group in found]
     marks += levels(evidence, task)
     return Panel(called(task), "", axis(task), marks, categories=categories)
-
-
-def _rate(group: Group) -> str:
-    return significant(group.runs[0].trial["rate"])
 
 
 SECTION = Section(

@@ -62,6 +62,12 @@ def test_a_text_in_bytes_is_labelled_with_what_follows(tmp_path: Path) -> None:
     assert set(labels[count - 1 :]) == {IGNORED}
 
 
+def test_images_choose_and_report_on_as_many_as_are_asked_for(tmp_path: Path) -> None:
+    found = splits("image", Shape(1, 32), tmp_path, "digits", 90, 40, 8)
+    assert [len(part) for part in (found.train, found.choose, found.report)] == [90, 40, 40]
+    assert not set(found.train.ids) & set(found.choose.ids)
+
+
 def test_a_set_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"devset\.csv is missing: give the folder"):
         splits("decoder", Shape(1, 64), tmp_path, "digits", 4, 2, 40)

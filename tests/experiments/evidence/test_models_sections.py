@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from experiments.evidence.sections import sections
 from experiments.images.experiment import plan as images
 from experiments.images.trial import ImageTrial, PretextTrial
 from experiments.records import Book, Record
+from experiments.training import DIVERGED
 from experiments.trial import Json, Options, Trial, described, key
 from tests.experiments.evidence.synthetic import ENVIRONMENT
 
@@ -58,12 +59,16 @@ def image(trial: Trial, margin: float | None, level: dict[str, float]) -> Json:
 
 
 def of_images(tmp_path: Path, margin: float | None = None, **level: float) -> list[Block]:
+    return rendered("images", trained(tmp_path, margin, **level))
+
+
+def trained(tmp_path: Path, margin: float | None = None, **level: float) -> tuple[Record, ...]:
     book = Book("small", tmp_path)
     for _ in range(3):
         for trial in images(Options("small"), book).trials:
             if book.get(trial) is None:
                 book.add(record(trial, image(trial, margin, LEVEL | level)))
-    return rendered("images", tuple(book))
+    return tuple(book)
 
 
 def rendered(name: str, records: tuple[Record, ...]) -> list[Block]:
@@ -79,7 +84,8 @@ def rendered(name: str, records: tuple[Record, ...]) -> list[Block]:
 
 
 def text(blocks: list[Block]) -> str:
-    return "\n".join(block for block in blocks if isinstance(block, str))
+    found = "\n".join(block for block in blocks if isinstance(block, str))
+    return found.replace("\n", " ")
 
 
 def aims(blocks: list[Block]) -> dict[str, bool | None]:
@@ -100,13 +106,87 @@ def test_a_class_may_differ_at_a_small_margin_alone(
     margin: float | None, reached: bool, tmp_path: Path
 ) -> None:
     found = aims(of_images(tmp_path, margin))
-    assert found["classes in ONNX Runtime against torch"] is reached
+    assert found["images, classes in ONNX Runtime against torch"] is reached
 
 
 def test_images_without_a_reporting_seed_say_so(tmp_path: Path) -> None:
     trial = images(Options("small"), Book("small", tmp_path)).trials[0]
     blocks = rendered("images", (record(trial, image(trial, None, LEVEL)),))
-    assert blocks == ["Rates have been tried, and no fresh seed has reported yet."]
+    assert blocks[0] == "Rates have been tried, and no fresh seed has reported yet."
+    assert "nothing yet: fashion-mnist head alone, " in text(blocks)
+
+
+def kind_of(record: Record) -> str:
+    return str(record.trial.get("method", {}).get("kind"))
+
+
+def cells(blocks: list[Block], first: str) -> list[list[str]]:
+    """Returns the rows of all tables whose first cell is `first`."""
+    tables = (block for block in blocks if isinstance(block, Table))
+    return [list(row) for table in tables for row in table.rows if row[0] == first]
+
+
+def test_images_state_the_heads_rate_beside_others_and_who_tunes_its_own(tmp_path: Path) -> None:
+    said = text(of_images(tmp_path))
+    assert "The head's rate beside every other method is fixed beforehand: 0.001." in said
+    assert "The head alone tunes its own rate" in said
+
+
+def test_images_state_grids_and_each_methods_own_settings(tmp_path: Path) -> None:
+    said = text(of_images(tmp_path))
+    assert "FourierFT 0.03, 0.06, 0.12, 0.24, each 2 times the one before, 8 in all" in said
+    assert "LoRA 0.001, 0.002, 0.004, 0.008, each 2 times the one before, 8 in all" in said
+    assert "not equally fine" not in said
+    assert "LoRA r = 8: alpha 16, dropout 0;" in said
+    assert "LoRA r = 16: alpha 32, dropout 0;" in said
+    assert "4 rates for each method, each once, seed 0" in said
+
+
+def test_methods_that_were_not_tried_equally_often_are_said_to_be_so(tmp_path: Path) -> None:
+    whole = trained(tmp_path)
+    fewer = [r for r in whole if not (kind_of(r) == "lora" and r.trial["rate"] == 2e-3)]
+    assert "not tried equally often" not in text(rendered("images", whole))
+    assert "**The methods were not tried equally often.**" in text(rendered("images", tuple(fewer)))
+
+
+def test_each_row_of_images_has_its_own_seeds(tmp_path: Path) -> None:
+    whole = trained(tmp_path)
+    assert "Half run" not in text(rendered("images", whole))
+    gone = {("lora", 1), ("head", 3)}
+    some = [
+        r for r in whole if not r.trial.get("report") or (kind_of(r), r.trial["seed"]) not in gone
+    ]
+    blocks = rendered("images", tuple(some))
+    seeds = cells(blocks, "LoRA r = 8")[0][5]
+    assert seeds.startswith("2: ")
+    assert seeds.endswith("(2 of 3 seeds so far)")
+    assert cells(blocks, "head alone")[0][5].startswith("1: ")
+    assert "begun: fashion-mnist head alone (2 of 3 seeds so far)" in text(blocks)
+
+
+def test_a_rate_of_images_that_diverged_is_said_to_have(tmp_path: Path) -> None:
+    def changed(found: Record) -> Record:
+        if kind_of(found) != "lora" or found.trial["rate"] != 8e-3 or found.trial["report"]:
+            return found
+        return replace(found, result={**found.result, "choose": DIVERGED, "diverged": 1})
+
+    blocks = rendered("images", tuple(map(changed, trained(tmp_path))))
+    assert "0.008: diverged" in cells(blocks, "LoRA r = 8")[-1]
+    assert "Diverged, and stopped there: LoRA r = 8 at rate 0.008" in text(blocks)
+
+
+def test_images_say_what_may_be_missing_and_what_intervals_mean(tmp_path: Path) -> None:
+    whole = trained(tmp_path)
+    said = text(rendered("images", whole))
+    assert "No seed was best at its last epoch." in said
+    assert "Every interval is given the rate" in said
+    assert "no difference is shown, and none up to its ends is ruled out" in said
+    assert "of 95 % intervals would still leave 0 out" in said
+    assert "is at an end of those tried" in said
+    last = [replace(r, result={**r.result, "epoch": r.trial.get("epochs")}) for r in whole]
+    assert "Best at their last epoch, so that more epochs may help: 3 of 3 seeds of head" in text(
+        rendered("images", tuple(last))
+    )
 
 
 def architecture(trial: Trial, *, falls: bool, live: bool) -> Json:
@@ -136,4 +216,9 @@ def test_architectures_say_what_fell_and_what_is_refused(falls: bool, tmp_path: 
     assert "refused as a live graph: EfficientNet (efficientnet-lite0)." in text(blocks)
     cells = [cell for block in blocks if isinstance(block, Table) for r in block.rows for cell in r]
     assert "refused: E-CONVERSION-UNSUPPORTED" in cells
+    assert "which is no measure of what the head would reach alone" in text(blocks)
+    headers = [name for block in blocks if isinstance(block, Table) for name in block.header]
+    assert "processor" in headers
+    assert not {"merging", "training"} & set(headers)
+    assert "1.9 s" in cells
     assert len({asdict(record)["label"] for record in records}) == len(records)

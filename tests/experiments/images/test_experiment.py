@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
 
 from experiments.images.experiment import plan
 from experiments.images.trial import ImageTrial, PretextTrial
+from experiments.settings import table
 from experiments.trial import Json, Options, Trial, key
 
 
@@ -51,6 +53,15 @@ def test_every_size_is_configured(size: str) -> None:
     assert len({key(trial) for trial in [*found.trials, *found.later]}) == len(
         [*found.trials, *found.later]
     )
+
+
+@pytest.mark.parametrize("size", ["smoke", "small", "medium", "paper"])
+def test_each_grid_doubles_from_rate_to_rate(size: str) -> None:
+    given = table("images", size)
+    assert set(given["rates"]) == {"fourier", "lora", "head"}
+    assert len({len(rates) for rates in given["rates"].values()}) == 1
+    for rates in given["rates"].values():
+        assert all(b == pytest.approx(2 * a) for a, b in itertools.pairwise(rates))
 
 
 def test_a_model_by_path_needs_no_pretext() -> None:
