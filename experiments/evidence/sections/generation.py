@@ -31,7 +31,8 @@ from experiments.evidence.formatting import (
 from experiments.evidence.spoken import name_of
 from experiments.generation.bootstrap import differences
 from experiments.records import Record
-from experiments.statistics import Interval, mean_interval
+from experiments.statistics import mean_interval
+from experiments.trial import Json
 
 _METRICS = {
     "bleu": Unit("BLEU", "", "", 1.0, 1),
@@ -39,13 +40,14 @@ _METRICS = {
     "rouge_l": Unit("ROUGE-L", "times 100", "", 100.0, 1),
 }
 _LOSS = Unit("loss", "", "", 1.0, 3)
+_WANTED = (("fourier", "lora"), ("fourier", "untuned"), ("lora", "untuned"))
 _COLOURS = {"fourier": FOURIER, "lora": LORA}
 _SCORES = """\
 BLEU is sacrebleu's, NIST nltk's, ROUGE-L the mean F-measure of rouge-score against each meaning's
 best reference, times 100; all of text in lower case, against all references of a meaning. METEOR
 and CIDEr are left out. Answers are greedy (the paper searches beams). Intervals of differences are
-a bootstrap over meanings (2,000 resamples), with the error of the mean over seeds added where there
-are several."""
+a bootstrap over meanings (2,000 resamples) with the error of the mean over seeds added; both sides
+have the same seeds, but the untuned model, which has none. One seed gives no interval."""
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
@@ -201,25 +203,36 @@ def smoothed(losses: Sequence[float]) -> tuple[list[float], list[float]]:
 
 
 def _differences(groups: dict[str, list[Record]]) -> list[Block]:
-    kinds = {run[0].trial["method"]["kind"] if run[0].trial["method"] else "untuned": name
-             for name, run in groups.items()}  # fmt: skip
-    wanted = [("fourier", "lora"), ("fourier", "untuned"), ("lora", "untuned")]
+    of_seeds = {_kind(runs[0]): _by_seed(runs) for runs in groups.values()}
+    names = {_kind(runs[0]): name for name, runs in groups.items()}
     rows, said = [], []
-    for ours, theirs in wanted:
-        if not kinds.keys() >= {ours, theirs}:
+    for ours, theirs in _WANTED:
+        if not of_seeds.keys() >= {ours, theirs}:
             continue
-        names = kinds[ours], kinds[theirs]
-        runs = [[run.result["torch"] for run in groups[name]] for name in names]
-        found: dict[str, Interval] = differences(runs[0], runs[1])
-        units = {metric: _METRICS[metric] for metric in found}
-        cells = [unit.difference(found[metric]) for metric, unit in units.items()]
-        rows.append([f"{names[0]} minus {names[1]}", *cells])
+        other = of_seeds[theirs]
+        if theirs == "untuned":  # it has no seeds: the same stands beside each of ours
+            other = dict.fromkeys(of_seeds[ours], next(iter(other.values())))
+        found = differences(of_seeds[ours], other)
+        shared = sorted(of_seeds[ours].keys() & other.keys())
+        if not found:
+            continue
+        cells = [_METRICS[metric].difference(interval) for metric, interval in found.items()]
+        name = f"{names[ours]} minus {names[theirs]}"
+        rows.append([name, listed([str(seed) for seed in shared]), *cells])
         said += [
-            against_zero(f"{unit.metric} of {names[0]}", names[1], found[metric], unit)
-            for metric, unit in units.items()
+            against_zero(f"{unit.metric} of {names[ours]}", names[theirs], found[metric], unit)
+            for metric, unit in ((metric, _METRICS[metric]) for metric in found)
         ]
-    table = Table(("difference", "BLEU", "ROUGE-L"), rows)
+    table = Table(("difference", "seeds", "BLEU", "ROUGE-L"), rows)
     return [table, "\n".join(said)] if rows else []
+
+
+def _kind(run: Record) -> str:
+    return "untuned" if run.trial["method"] is None else str(run.trial["method"]["kind"])
+
+
+def _by_seed(runs: Sequence[Record]) -> dict[int, Json]:
+    return {run.trial["seed"]: run.result["torch"] for run in runs}
 
 
 SECTION = Section(

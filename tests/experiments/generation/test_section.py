@@ -30,6 +30,11 @@ def scored(skill: float, seed: int = 0) -> Json:
     }  # fmt: skip
 
 
+def seeds(skill: float, *numbers: int) -> dict[int, Json]:
+    """Return scores of several seeds."""
+    return {seed: scored(skill, seed) for seed in numbers}
+
+
 def result(trial: GenerationTrial, skills: dict[str, float], margins: list[float]) -> Json:
     """Return what a trial might give."""
     epoch = {"loss": 1.5, "losses": [2.0, 1.6, 1.5], "step_seconds": 0.8}
@@ -94,7 +99,7 @@ def test_a_difference_of_runtimes_is_listed_and_judged(
         cell for block in blocks if isinstance(block, Table) for row in block.rows for cell in row
     ]
     listed = [cell for cell in cells if "(id 7, token 3)" in cell]
-    assert len(listed) == 2 * len(margins)
+    assert len(listed) == 4 * len(margins)  # of three seeds, and untuned
 
 
 def test_it_says_what_is_not_the_papers_protocol(tmp_path: Path) -> None:
@@ -111,23 +116,39 @@ def test_it_says_what_is_not_the_papers_protocol(tmp_path: Path) -> None:
 
 
 def test_what_is_the_same_differs_by_nothing() -> None:
-    found = differences([scored(0.7)], [scored(0.7)])
+    found = differences(seeds(0.7, 1, 2), seeds(0.7, 1, 2))
 
     assert all((each.mean, each.low, each.high) == (0, 0, 0) for each in found.values())
 
 
+def test_one_shared_seed_gives_a_difference_without_an_interval() -> None:
+    found = differences(seeds(0.7, 1, 2), seeds(0.5, 2, 3))["rouge_l"]
+
+    expected = scored(0.7, 2)["rouge_l"] - scored(0.5, 2)["rouge_l"]
+    assert found.mean == pytest.approx(expected)
+    assert found.low is found.high is None
+    assert not differences(seeds(0.7, 1), seeds(0.5, 2))
+
+
+def test_seeds_are_paired_by_their_number() -> None:
+    """Runs that ended in another order are the same runs."""
+    ours, theirs = seeds(0.7, 1, 2, 3), seeds(0.5, 1, 2, 3)
+
+    assert differences(ours, seeds(0.5, 3, 1, 2)) == differences(ours, theirs)
+    alike = differences(seeds(0.7, 1, 2, 3), seeds(0.7, 3, 2, 1))
+    assert all((each.mean, each.low, each.high) == (0, 0, 0) for each in alike.values())
+
+
 def test_seeds_that_differ_widen_the_interval() -> None:
-    ours = [scored(0.7, seed) for seed in range(3)]
-    one = differences([scored(0.7, 0)], [scored(0.5)])["rouge_l"]
+    base = seeds(0.5, 1, 2, 3)
+    alike = {seed: scored(0.7, 1) for seed in base}
+    unlike = {seed: scored(skill, 1) for seed, skill in zip(base, (0.6, 0.7, 0.8), strict=True)}
+    once = dict.fromkeys(base, scored(0.5, 1))
 
-    three = differences(ours, [scored(0.5)])["rouge_l"]
+    narrow, wide = (differences(each, once)["rouge_l"] for each in (alike, unlike))
 
-    assert one.low is not None
-    assert three.low is not None
-    assert three.low < three.mean
-    assert three.mean == pytest.approx(
-        np.mean([each["rouge_l"] for each in ours]) - scored(0.5)["rouge_l"]
-    )
+    assert narrow.ends[1] - narrow.ends[0] > 0
+    assert wide.ends[1] - wide.ends[0] > 2 * (narrow.ends[1] - narrow.ends[0])
 
 
 def test_a_curve_is_smoothed_without_losing_its_ends() -> None:
