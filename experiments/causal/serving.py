@@ -23,7 +23,7 @@ import torch
 
 import fourier_format
 from experiments.causal.decoding import Asked, Said
-from experiments.causal.models import located, new_model, once
+from experiments.causal.models import identity, kind, located, new_model, once
 from experiments.fixed import MARGIN
 from experiments.trial import Json
 from fourier_converters.onnx import to_onnx, to_onnx_directory
@@ -63,8 +63,8 @@ def served(
 ) -> Served:
     """Returns what the base, with `adapter` merged into it, says; `said` is torch's."""
     source = located(name, shared)
-    builds = _kind(source) in _BUILT
-    base = shared / ("built" if builds else "exported") / Path(source).name
+    builds = kind(name, shared) in _BUILT
+    base = shared / ("built" if builds else "exported") / identity(name, shared)
     with once(base) as partial:
         if partial is not None and builds:
             _build(source, partial)
@@ -133,12 +133,6 @@ def export(model: Any, path: Path) -> None:
             dynamic_shapes={"input_ids": {0: "batch", 1: "tokens"}},
             dynamo=True,
         )
-
-
-def _kind(source: str) -> str:
-    from transformers import AutoConfig
-
-    return str(AutoConfig.from_pretrained(source).model_type)
 
 
 def _build(source: str, folder: Path) -> None:

@@ -10,9 +10,10 @@ from transformers import GPT2LMHeadModel
 
 from experiments.causal.learning import Taught, learned, whole
 from experiments.causal.methods import Fourier, Lora, Method
-from experiments.causal.models import new_model, targets
+from experiments.causal.models import identity, kind, located, new_model, targets
 from experiments.causal.rows import row
 from experiments.causal.training import Recipe, Set, loss_of
+from experiments.text.models import FOLDER
 from experiments.trial import Context
 from tests.experiments.causal.places import context_in
 from tests.tolerances import OUTPUT_F32
@@ -114,3 +115,29 @@ def test_a_base_of_4_bits_learns(shared: Path, tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="nowhere cannot be loaded"):
         new_model(str(tmp_path / "nowhere"), shared)
+
+
+def test_a_folder_of_models_comes_first(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = located("toy", shared)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "decoder").symlink_to(toy)
+    assert located("some/decoder", shared) == "some/decoder"
+
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+
+    assert located("some/decoder", shared) == str(tmp_path / "some" / "decoder")
+    assert located("toy", shared) == toy
+    assert kind("some/decoder", shared) == "llama"
+
+
+def test_equal_names_of_other_models_are_told_apart(shared: Path, tmp_path: Path) -> None:
+    for folder, weights in (("one", b"1"), ("other", b"2")):
+        (tmp_path / folder / "decoder").mkdir(parents=True)
+        (tmp_path / folder / "decoder" / "model.safetensors").write_bytes(weights)
+
+    one, other = (identity(str(tmp_path / k / "decoder"), shared) for k in ("one", "other"))
+
+    assert one != other
+    assert identity("a/decoder", shared) != identity("b/decoder", shared)
