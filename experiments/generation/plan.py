@@ -23,6 +23,8 @@ class GenerationSettings:
         n: Coefficients of a weight.
         alpha: The scale.
         rank: Of LoRA.
+        lora_alpha: Its scale is lora_alpha / rank.
+        lora_dropout: Of its input.
         rates: Kind of method -> the rates that are tried.
         epochs: Of every trial.
         batch: Rows of a step.
@@ -44,6 +46,8 @@ class GenerationSettings:
     n: int
     alpha: float
     rank: int
+    lora_alpha: float
+    lora_dropout: float
     rates: Mapping[str, Sequence[float]]
     epochs: int
     batch: int
@@ -111,7 +115,8 @@ class GenerationSettings:
 def plan(options: Options, results: Results) -> Plan:
     """Returns the trials of each method, rates first, and that of the model as it is."""
     found = GenerationSettings.of(options)
-    methods: list[Method] = [Fourier(found.n, found.alpha), Lora(found.rank)]
+    lora = Lora(found.rank, found.lora_alpha, found.lora_dropout)
+    methods: list[Method] = [Fourier(found.n, found.alpha), lora]
     return selection.together(
         [
             Plan([found.untuned()]),

@@ -23,7 +23,7 @@ class InstructionSettings:
         model: A name for models.located.
         n: Coefficients of a weight.
         alpha: The scale.
-        ranks: Of LoRA.
+        ranks: Of the LoRAs, whose alpha is twice the rank.
         rates: Kind of method -> its rate.
         bits: Each is tried: 32, 4.
         seeds: Each is run.
@@ -78,7 +78,8 @@ class InstructionSettings:
 def plan(options: Options, results: Results) -> Plan:  # noqa: ARG001  # nothing is chosen
     """Returns a trial for each method, base and seed."""
     found = settings(InstructionSettings, "instruction", options.size, model=options.model)
-    methods: list[Method] = [Fourier(found.n, found.alpha), *(Lora(rank) for rank in found.ranks)]
+    loras = [Lora(rank, 2.0 * rank) for rank in found.ranks]
+    methods: list[Method] = [Fourier(found.n, found.alpha), *loras]
     return Plan(
         [
             found.trial(method, bits, seed)

@@ -3,11 +3,13 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
+import fourier_format
 from experiments.causal.learning import Taught, learned, whole
 from experiments.causal.methods import Fourier, Lora, Method
 from experiments.causal.models import identity, kind, located, new_model, targets
@@ -34,7 +36,7 @@ def test_a_divided_weight_computes_what_the_packed_one_did(gpt2: str, shared: Pa
     assert targets(model, 1) == names[2:]
 
 
-@pytest.mark.parametrize("method", [Fourier(60, 300.0), Lora(2)])
+@pytest.mark.parametrize("method", [Fourier(60, 300.0), Lora(2, 4.0)])
 @pytest.mark.parametrize("trained_layers", [0, 1])
 def test_what_was_learned_is_in_the_whole_model(
     method: Method, trained_layers: int, shared: Path, tmp_path: Path
@@ -56,7 +58,7 @@ def test_what_was_learned_is_in_the_whole_model(
 
 
 def test_a_training_that_diverges_ends_and_says_so(shared: Path, tmp_path: Path) -> None:
-    taught = Taught("toy", Lora(2), seed=1)
+    taught = Taught("toy", Lora(2, 4.0), seed=1)
     context = context_in(tmp_path, shared)
 
     result, values = learned(taught, Recipe(math.inf, 3, 2, 1, "float32"), _ROWS, _ROWS, context)
@@ -141,3 +143,27 @@ def test_equal_names_of_other_models_are_told_apart(shared: Path, tmp_path: Path
 
     assert one != other
     assert identity("a/decoder", shared) != identity("b/decoder", shared)
+
+
+def test_lora_has_its_scale_and_its_dropout(shared: Path) -> None:
+    model = new_model("toy", shared)
+    (name, *_) = targets(model, 1)
+
+    Lora(4, 32.0, 0.1).apply(model, [name], 1)
+
+    layer: Any = model.get_submodule(name)
+    assert layer.scaling["default"] == 8.0
+    assert layer.lora_dropout["default"].p == 0.1
+
+
+def test_fourierft_has_its_transform_and_its_band(shared: Path, tmp_path: Path) -> None:
+    model = new_model("toy", shared)
+    method = Fourier(60, 300.0, "dct2", (10.0, 5.0))
+
+    method.apply(model, targets(model, 0), 1)
+
+    adapter = fourier_format.load(method.save(model, tmp_path))
+    assert adapter.transform == "dct2"
+    for each in adapter.entry_sets:
+        assert each.sampling is not None
+        assert each.sampling.parameters == {"centre": 10.0, "width": 5.0}

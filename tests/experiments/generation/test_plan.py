@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from experiments.causal.methods import Lora
 from experiments.generation.plan import GENERATION, GenerationSettings
 from experiments.generation.trial import GenerationTrial
 from experiments.settings import SIZES
@@ -55,3 +56,18 @@ def test_another_model_can_be_given() -> None:
     plan = GENERATION.plan(Options("paper", "some/gpt2-large"), Nothing())
 
     assert {getattr(trial, "model", None) for trial in plan.trials} == {"some/gpt2-large"}
+
+
+def test_lora_is_that_of_its_own_paper_at_the_papers_size() -> None:
+    """Hu et al., E2E, GPT-2 medium: r 4, alpha 32, dropout 0.1, and the rate is among those tried.
+
+    Each method's published rate has the same place among its rates.
+    """
+    found = GenerationSettings.of(Options("paper"))
+
+    trials = GENERATION.plan(Options("paper"), Nothing()).trials
+    methods = {t.method for t in trials if isinstance(t, GenerationTrial) and t.method}
+    assert Lora(4, 32.0, 0.1) in methods
+    assert found.rates["lora"].index(2e-4) == found.rates["fourier"].index(2e-2) == 1
+    small = GenerationSettings.of(Options("small"))
+    assert (small.lora_alpha, small.lora_dropout) == (2 * small.rank, 0.0)
