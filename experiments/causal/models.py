@@ -87,8 +87,10 @@ def once(path: Path) -> Iterator[Path | None]:
         partial.rename(path)
 
 
-def new_model(name: str, shared: Path, *, bits: int = 32) -> nn.Module:
+def new_model(name: str, shared: Path, *, bits: int = 32, precision: str = "float32") -> nn.Module:
     """Returns the model in eval mode: float32, or 4 `bits` by bitsandbytes (NF4).
+
+    A 4-bit weight is multiplied in `precision`, "float32" or "bfloat16".
 
     Raises:
         SystemExit: There is no such model.
@@ -98,7 +100,9 @@ def new_model(name: str, shared: Path, *, bits: int = 32) -> nn.Module:
     more: dict[str, Any] = {"dtype": torch.float32}
     if bits == 4:
         more["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=getattr(torch, precision),
         )
     model: nn.Module = _read(AutoModelForCausalLM, name, shared, **more)
     _divide(model)

@@ -169,6 +169,7 @@ def _say(folder: Path, asked: Asked) -> list[list[int]]:
     threads = {"intra_op_num_threads": torch.get_num_threads()}
     config.overlay(json.dumps({"model": {"decoder": {"session_options": threads}}}))
     model = onnxruntime_genai.Model(config)
+    ends = _ends(folder)
     found: dict[int, list[int]] = {}
     for chosen in asked.of_one_length():
         length = len(asked.prompts[chosen[0]])
@@ -182,12 +183,23 @@ def _say(folder: Path, asked: Asked) -> list[list[int]]:
             generator.generate_next_token()
         for row, number in enumerate(chosen):
             said = [int(token) for token in generator.get_sequence(row)][length:]
-            found[number] = ended(said, asked)
+            found[number] = ended(said, asked, ends)
     return [found[number] for number in range(len(asked.prompts))]
 
 
-def ended(said: list[int], asked: Asked) -> list[int]:
-    """Returns an answer up to its end: genai may leave that out, and pads after it."""
+def ended(said: list[int], asked: Asked, ends: frozenset[int]) -> list[int]:
+    """Returns an answer up to its end: genai may leave that out, and pads after it.
+
+    An end that is left out is added where nothing else can have stopped genai: before the limit it
+    stops at one of `ends`, those of its configuration, and this must be the only one.
+    """
     if asked.end in said:
         return said[: said.index(asked.end) + 1]
-    return said if len(said) == asked.limit else [*said, asked.end]
+    stopped = len(said) < asked.limit and ends == {asked.end}
+    return [*said, asked.end] if stopped else said
+
+
+def _ends(folder: Path) -> frozenset[int]:
+    """Returns the tokens at which genai stops."""
+    found = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]["eos_token_id"]
+    return frozenset(found if isinstance(found, list) else [found])

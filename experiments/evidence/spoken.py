@@ -45,6 +45,18 @@ def name_of(found: Record) -> str:
     return "untuned" if method is None else f"{method_name(method)}{base}"
 
 
+def step_seconds(runs: Sequence[Record]) -> float:
+    """Returns the time of a step, a mean over all of `runs`: the processor's, on a GPU the wall's.
+
+    Of the processor it is the time of all threads.
+    """
+    clock = "cpu_seconds" if runs[0].environment["device"] == "cpu" else "seconds"
+    epochs = [epoch for run in runs for epoch in run.result["history"]]
+    return float(
+        sum(each[clock] for each in epochs) / max(1, sum(each["steps"] for each in epochs))
+    )
+
+
 def _row(found: Record) -> list[str]:
     ours = found.result["onnxruntime"]
     listed = [

@@ -35,7 +35,7 @@ class GenerationSettings:
         smoothing: Of labels.
         trained_on: "devset" or "trainset".
         meanings: Of the training split that are used.
-        reported: Of the test split that are answered.
+        test_rows: Meanings of the test split that are answered.
         limit: Tokens of an answer at most.
         choosing_seed: Of the trials that choose.
         fresh_seeds: Of those that report.
@@ -58,7 +58,7 @@ class GenerationSettings:
     smoothing: float
     trained_on: Literal["devset", "trainset"]
     meanings: int
-    reported: int
+    test_rows: int
     limit: int
     choosing_seed: int
     fresh_seeds: Sequence[int]
@@ -106,7 +106,8 @@ class GenerationSettings:
             smoothing=self.smoothing,
             trained_on=self.trained_on,
             meanings=self.meanings or None,
-            reported=(self.reported or None) if report else 0,
+            report=report,
+            test_rows=(self.test_rows or None) if report else None,
             limit=self.limit,
             serve=serve,
         )

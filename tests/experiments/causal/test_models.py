@@ -37,14 +37,17 @@ def test_a_divided_weight_computes_what_the_packed_one_did(gpt2: str, shared: Pa
 
 
 @pytest.mark.parametrize("method", [Fourier(60, 300.0), Lora(2, 4.0)])
-@pytest.mark.parametrize("trained_layers", [0, 1])
+@pytest.mark.parametrize(("trained_layers", "precision"), [(0, "float32"), (1, "bfloat16")])
 def test_what_was_learned_is_in_the_whole_model(
-    method: Method, trained_layers: int, shared: Path, tmp_path: Path
+    method: Method, trained_layers: int, precision: str, shared: Path, tmp_path: Path
 ) -> None:
-    """The loss of the merged whole is that of the cut one which was trained."""
+    """The loss of the merged whole is that of the cut one which was trained.
+
+    It is taken in float32, whatever training computes in.
+    """
     taught = Taught("toy", method, seed=1, trained_layers=trained_layers)
     rate = 0.3 if method.kind == "fourier" else 1e-2
-    recipe = Recipe(rate, 3, 2, 1, "float32")
+    recipe = Recipe(rate, 3, 2, 1, precision)
     context = context_in(tmp_path, shared)
 
     result, values = learned(taught, recipe, _ROWS, _ROWS, context)
@@ -53,7 +56,7 @@ def test_what_was_learned_is_in_the_whole_model(
     scores = [epoch["choose"] for epoch in result["history"]]
     assert scores[-1] > scores[0]
     assert result["choose"] == max(scores) == -result["choose_loss"]
-    assert loss_of(model, Set(_ROWS, None), "float32") == pytest.approx(-max(scores), rel=1e-5)
+    assert loss_of(model, Set(_ROWS, None)) == pytest.approx(-max(scores), rel=1e-5)
     assert result["parameters"] == sum(value.numel() for value in values.values())
 
 
@@ -99,19 +102,31 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(shared: Path, tmp_path:
     assert all(torch.equal(theirs[name], value) for name, value in ours.items())
 
 
-def test_a_base_of_4_bits_learns(shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [Fourier(60, 300.0), Lora(2, 4.0)])
+def test_a_base_of_4_bits_learns(method: Method, shared: Path, tmp_path: Path) -> None:
     """After an evaluation, too, for which bitsandbytes would pack it on a CPU."""
     pytest.importorskip("bitsandbytes")
-    taught = Taught("toy", Fourier(60, 300.0), seed=1, bits=4, checkpointing=True)
+    taught = Taught("toy", method, seed=1, bits=4, checkpointing=True)
+    rate = 0.1 if method.kind == "fourier" else 1e-2
 
     result, values = learned(
-        taught, Recipe(0.1, 2, 2, 1, "bfloat16"), _ROWS, _ROWS, context_in(tmp_path, shared)
+        taught, Recipe(rate, 2, 2, 1, "bfloat16"), _ROWS, _ROWS, context_in(tmp_path, shared)
     )
     model, file = whole(taught, values, context_in(tmp_path, shared))
 
     assert result["history"][1]["choose"] > result["history"][0]["choose"]
     assert file.exists()
     assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_base_of_4_bits_computes_in_what_is_asked_for(precision: str, shared: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+
+    model = new_model("toy", shared, bits=4, precision=precision)
+
+    found = {each.compute_dtype for each in model.modules() if hasattr(each, "compute_dtype")}
+    assert found == {getattr(torch, precision)}
 
 
 def test_a_model_that_is_not_there_is_named(shared: Path, tmp_path: Path) -> None:

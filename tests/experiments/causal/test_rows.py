@@ -46,12 +46,12 @@ def test_together_they_are_what_each_is_alone(shared: Path) -> None:
 def test_a_cut_decoder_gives_what_the_whole_one_does(shared: Path) -> None:
     given = [row(_PROMPT, _ANSWERS), row([1, 2, 3], [[9, 2]])]
     model = new_model("toy", shared)
-    expected = loss_of(model, Set(given, None), "float32")
+    expected = loss_of(model, Set(given, None))
     kept = states("toy", given, 1, shared, "cpu")
 
     cut(model, 1)
 
-    assert loss_of(model, Set(given, kept), "float32") == pytest.approx(expected, rel=OUTPUT_F32)
+    assert loss_of(model, Set(given, kept)) == pytest.approx(expected, rel=OUTPUT_F32)
     assert [len(each) for each in kept] == [13, 4]
 
 

@@ -38,13 +38,14 @@ def test_every_size_has_a_plan(size: str) -> None:
     choosing = [trial for trial in found.trials if isinstance(trial, GenerationTrial)]
     kinds = [trial.method.kind for trial in choosing if trial.method is not None]
     assert kinds.count("fourier") == kinds.count("lora") > 0
-    assert all(trial.reported == 0 for trial in choosing if trial.method is not None)
+    assert all(not trial.report for trial in choosing if trial.method is not None)
 
 
 def test_the_best_rate_reports_with_fresh_seeds() -> None:
     plan = GENERATION.plan(Options("small"), Found())
 
-    reporting = [t for t in plan.trials if isinstance(t, GenerationTrial) and t.reported == 200]
+    reporting = [t for t in plan.trials if isinstance(t, GenerationTrial) and t.report]
+    assert {t.test_rows for t in reporting} == {200}
     assert {t.method.kind if t.method else None for t in reporting} == {None, "fourier", "lora"}
     assert all(t.rate == _second(t) for t in reporting)
     for kind in ("fourier", "lora"):

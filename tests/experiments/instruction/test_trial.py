@@ -43,6 +43,7 @@ def test_it_is_measured_and_answers_like_torch(tmp_path: Path) -> None:
     first, last = (epoch["choose"] for epoch in result["history"])
     assert last > first
     assert result["onnxruntime"]["differing"] == []
-    assert result["step_seconds"] > 0
+    assert result["merged_loss"] == pytest.approx(result["choose_loss"], rel=1e-5)
+    assert all(epoch["cpu_seconds"] > 0 and epoch["steps"] > 0 for epoch in result["history"])
     assert result["peak_bytes"] >= result["before_bytes"] > 0
     assert result["file_bytes"] > 4 * result["parameters"]
