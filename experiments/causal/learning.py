@@ -48,6 +48,30 @@ def learned(
     context: Context,
 ) -> tuple[Json, dict[str, Tensor]]:
     """Returns history and sizes, and what was trained, by name."""
+    result, model = _learned(taught, recipe, rows, choose, context)
+    return result, trained(model)
+
+
+def measured(
+    taught: Taught,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    choose: Sequence[Row],
+    context: Context,
+) -> Json:
+    """Returns history and sizes, the file's bytes too, of a model that is not merged."""
+    result, model = _learned(taught, recipe, rows, choose, context)
+    file = taught.method.save(model, context.folder)
+    return result | {"file_bytes": file.stat().st_size}
+
+
+def _learned(
+    taught: Taught,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    choose: Sequence[Row],
+    context: Context,
+) -> tuple[Json, nn.Module]:
     rows_set, choose_set = (_set(taught, each, context) for each in (rows, choose))
     base = new_model(taught.model, context.shared, bits=taught.bits, precision=recipe.precision)
     model = _adapted(taught, base, context, taught.trained_layers)
@@ -65,7 +89,7 @@ def learned(
         "learned_tokens": sum(each.answered for each in rows),
         "learned_answers": sum(int(each.part.max()) for each in rows),
     }
-    return result, values
+    return result, model
 
 
 def whole(taught: Taught, values: dict[str, Tensor], context: Context) -> tuple[nn.Module, Path]:

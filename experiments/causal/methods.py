@@ -60,6 +60,9 @@ class Lora(methods.Lora):
             target_modules=list(targets),
         )
         peft.inject_adapter_in_model(config, model)
+        for value in model.parameters():
+            if value.requires_grad:  # beside a 4-bit weight they have what that is multiplied in
+                value.data = value.data.float()
 
     def merge(self, model: nn.Module) -> None:  # a method as FourierFT's
         """Put the change into the weights."""

@@ -1,7 +1,8 @@
 """Pretrained decoders: where they are, which of their weights are adapted, their tokens.
 
 "smollm2" is SmolLM2-135M-Instruct of its package, "smollm2:4" its first four layers, "toy" that of
-toys.py; anything else is a folder in that of --models, a path, or a name of the hub.
+toys.py; a name of unlearned.SHAPES has random weights; anything else is a folder in that of
+--models, a path, or a name of the hub.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.causal import toys
+from experiments.causal.unlearned import SHAPES, unlearned
 from experiments.text import models as text
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -97,6 +99,8 @@ def new_model(name: str, shared: Path, *, bits: int = 32, precision: str = "floa
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    if name in SHAPES:
+        return unlearned(name, bits, precision)
     more: dict[str, Any] = {"dtype": torch.float32}
     if bits == 4:
         more["quantization_config"] = BitsAndBytesConfig(
@@ -117,6 +121,8 @@ def new_tokenizer(name: str, shared: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if name in SHAPES:
+        return toys.byte_tokenizer()
     return _read(AutoTokenizer, name, shared)
 
 

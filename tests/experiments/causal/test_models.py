@@ -116,6 +116,7 @@ def test_a_base_of_4_bits_learns(method: Method, shared: Path, tmp_path: Path) -
 
     assert result["history"][1]["choose"] > result["history"][0]["choose"]
     assert file.exists()
+    assert {value.dtype for value in values.values()} == {torch.float32}
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
 
