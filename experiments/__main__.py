@@ -33,7 +33,8 @@ def main() -> None:
     machine = Machine(chosen.data, chosen.device, jobs, chosen.work)
     book = Book(chosen.size, _folder(chosen.results, chosen.model))
     for label in chosen.again:
-        gone = book.forget(label, chosen.work / chosen.size)
+        planned = [t for each in EXPERIMENTS.values() for t in each.plan(options, book).trials]
+        gone = book.forget(label, chosen.work / chosen.size, planned)
         print(f"to be run again: {', '.join(gone) or f'nothing is called {label}'}")
     if not chosen.names:
         for name, experiment in EXPERIMENTS.items():

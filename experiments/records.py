@@ -83,11 +83,15 @@ def environment(device: str, threads: int) -> Json:
 
 
 def code_digest(trial: Trial) -> str:
-    """Returns 8 hex digits of the code that ran the trial: its package's, and the trainer's."""
-    own = Path(inspect.getfile(type(trial))).parent
-    trainer = Path(fourier_trainers.__file__).parent
+    """Returns 8 hex digits of the code that ran the trial: its package, the loop, the trainer.
+
+    A trial that measures other code names its folders, from the repository's root, in `measures`.
+    """
+    folders = [Path(inspect.getfile(type(trial))).parent, Path(fourier_trainers.__file__).parent]
+    folders += [ROOT.parent / name for name in getattr(trial, "measures", ())]
+    paths = {path for folder in folders for path in folder.rglob("*.py")}
     digest = hashlib.sha256()
-    for path in sorted({*own.rglob("*.py"), *trainer.rglob("*.py")}):
+    for path in sorted(paths | {ROOT / "training.py"}):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
 
@@ -124,17 +128,21 @@ class Book:
     def __iter__(self) -> Iterator[Record]:
         return iter(self._found.values())
 
-    def forget(self, label: str, work: Path) -> list[str]:
+    def forget(self, label: str, work: Path, planned: Iterable[Trial] = ()) -> list[str]:
         """Take trials whose label holds `label` out of all files, and what they left in `work`.
+
+        Those `planned` that have not ended lose their checkpoints, too.
 
         Returns:
             Their labels.
         """
-        gone = {found.key: found.label for found in self if label in found.label}
+        labels = {key(trial): trial.label for trial in planned}
+        labels |= {found.key: found.label for found in self}
+        gone = {name: found for name, found in labels.items() if label in found}
         for path in sorted(self._folder.glob("*.json")):
             write(path, [found for found in read(path) if found.key not in gone])
         for name in gone:
-            del self._found[name]
+            self._found.pop(name, None)
             shutil.rmtree(work / name, ignore_errors=True)
         return sorted(gone.values())
 

@@ -83,16 +83,16 @@ def fit(
         put(model, state["parameters"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-    start_peak(device.type)
     for epoch in range(len(state["history"]) + 1, loop.epochs + 1):
         if state["diverged"] is not None:
             break
+        start_peak(device.type)
         seen = _epoch(model, optimizer, schedule, loop, epoch)
+        peak = peak_bytes(device.type)
         model.eval()
         found = math.nan if seen["loss"] is None else loop.choose()
         if not math.isfinite(found):
             state["diverged"], found = epoch, DIVERGED
-        peak = peak_bytes(device.type)
         state["history"].append({"epoch": epoch, **seen, "choose": found, "peak_bytes": peak})
         if state["best"] is None or found > state["best"]["choose"]:
             state["best"] = {"epoch": epoch, "choose": found, "parameters": trained(model)}

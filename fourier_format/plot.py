@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fourier_format import words
-from fourier_format.adapter import Adapter, Array, EntrySet, Target
+from fourier_format.adapter import Adapter, EntrySet, Target
 from fourier_format.atomic import refuse_existing, staged
 from fourier_format.errors import dependency_missing, one_line
+from fourier_format.spectral.places import FREQUENCIES, WAVES, distances, places
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +32,6 @@ _NAME_WIDTH: Final = 36
 _WIDTH_INCHES: Final = 13.0
 _ROW_INCHES: Final = 4.6
 _DPI: Final = 120
-WAVES: Final = ("dft2", "dht2")
-_FREQUENCIES: Final = (*WAVES, "dct2")
 
 
 def plot(adapter: Adapter, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -73,14 +72,6 @@ def figure(adapter: Adapter) -> Figure:
     return picture
 
 
-def signed_frequencies(entry_set: EntrySet) -> Array:
-    """Returns (n, 2) signed (u, v): the upper half of each axis stands for negative ones."""
-    sizes = np.array(entry_set.shape, np.int64)
-    entries = entry_set.entries.astype(np.int64)
-    signed: Array = (entries + sizes // 2) % sizes - sizes // 2
-    return signed
-
-
 def _title(adapter: Adapter) -> str:
     total = sum(s.coefficients.size for s in adapter.entry_sets)
     text = f"{len(adapter.targets)} targets, {total:,} coefficients, alpha {adapter.alpha:g}"
@@ -97,11 +88,6 @@ def _names(adapter: Adapter, entry_set: EntrySet) -> list[str]:
     mine: list[Target] = [t for t in adapter.targets if t.entries == entry_set.id]
     names = [one_line(t.name) for t in sorted(mine, key=lambda t: t.row)]
     return [n if len(n) <= _NAME_WIDTH else "..." + n[3 - _NAME_WIDTH :] for n in names]
-
-
-def places(entry_set: EntrySet, transform: str) -> Array:
-    """Returns (n, 2) u and v: signed frequencies of waves, else as they are."""
-    return signed_frequencies(entry_set) if transform in WAVES else entry_set.entries
 
 
 def _draw_entries(axes: Axes, entry_set: EntrySet, transform: str) -> ScalarMappable:
@@ -129,9 +115,8 @@ def _draw_coefficients(
 ) -> ScalarMappable:
     """A row a target, a column an entry, low frequencies first."""
     order, label = np.arange(entry_set.count), "entries, as in the file"
-    if transform in _FREQUENCIES:
-        relative = places(entry_set, transform) / np.array(entry_set.shape)
-        order = np.argsort(np.square(relative).sum(axis=1), kind="stable")
+    if transform in FREQUENCIES:
+        order = np.argsort(distances(entry_set, transform), kind="stable")
         label = "entries, from low to high frequency"
     values = entry_set.coefficients.astype(np.float64)[:, order]  # (L, n)
     limit = float(np.abs(values).max()) or 1.0

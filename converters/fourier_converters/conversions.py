@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from fourier_converters.base_kinds import is_onnx_base
 from fourier_converters.mapping import Map, read_map
 from fourier_converters.outputs import refuse_input
 from fourier_converters.report import Report, of_adapter
-from fourier_converters.usage import is_onnx_base
+from fourier_format import words
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 
@@ -20,6 +21,8 @@ _UNVERIFIED: Final = (
     "the base was not verified: a PEFT checkpoint does not know its base; a .fft that is made "
     "from the checkpoint and its own base does"
 )
+_MOST_TEXT: Final = 1_000
+"""Characters of the names in a note, at most."""
 _SUFFIXES: Final = {
     "fft": ".fft",
     "h5": ".fft.h5",
@@ -216,17 +219,43 @@ def _to_html(
     report = to_html(
         adapter,
         output,
-        name=" + ".join(source.resolve().name for source in sources),
+        name=_name(arguments),
         file=sources[0] if is_file else None,
         base=None if only_peft else arguments.base,
         mapping=mapping,
         verify_full=arguments.verify == "full",
-        notes=(_UNVERIFIED,) if any(source.is_dir() for source in sources) else (),
+        notes=_notes(adapter, arguments, mapping),
         overwrite=arguments.force,
         progress=lambda what: _progress(arguments, what, len(adapter.targets)),
     )
     rows = [replace(row, found=row.found or places.get(row.target, "")) for row in report.rows]
     return replace(report, rows=tuple(rows))
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    """Returns what a page calls its sources, as in "1 x a.fft + 2 x b.fft" and "peft/default"."""
+    named = [
+        f"{source.resolve().name}/{arguments.adapter}"
+        if source.is_dir() and arguments.adapter is not None
+        else source.resolve().name
+        for source in arguments.sources
+    ]
+    if arguments.scales is not None:
+        scales = map(words.number, arguments.scales)
+        named = [f"{scale} x {name}" for scale, name in zip(scales, named, strict=True)]
+    return " + ".join(named)
+
+
+def _notes(adapter: Adapter, arguments: argparse.Namespace, mapping: Map) -> tuple[str, ...]:
+    """Returns what the reader of a page of PEFT directories should know."""
+    if not any(source.is_dir() for source in arguments.sources):
+        return ()
+    has = {target.name for target in adapter.targets} | set(adapter.replacements)
+    left = [name for name in mapping.skipped if name not in has]
+    if not left:
+        return (_UNVERIFIED,)
+    names = words.shortened(", ".join(left), _MOST_TEXT)
+    return (_UNVERIFIED, f"{len(left):,} left out by the map, so not on this page: {names}")
 
 
 def _to_file(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from fourier_converters.base_kinds import is_keras_base, is_onnx_base
 from fourier_format.errors import UsageError, Violation
 
 _ONLY_FOR: Final = {
@@ -20,7 +21,6 @@ _ONLY_FOR: Final = {
     "min_energy": ("lora",),
 }
 _MERGED: Final = ("onnx", "safetensors", "keras")
-_KERAS: Final = (".keras", ".h5", ".hdf5", ".weights.json")
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
     if to == "safetensors" and (base is None or is_onnx_base(base)):
         problem = "--to safetensors needs the checkpoint" + (f", got {base}" if base else "")
         raise usage_error("--base", problem, "add --base CHECKPOINT_DIR")
-    if to == "keras" and not (base is not None and base.name.endswith(_KERAS)):
+    if to == "keras" and not (base is not None and is_keras_base(base)):
         problem = "--to keras needs the Keras base" + (f", got {base}" if base else "")
         raise usage_error("--base", problem, "add --base model.keras or model.weights.h5")
     if base is not None and not base.exists():
@@ -58,11 +58,6 @@ def check_usage(arguments: argparse.Namespace) -> None:
     else:
         _check_file_usage(arguments)
     _check_options(arguments)
-
-
-def is_onnx_base(base: Path) -> bool:
-    """Whether a base is an ONNX model: a .onnx file, or a directory of onnxruntime-genai."""
-    return base.suffix == ".onnx" or (base / "genai_config.json").is_file()
 
 
 def usage_error(where: str, problem: str, advice: str) -> UsageError:

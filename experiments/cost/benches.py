@@ -1,4 +1,4 @@
-"""Modules of benchmarks/, which lie beside one another and are no package."""
+"""Modules of benchmarks/, typed: they lie beside one another, import each other by bare names."""
 
 from __future__ import annotations
 

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-import fourier_format
 from experiments.cost.benches import forms_graphs, serve_lora
 from experiments.cost.timing import Job, in_turn
 from experiments.trial import Context, Json
 from fourier_converters.onnx import to_onnx
-from fourier_format.adapter import Adapter
+from fourier_format.adapter import Adapter, Target
+from fourier_format.transforms import rows_of
+from fourier_format.transforms.rows import whole
 
-Delta = Callable[[], NDArray[np.float32]]
+Array = NDArray[Any]
+Delta = Callable[[], Array]
 Deltas = Mapping[str, Delta]
-"""Target -> what computes its delta weight, (in, out), as a graph stores a weight."""
+"""Target -> what computes its delta weight, (in, out) float32, as a graph stores a weight."""
 
 
 def measured(
     width: int, sizes: Sequence[int], ranks: Sequence[int], rounds: int, context: Context
 ) -> Json:
-    """Returns seconds of a delta weight, of merging two into a graph, and of the converter.
+    """Returns seconds of a delta weight, of merging two, and of the converter.
 
-    `delta` is one weight's. `merge` is the same for all: two deltas, computed and added to the
-    weights of a graph in memory. `convert` is the whole of fourier-convert, from an adapter in
-    memory to a file on disk with every check; for LoRA there is none.
+    `delta` is one weight's. `merge` is the same for all: two deltas, computed and added to two
+    weights, into arrays that are there: no graph, no file, no check. `convert` is the whole of
+    fourier-convert, from an adapter in memory to a file on disk with every check; for LoRA there
+    is none.
     """
     base, merged = context.folder / "base.onnx", context.folder / "merged.onnx"
     base.write_bytes(forms_graphs.pair("base", width, 1))
     model = onnx.load(base)
+    weights = weights_of(model)
     adapters = {n: forms_graphs.adapter_of(width, n) for n in sizes}
     works: dict[tuple[str, int], Deltas] = {
         **{("fourier", n): fourier_deltas(adapter) for n, adapter in adapters.items()},
@@ -41,12 +46,13 @@ def measured(
     jobs: dict[str, Job] = {}
     for (kind, size), deltas in works.items():
         jobs[f"{kind} {size} delta"] = next(iter(deltas.values()))
-        jobs[f"{kind} {size} merge"] = _merging(model, deltas)
+        jobs[f"{kind} {size} merge"] = _merging(weights, deltas)
     for n, adapter in adapters.items():
         jobs[f"fourier {n} convert"] = _converting(adapter, base, merged)
     checkpoint = context.folder / "rounds.json"
-    seconds = in_turn(jobs, rounds, checkpoint, context.step)
-    result: Json = {"jobs": [_described(name, found) for name, found in seconds.items()]}
+    timed = in_turn(jobs, rounds, checkpoint, context.step)
+    described = [_described(name, found) for name, found in timed.seconds.items()]
+    result: Json = {"jobs": described, **timed.around}
     to_onnx(adapters[sizes[0]], base, merged, overwrite=True)
     result |= {"base_bytes": base.stat().st_size, "merged_bytes": merged.stat().st_size}
     result["same_nodes"] = onnx.load(merged).graph.node == model.graph.node
@@ -56,12 +62,12 @@ def measured(
 
 
 def fourier_deltas(adapter: Adapter) -> dict[str, Delta]:
-    """Returns what computes alpha Re(IDFT2) of each target."""
+    """Returns what computes alpha Re(IDFT2) of each target, turned as the ONNX converter does."""
 
-    def of(name: str) -> Delta:
-        return lambda: fourier_format.delta_weight(adapter, name).T
+    def of(target: Target) -> Delta:
+        return lambda: whole(rows_of(adapter, target, np.float32, turned=True), np.float32)
 
-    return {target.name: of(target.name) for target in adapter.targets}
+    return {target.name: of(target) for target in adapter.targets}
 
 
 def lora_deltas(adapter: Adapter, rank: int) -> dict[str, Delta]:
@@ -75,17 +81,24 @@ def lora_deltas(adapter: Adapter, rank: int) -> dict[str, Delta]:
     return {target.name: of(target.name) for target in adapter.targets}
 
 
-def merge(model: onnx.ModelProto, deltas: Deltas) -> None:
-    """Add the delta weights to the initializers NAME.weight of a graph."""
-    for tensor in model.graph.initializer:
-        name = tensor.name.removesuffix(".weight")
-        if name in deltas and name != tensor.name:
-            weight = np.frombuffer(tensor.raw_data, np.float32).reshape(tensor.dims)
-            tensor.raw_data = (weight + deltas[name]()).tobytes()
+def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
+    """Returns the weights NAME.weight of a graph's targets, (in, out), by target."""
+    return {
+        tensor.name.removesuffix(".weight"): onnx.numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name.removesuffix(".weight") in forms_graphs.TARGETS
+    }
 
 
-def _merging(model: onnx.ModelProto, deltas: Deltas) -> Job:
-    return lambda: merge(model, deltas)
+def merge(weights: Mapping[str, Array], deltas: Deltas, merged: Mapping[str, Array]) -> None:
+    """Write the sum of each target's weight and delta weight to its array of `merged`."""
+    for name, delta in deltas.items():
+        np.add(weights[name], delta(), out=merged[name])
+
+
+def _merging(weights: Mapping[str, Array], deltas: Deltas) -> Job:
+    merged = {name: np.zeros_like(weight) for name, weight in weights.items()}
+    return lambda: merge(weights, deltas, merged)
 
 
 def _converting(adapter: Adapter, base: Path, merged: Path) -> Job:

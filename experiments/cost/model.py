@@ -3,7 +3,8 @@
     seconds = sum over units of count x seconds of a unit, none below 0
 
 A unit is a call, a multiply-add, a number moved ...; so this is a + flops / F + bytes / B, with a
-speed for each sort of operation. Relative errors are minimised, since times span four decades.
+speed for each sort of operation. Relative errors are minimised, since times span four
+decades. The same fits bytes: what a unit holds in place of what it takes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 Costs = Mapping[str, float]
-"""Unit -> seconds."""
+"""Unit -> seconds of one, or bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,13 @@ class Point:
         kind: What errors are told apart by.
         group: What is left out together in cross-validation, such as a width.
         work: Unit -> count.
-        seconds: What it took.
+        measured: What it took: seconds, or bytes.
     """
 
     kind: str
     group: int
     work: Mapping[str, float]
-    seconds: float
+    measured: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Errors:
 def fitted(points: Sequence[Point]) -> dict[str, float]:
     """Returns the seconds of each unit: least squares of relative errors, none below 0."""
     units = sorted({unit for point in points for unit, count in point.work.items() if count})
-    work = np.array([[p.work.get(unit, 0.0) / p.seconds for unit in units] for p in points])
+    work = np.array([[p.work.get(unit, 0.0) / p.measured for unit in units] for p in points])
     sizes = work.max(axis=0)  # counts differ by nine decades
     found = nnls(work / sizes, np.ones(len(points)))[0] / sizes
     return dict(zip(units, map(float, found), strict=True))
@@ -67,7 +68,7 @@ def predicted(work: Mapping[str, float], costs: Costs) -> float:
 
 def relative(points: Iterable[Point], costs: Costs) -> list[float]:
     """Returns (predicted - measured) / measured of each point."""
-    return [predicted(p.work, costs) / p.seconds - 1 for p in points]
+    return [predicted(p.work, costs) / p.measured - 1 for p in points]
 
 
 def left_out(points: Sequence[Point], held: Callable[[Point], bool]) -> list[tuple[Point, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from experiments.cost import work
@@ -20,15 +21,47 @@ def of(records: Iterable[Record], trial: str) -> list[Record]:
     return sorted(found, key=lambda record: [v for v in record.trial.values() if type(v) is int])
 
 
-def seconds(entry: Json) -> float:
-    """Returns the median of what was timed."""
-    return float(median(entry["seconds"]))
+def seconds(entry: Json, job: str = "seconds") -> float:
+    """Returns the median of what was timed; `job` is the field that holds it."""
+    return float(median(entry[job]))
 
 
-def ratio(entry: Json, other: Json) -> float:
-    """Returns the median over the rounds of one's time over the other's in the same round."""
-    pairs = zip(entry["seconds"], other["seconds"], strict=True)
-    return float(median(one / two for one, two in pairs))
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """One's time over another's in the same round, of all rounds.
+
+    Attributes:
+        values: One a round.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Of the rounds."""
+        return float(median(self.values))
+
+    @property
+    def least(self) -> float:
+        """Of the rounds."""
+        return min(self.values)
+
+    @property
+    def most(self) -> float:
+        """Of the rounds."""
+        return max(self.values)
+
+    @property
+    def faster(self) -> bool | None:
+        """Whether the first took less time in every round, or more in every one; else None."""
+        if self.most < 1:
+            return True
+        return False if self.least > 1 else None
+
+
+def ratios(entry: Json, other: Json, job: str = "seconds") -> Ratios:
+    """Returns one's times over the other's; `job` is the field that holds them."""
+    return Ratios(tuple(one / two for one, two in zip(entry[job], other[job], strict=True)))
 
 
 def find(entries: Iterable[Json], **fields: object) -> Json:
@@ -50,6 +83,17 @@ def training(records: Iterable[Record]) -> list[Point]:
         for record in of(records, "TrainTrial")
         for arm in record.result["arms"]
     ]
+
+
+def peaks(records: Iterable[Record]) -> list[Point]:
+    """Returns the peak bytes of every arm of every TrainTrial; groups are widths."""
+    return [
+        Point(_kind(arm), width, work.held(arm["kind"], width, tokens, arm["size"], arm["plan"]),
+              arm["bytes"]["peak"])
+        for record in of(records, "TrainTrial")
+        for width, tokens in [(record.trial["width"], record.trial["tokens"])]
+        for arm in record.result["arms"]
+    ]  # fmt: skip
 
 
 def deltas(records: Iterable[Record]) -> list[Point]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import torch
 
+from experiments.cost import work
 from experiments.cost.benches import forms_graphs, serve_arms, serve_cases, serve_lora
 from experiments.cost.timing import Job, in_turn
 from experiments.trial import Context, Json
@@ -18,8 +19,8 @@ from fourier_converters.onnx.live.spectrum import is_by_token
 from fourier_runtimes import costs
 
 _SAMPLE = 0.03
-_LORA_MOVED = 4  # times tokens x width: x is read, the product written, a sum reads and writes
-Feeds = Mapping[str, Any]
+_LORA_MOVED = 2 + work.ADD_STATES  # times tokens x width: x is read, the product written, added
+Setup = serve_arms.Setup
 
 
 def measured(
@@ -43,21 +44,21 @@ def measured(
         context: Where it runs.
     """
     setup = setup_of(context, rows, tokens, sizes)
-    files: Any = setup.files
+    files = setup.files
     files.base.write_bytes(forms_graphs.pair("base", width, 1))
     jobs: dict[str, Job] = {"base 0 one": _run(serve_arms.session_of(files.base, setup), setup)}
     for n in sizes:
         jobs |= _live(width, n, setup)
     jobs |= loras(width, ranks, setup)
     checkpoint = context.folder / "rounds.json"
-    seconds = in_turn(jobs, rounds, checkpoint, context.step, sample=_SAMPLE)
+    timed = in_turn(jobs, rounds, checkpoint, context.step, sample=_SAMPLE)
     for path in (*context.folder.glob("*.onnx"), checkpoint):
         path.unlink()
-    forms = [_described(name, found, width, setup) for name, found in seconds.items()]
-    return {"provider": setup.providers[0], "forms": forms}
+    forms = [_described(name, found, width, setup) for name, found in timed.seconds.items()]
+    return {"provider": setup.providers[0], "forms": forms, **timed.around}
 
 
-def setup_of(context: Context, rows: int, tokens: int, sizes: Sequence[int]) -> Any:
+def setup_of(context: Context, rows: int, tokens: int, sizes: Sequence[int]) -> Setup:
     """Returns what the benchmark's arms take; the CPU, where ONNX Runtime has no CUDA."""
     there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     device = "cuda" if context.device == "cuda" and there else "cpu"
@@ -72,7 +73,7 @@ def setup_of(context: Context, rows: int, tokens: int, sizes: Sequence[int]) -> 
     )
 
 
-def _run(session: Any, setup: Any, adapters: int = 1) -> Job:
+def _run(session: Any, setup: Setup, adapters: int = 1) -> Job:
     """Returns one Run with random values for whatever the session takes."""
     case, width = setup.case, session.get_inputs()[0].shape[-1]
     feeds = forms_graphs.fed(session, adapters, case.rows, case.tokens, width)
@@ -80,7 +81,7 @@ def _run(session: Any, setup: Any, adapters: int = 1) -> Job:
     return run
 
 
-def _live(width: int, n: int, setup: Any) -> dict[str, Job]:
+def _live(width: int, n: int, setup: Setup) -> dict[str, Job]:
     options = serve_arms.options_of(setup.threads)
     session = forms_graphs.spectral(setup.files.base, width, n, None, options, setup.providers)
     found = {f"live {n} one": _run(session, setup)}
@@ -89,7 +90,7 @@ def _live(width: int, n: int, setup: Any) -> dict[str, Job]:
     return found
 
 
-def loras(width: int, ranks: Sequence[int], setup: Any) -> dict[str, Job]:
+def loras(width: int, ranks: Sequence[int], setup: Setup) -> dict[str, Job]:
     """Returns the peer's runs; `serve_lora` says what its graph is."""
     adapter, case, files = forms_graphs.adapter_of(width, 1), setup.case, setup.files
     serve_lora.add_lora(files.base, adapter, files.lora)
@@ -143,14 +144,16 @@ def _batched(path: Path) -> Path:
     return output
 
 
-def _described(name: str, seconds: list[float], width: int, setup: Any) -> Json:
+def _described(name: str, seconds: list[float], width: int, setup: Setup) -> Json:
     kind, size, adapters = name.split()
-    work = work_of(kind, int(size), adapters, width, setup.case)
+    counted = work_of(kind, int(size), adapters, width, setup.case)
     form = {"kind": kind, "size": int(size), "adapters": adapters}
-    return form | {"seconds": seconds, "work": {unit: round(of) for unit, of in work.items()}}
+    return form | {"seconds": seconds, "work": {unit: round(of) for unit, of in counted.items()}}
 
 
-def work_of(kind: str, size: int, adapters: str, width: int, case: Any) -> dict[str, float]:
+def work_of(
+    kind: str, size: int, adapters: str, width: int, case: serve_cases.Case
+) -> dict[str, float]:
     """Returns what there is to do for a batch, counted: the base's part, and an adapter's.
 
     Units of base and live graphs are those of `fourier_runtimes.costs`. A LoRA has calls for each
@@ -164,7 +167,7 @@ def work_of(kind: str, size: int, adapters: str, width: int, case: Any) -> dict[
         f"base {unit}": count * (1 if unit == "product" else runs) for unit, count in base.items()
     }
     if kind == "live":
-        by_token = is_by_token(own, case.tokens)
+        by_token = is_by_token(own, tokens / own)
         live = costs.spectral(
             costs.Group((width, width), size, targets), own, tokens, by_token=by_token
         )

@@ -5,15 +5,37 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from experiments.trial import Json
+
 Job = Callable[[], object]
-Seconds = dict[str, list[float]]
-"""Name of a job -> seconds of a call, one a round."""
 
 _MOST_CALLS = 200
+_CPUS = Path("/proc/cpuinfo")
+
+
+@dataclass(slots=True)
+class Timed:
+    """What rounds have found, and what else the machine did.
+
+    Attributes:
+        seconds: Name of a job -> seconds of a call, one a round.
+        load: Of the machine over the minute before each round's end (`os.getloadavg`).
+    """
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    load: list[float] = field(default_factory=list)
+
+    @property
+    def around(self) -> Json:
+        """What a result says beside its seconds: load of each round, model of the processor."""
+        return {"load": self.load, "processor": processor()}
 
 
 def in_turn(
@@ -24,8 +46,10 @@ def in_turn(
     *,
     sample: float = 0.02,
     wait: Job | None = None,
-) -> Seconds:
+) -> Timed:
     """Returns the seconds of each job in each round.
+
+    Each round begins with another job, so that none always has the same one before it.
 
     Rounds that `checkpoint` holds are not run again; it is written after each, and `step` called.
 
@@ -38,16 +62,26 @@ def in_turn(
         wait: What ends a sample, where a call returns before the device is done.
     """
     wait = wait or _nothing
-    taken: Seconds = json.loads(checkpoint.read_text()) if checkpoint.exists() else {}
-    done = min((len(taken.get(name, [])) for name in jobs), default=0)
+    taken = Timed(**json.loads(checkpoint.read_text())) if checkpoint.exists() else Timed()
+    done = len(taken.load)
     calls = {name: _calls(job, sample, wait) for name, job in jobs.items()} if done < rounds else {}
-    for _ in range(done, rounds):
+    names = list(jobs)
+    for number in range(done, rounds):
         gc.collect()
-        for name, job in jobs.items():
-            taken.setdefault(name, []).append(_timed(job, calls[name], wait))
-        checkpoint.write_text(json.dumps(taken))
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            taken.seconds.setdefault(name, []).append(_timed(jobs[name], calls[name], wait))
+        taken.load.append(round(os.getloadavg()[0], 2))
+        checkpoint.write_text(json.dumps(asdict(taken)))
         step()
-    return {name: taken[name] for name in jobs}
+    return Timed({name: taken.seconds[name] for name in names}, taken.load)
+
+
+def processor() -> str:
+    """Returns the model of the CPU: what Linux calls it, or its architecture."""
+    lines = _CPUS.read_text("utf-8").splitlines() if _CPUS.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
 
 
 def _calls(job: Job, sample: float, wait: Job) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from experiments.cost.allocations import allocations
 from experiments.cost.arms import Arm, Step, arms, layer
-from experiments.cost.timing import in_turn
+from experiments.cost.timing import Job, in_turn
 from experiments.trial import Context, Json
-from fourier_trainers.torch.spectral import cost
 
 
 def measured(
@@ -19,6 +19,8 @@ def measured(
     context: Context,
 ) -> Json:  # fmt: skip
     """Returns for each arm seconds of each round, bytes, and the plan of computation.
+
+    `seconds` are those of forward and backward, `update` those of AdamW's step: once for each n.
 
     Args:
         width: Of the layer, (width, width).
@@ -37,8 +39,13 @@ def measured(
     compared = arms(sizes, ranks)
     steps = {arm: Step(layer(arm, weight), x, gradient) for arm in compared}
     checkpoint: Path = context.folder / "rounds.json"
-    seconds = in_turn(
-        {arm.name: step for arm, step in steps.items()},
+    jobs: dict[str, Job] = {arm.name: step for arm, step in steps.items()}
+    for arm, step in steps.items():
+        if step.trained and arm.path == "auto":  # the others train as many numbers
+            jobs[_updating(arm)] = update(step)
+    plans = {arm: plan_of(arm, step) for arm, step in steps.items()}
+    timed = in_turn(
+        jobs,
         rounds,
         checkpoint,
         context.step,
@@ -49,24 +56,35 @@ def measured(
             "kind": arm.kind,
             "size": arm.size,
             "path": arm.path,
-            "plan": _plan(arm, width, tokens, context.device),
-            "seconds": seconds[arm.name],
+            "plan": plans[arm],
+            "seconds": timed.seconds[arm.name],
+            "update": timed.seconds.get(_updating(arm), []),
             "bytes": allocations(arm, step, context.device),
         }
         for arm, step in steps.items()
     ]
     checkpoint.unlink()
-    return {"arms": found}
+    return {"arms": found, **timed.around}
 
 
-def _plan(arm: Arm, width: int, tokens: int, device: str) -> list[str]:
-    """Returns through what the three products go: output, gradients of input and coefficients."""
+def update(step: Step) -> Job:
+    """Returns AdamW's step on parameters of the shapes of `step`, of its own, with gradients."""
+    own = [torch.nn.Parameter(p.detach().clone()) for p in step.trained]
+    for parameter in own:
+        parameter.grad = torch.ones_like(parameter)
+    return torch.optim.AdamW(own, lr=1e-3).step
+
+
+def _updating(arm: Arm) -> str:
+    return f"{arm.name} update"
+
+
+def plan_of(arm: Arm, step: Step) -> list[str]:
+    """Returns through what the three products go: output, gradients of input and coefficients.
+
+    It is the plan that a forward pass made and kept for its backward pass; of others nothing.
+    """
     if arm.kind != "fourier":
         return []
-    routes = 2 * arm.size  # a cosine and a sine of each entry
-    return list(
-        cost.plan(
-            arm.path, (width, width), routes, tokens, torch.device(device),
-            x_gradient=True, separate=False,
-        )
-    )  # fmt: skip
+    graph: Any = step.module(step.x).grad_fn
+    return list(graph.plan)

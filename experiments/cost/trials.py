@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from experiments.trial import Context, Json
 
@@ -13,7 +14,7 @@ _ROUND = 0.05  # seconds of a job's round at least, with what is around it
 
 @dataclass(frozen=True, slots=True)
 class TrainTrial:
-    """Forward and backward of one layer: the base, LoRA, FourierFT on each path.
+    """Forward and backward of one layer, and AdamW's step: the base, LoRA, FourierFT on each path.
 
     Attributes:
         width: The layer is (width, width).
@@ -48,8 +49,9 @@ class TrainTrial:
     def guess(self) -> float:
         """From three products of the layer an arm, and FFTs over its weight."""
         arms = 1 + len(self.ranks) + 3 * len(self.sizes)
+        updates = len(self.ranks) + len(self.sizes)
         flops = 6 * self.tokens * self.width**2 + 100 * self.width**2
-        return arms * max(flops / _FLOPS, _ROUND)
+        return arms * max(flops / _FLOPS, _ROUND) + updates * _ROUND
 
     def run(self, context: Context) -> Json:
         """Returns what `training.measured` does."""
@@ -71,6 +73,7 @@ class FileTrial:
         ranks: Of LoRA.
     """
 
+    measures: ClassVar[tuple[str, ...]] = ("fourier_format", "benchmarks")
     width: int
     layers: int
     sizes: tuple[int, ...]
@@ -116,6 +119,7 @@ class ConversionTrial:
         rounds: How often each is timed.
     """
 
+    measures: ClassVar[tuple[str, ...]] = ("fourier_format", "converters", "benchmarks")
     width: int
     sizes: tuple[int, ...]
     ranks: tuple[int, ...]
@@ -162,6 +166,7 @@ class ServeTrial:
         rounds: How often each form is timed.
     """
 
+    measures: ClassVar[tuple[str, ...]] = ("fourier_format", "converters", "runtimes", "benchmarks")
     width: int
     rows: int
     tokens: int

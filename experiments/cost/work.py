@@ -8,7 +8,11 @@ Units, of one linear layer (width d, t tokens, n coefficients, rank r):
 - `thin`: multiply-adds of products with a factor, t d r each: six of a LoRA;
 - `fft`: numbers that go through an FFT along an axis, times log2 of its length;
 - `route`: numbers that are read and added: 2 n rows of t in each of three sums;
-- `moved`: numbers that are read or written beside that, counted from the code.
+- `moved`: numbers that are read or written beside that.
+
+Counts of products, of FFTs and of sums are held to what torch does. How often a number is `moved`
+is assumed from the code (`_BASE_STATES` and below): no counter sees it, so these are part of what
+is fitted, and errors tell whether they hold.
 """
 
 from __future__ import annotations
@@ -18,13 +22,18 @@ from collections.abc import Mapping, Sequence
 
 Work = dict[str, float]
 
+THROUGH = ("weight", "activation")
+"""Through what a product may be computed."""
+
+ADD_STATES = 3  # a sum of two reads both and writes one
 _WAVES = 2  # a cosine and a sine of each entry
 _BASE_STATES = 4  # x, y and their gradients
 _LORA_STATES = 16  # product, scale and sum of both passes, and what two more products read
 _PASS_STATES = 4  # an FFT reads and writes, and so does the transpose beside it
-_SUM_STATES = 4  # sums of routes are written, and added: two read, one written
+_ROUTE_STATES = 1 + ADD_STATES  # sums of routes are written, and added
 _DELTA_CELLS = 7  # the weight copied, the cells of M cleared and filled, the delta added
 _CACHED = 2**20  # numbers of a new array that a cache does not hold: 4 MiB
+_BLOCK = 2**18  # numbers of a block on the CPU: trainers, spectral/arithmetic.py
 _ADJOINT_CELLS = 1  # the weight's gradient is written
 
 
@@ -76,6 +85,26 @@ def delta(kind: str, width: int, size: int) -> Work:
     return {"fourier": 1, "fft": fft, "fourier moved": cells, "cold": cold}
 
 
+def held(kind: str, width: int, tokens: int, size: int, plan: Sequence[str]) -> Work:
+    """Returns what a forward and backward pass holds at most: numbers of float32, by unit.
+
+    All hold output and gradient of the input. A product through the weight holds matrices of it and
+    the rows of A_in in use; one through activations works on blocks of so many numbers at most.
+    """
+    found: Work = {"state": 2 * tokens * width}
+    if kind == "lora":
+        return found | {
+            "lora state": tokens * width, "product": tokens * size, "factor": width * size,
+        }  # fmt: skip
+    if "weight" in plan:
+        cells = width**2
+        rows = _used(width, size) * width
+        return found | {"cell": cells, "row": rows, "cell block": min(cells, _BLOCK)}
+    if plan:
+        return found | {"block": min(tokens * width, _BLOCK), "entry": size}
+    return found
+
+
 def together(*parts: Mapping[str, float]) -> Work:
     """Returns the sum of works."""
     found: Work = {}
@@ -111,7 +140,7 @@ def _through_activations(width: int, tokens: int, n: int, passes: int, sums: int
         "activation": 1,
         "fft": passes * tokens * width * math.log2(width),
         "route": sums * _WAVES * n * tokens,
-        "moved": (passes * _PASS_STATES + sums * _SUM_STATES) * tokens * width,
+        "moved": (passes * _PASS_STATES + sums * _ROUTE_STATES) * tokens * width,
     }
 
 

@@ -98,6 +98,16 @@ def test_a_forgotten_trial_runs_again(machine: Machine, book: Book, tmp_path: Pa
     assert again["process"] != before["process"]
 
 
+def test_a_forgotten_trial_that_failed_begins_anew(machine: Machine, book: Book) -> None:
+    toy = Toy("a", fails=2)
+    run(experiment(toy), OPTIONS, machine, book)
+
+    gone = book.forget("toy a", machine.work / "smoke", [toy, Toy("b")])
+
+    assert gone == ["toy a"]
+    assert not (machine.work / "smoke" / key(toy)).exists()
+
+
 def test_what_another_run_has_finished_is_taken_from_its_folder(
     machine: Machine, book: Book, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fourier_format import Adapter, EntrySet, Target
 from fourier_format.errors import DependencyMissingError, FileAccessError, OutputExistsError
-from fourier_format.plot import MAX_SETS, figure, plot, signed_frequencies
+from fourier_format.plot import MAX_SETS, figure, plot
 from tests.fourier_format.samples import adapter, changed, with_first_set
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -89,23 +89,6 @@ def test_the_picture_says_of_each_transform_what_its_entries_are(
     assert all(low < dot < high for dot in dots[:, 0])
     assert np.asarray(axes[1].images[0].get_array()).tolist() == [order]
     assert axes[1].get_xlabel() == label
-
-
-@pytest.mark.parametrize(
-    ("shape", "entry", "signed"),
-    [
-        ((4, 6), (0, 0), (0, 0)),
-        ((4, 6), (1, 2), (1, 2)),
-        ((4, 6), (2, 3), (-2, -3)),
-        ((4, 6), (3, 5), (-1, -1)),
-        ((5, 7), (2, 3), (2, 3)),
-        ((5, 7), (3, 4), (-2, -3)),
-    ],
-)
-def test_frequencies_above_the_middle_are_the_negative_ones(
-    shape: tuple[int, int], entry: tuple[int, int], signed: tuple[int, int]
-) -> None:
-    assert signed_frequencies(one_entry("a", entry, shape)).tolist() == [list(signed)]
 
 
 def test_names_that_no_font_and_no_formula_knows_are_drawn_without_a_warning(

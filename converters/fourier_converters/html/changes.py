@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from fourier_converters.html import blocks, figures
-from fourier_converters.html.markup import Markup, figure, join, name, percent, tag
-from fourier_converters.html.measuring import DETAILED, Measured, by_change
+from fourier_converters.html.markup import Markup, counted, figure, join, name, percent, tag
+from fourier_converters.html.measuring import DETAILED, LORA_RANK, Measured, by_change
 from fourier_converters.html.tables import FOLDED, box, table
 from fourier_format import words
 
@@ -39,13 +39,24 @@ def by_layer(measured: Sequence[Measured]) -> Markup:
         named = dict(zip((one.target.name for one in measured), values, strict=True))
         parts.append(_grid(found, named, label))
     if len(measured) >= _MANY:
-        alt = f"Histogram of {label} over {len(measured):,} targets, {_range(values)}"
-        drawn = figures.histogram(values, label, alt)
-        parts.append(
-            figures.captioned(drawn, f"How many of {len(measured):,} targets change by how much")
-        )
+        parts.append(_histogram(values, label))
     parts.append(_table(measured, relative))
     return join(*parts)
+
+
+def _histogram(values: Sequence[float], label: str) -> Markup:
+    """Returns how many targets change by how much, of those whose change is a number."""
+    finite = [value for value in values if np.isfinite(value)]
+    left = len(values) - len(finite)
+    if not finite:
+        said = f"No histogram: {label} of all {left:,} targets is not finite."
+        return tag("p", said, class_="aside")
+    targets = f"{len(finite):,} targets"
+    alt = f"Histogram of {label} over {targets}, {figure(min(finite))} to {figure(max(finite))}"
+    caption = f"How many of {targets} change by how much"
+    if left:
+        caption += f"; {counted(left, 'other is', 'others are')} left out, not being finite"
+    return figures.captioned(figures.histogram(finite, label, alt), caption)
 
 
 def _measure(relative: bool) -> str:
@@ -120,7 +131,7 @@ def _table(measured: Sequence[Measured], relative: bool) -> Markup:
 def _row(one: Measured, relative: bool, most: float) -> dict[str, Markup]:
     """Returns the cells of a target by the titles of their columns."""
     needed = None if one.singular is None else one.singular.rank_for(0.9)
-    kept = None if one.singular is None else one.singular.kept(figures.RANK)
+    kept = None if one.singular is None else one.singular.kept(LORA_RANK)
     cells = {
         "target": name(one.target.name),
         "shape": tag("span", words.shape(one.target.shape)),
@@ -129,7 +140,7 @@ def _row(one: Measured, relative: bool, most: float) -> dict[str, Markup]:
         "|W|": _plain(one.base.norm),
         _RELATIVE: _plain(one.relative),
         "σ₁": _plain(one.spectral),
-        f"kept by rank {figures.RANK}": tag("span", percent(kept)),
+        f"kept by rank {LORA_RANK}": tag("span", percent(kept)),
         "rank for 90 %": _plain(needed),
         "found in": name(one.base.found) if one.base.found else _plain(None),
     }
@@ -140,7 +151,3 @@ def _row(one: Measured, relative: bool, most: float) -> dict[str, Markup]:
 
 def _plain(value: float | None) -> Markup:
     return tag("span", figure(value))
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{figure(min(values))} to {figure(max(values))}"

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fourier_converters.html.measuring import LORA_RANK
 from fourier_format import words
 from fourier_format.adapter import Adapter
 from fourier_format.files import read_document
 from fourier_format.manifest import to_document
-
-_LORA_RANK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +47,21 @@ def source_of(adapter: Adapter, name: str, file: Path | None) -> Source:
 
 
 def title(adapter: Adapter) -> str:
-    """Returns what kind of adapter it is, as in "FourierFT adapter, dft2"."""
+    """Returns what kind of adapter it is, as in "FourierFT adapter"."""
     method = {"dft2": "FourierFT", "dwt2": "WaveFT"}.get(adapter.transform.partition(":")[0])
     return f"{method or 'Spectral'} adapter"
 
 
 def facts(adapter: Adapter, source: Source) -> Iterator[tuple[str, str]]:
     """Yields names and values of what an adapter says of itself."""
+    yield "source", source.name
     yield "transform", adapter.transform
     for key, value in (adapter.base_model or {}).items():
         yield f"base model: {key}", str(value)
     yield "alpha", _alpha(adapter)
     yield "seed", "none" if adapter.seed is None else str(adapter.seed)
     yield "coefficients", f"{sum(s.coefficients.size for s in adapter.entry_sets):,}"
-    yield f"LoRA of rank {_LORA_RANK} on the same targets", f"{_lora(adapter):,} parameters"
+    yield f"LoRA of rank {LORA_RANK} on the same targets", f"{_lora(adapter):,} parameters"
     kinds = Counter(target.kind for target in adapter.targets)
     yield "targets", ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
     if adapter.target_modules is not None:
@@ -102,7 +102,7 @@ def _alpha(adapter: Adapter) -> str:
 
 
 def _lora(adapter: Adapter) -> int:
-    return sum(_LORA_RANK * sum(target.shape) for target in adapter.targets)
+    return sum(LORA_RANK * sum(target.shape) for target in adapter.targets)
 
 
 def _fingerprints(adapter: Adapter) -> str:

@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from fourier_converters.html.grids import Band, Spectrum
+from fourier_converters.html.grids import Band, Cells, Spectrum
 from fourier_converters.html.markup import Markup, figure, join, percent, tag
+from fourier_converters.html.measuring import LORA_RANK
 from fourier_converters.html.png import POSITIVE, Hue, data_uri
 from fourier_converters.html.singular import Singular
 from fourier_format.adapter import Array
@@ -18,32 +19,36 @@ _BOTTOM: Final = 30
 _SIDE: Final = 240
 _WIDTH: Final = 320
 _HEIGHT: Final = 200
+_LEGEND: Final = 400
+_EQUAL: Final = 1e-9
+"""Relative: values nearer to each other are one bar."""
+
 _POINTS: Final = 120
 """Singular values drawn of one target, at most."""
 
 _DECADES: Final = 3
 """Below a thousandth of the largest value nothing is drawn."""
 
-RANK: Final = 8
-"""The rank of LoRA that people compare with."""
+_SHARES: Final = (0.01, 0.0625, 0.25, 1.0)
+"""Of a picture's largest magnitude, the steps of its legend."""
 
 
 def spectrum_map(
-    cells: Array, spectrum: Spectrum, shape: tuple[int, int], alt: str, hue: Hue = POSITIVE
+    cells: Cells, spectrum: Spectrum, shape: tuple[int, int], alt: str, hue: Hue = POSITIVE
 ) -> Markup:
-    """Returns a map of a spectrum with its axes: u up, along the output; v along the input.
+    """Returns a map of a spectrum with its axes and legend: u up, along the output; v right.
 
     Args:
-        cells: (h, w) strengths from -1 to 1.
+        cells: What the map holds.
         spectrum: What says where frequency zero is.
         shape: (out, in).
         alt: What the map shows, in words.
-        hue: Of what is positive.
+        hue: Of what is positive; another than `POSITIVE` where signs mean nothing.
     """
     side = _SIDE
     picture = tag(
         "image",
-        href=data_uri(cells, hue),
+        href=data_uri(cells.strengths, hue),
         x=_LEFT,
         y=6,
         width=side,
@@ -67,16 +72,18 @@ def spectrum_map(
         _text(_LEFT - 5, 15, ends[0][1], "end"),
         _text(0, 0, "u, along the output", "middle", f"translate(14 {side / 2 + 6}) rotate(-90)"),
     )
-    return _svg(_LEFT + side + 6, side + _BOTTOM, alt, cross, picture, frame, labels, kind="map")
+    parts = (cross, picture, frame, labels)
+    drawn = _svg(_LEFT + side + 6, side + _BOTTOM, alt, *parts, kind="map")
+    return join(drawn, _legend(cells.largest, hue))
 
 
-def coefficients(cells: Array, alt: str) -> Markup:
-    """Returns a picture of coefficients, targets down, (h, w) signed strengths."""
-    height = int(np.clip(len(cells) * 12, 60, _SIDE))
+def coefficients(cells: Cells, alt: str) -> Markup:
+    """Returns a picture of signed coefficients, targets down, with its legend."""
+    height = int(np.clip(len(cells.strengths) * 12, 60, _SIDE))
     width = 2 * _SIDE
     picture = tag(
         "image",
-        href=data_uri(cells),
+        href=data_uri(cells.strengths),
         x=0.5,
         y=0.5,
         width=width,
@@ -84,7 +91,40 @@ def coefficients(cells: Array, alt: str) -> Markup:
         preserveAspectRatio="none",
     )
     frame = tag("rect", x=0.5, y=0.5, width=width, height=height, class_="frame")
-    return _svg(width + 1, height + 1, alt, picture, frame, kind="rows")
+    drawn = _svg(width + 1, height + 1, alt, picture, frame, kind="rows")
+    return join(drawn, _legend(cells.largest, POSITIVE))
+
+
+def scale_words(largest: float) -> str:
+    """Returns how a picture's colours stand for numbers."""
+    if not largest:
+        return "All of it is zero"
+    return (
+        f"Opacity grows with the square root; scaled to this picture's largest, {figure(largest)}"
+    )
+
+
+def _legend(largest: float, hue: Hue) -> Markup:
+    """Returns the colours of a few steps of magnitude, drawn as the picture's own are."""
+    if not largest:
+        return join()
+    steps = np.array(_SHARES)
+    if hue == POSITIVE:
+        steps = np.concatenate([-steps[::-1], steps])
+    width = _LEGEND / steps.size
+    swatches = tag(
+        "image",
+        href=data_uri((np.sign(steps) * np.sqrt(np.abs(steps)))[None, :], hue),
+        x=0,
+        y=0,
+        width=_LEGEND,
+        height=10,
+        preserveAspectRatio="none",
+    )
+    numbers = [figure(float(step) * largest) for step in steps]
+    labels = [_text((i + 0.5) * width, 23, said, "middle") for i, said in enumerate(numbers)]
+    alt = f"Legend, from weak to strong: {', '.join(numbers)}"
+    return _svg(_LEGEND, 28, alt, swatches, *labels, kind="legend")
 
 
 def singular_values(singular: Singular, alt: str) -> Markup:
@@ -148,11 +188,18 @@ def bands(found: Sequence[Band], alt: str) -> Markup:
 
 
 def histogram(values: Sequence[float], label: str, alt: str) -> Markup:
-    """Returns how many targets have which value, on a logarithmic scale where that is needed."""
-    known = np.array([v for v in values if np.isfinite(v)])
+    """Returns how many targets have which value, on a logarithmic scale where that is needed.
+
+    Args:
+        values: Finite and at least 0; at least one.
+        label: What they are.
+        alt: What the histogram shows, in words.
+    """
+    known = np.array(values)
     wide = bool((known > 0).all() and known.max() > 30 * known.min())
     scaled = np.log10(known) if wide else known
-    counts, edges = np.histogram(scaled, bins=min(24, max(4, int(np.sqrt(known.size)))))
+    bins = min(24, max(4, int(np.sqrt(known.size))))
+    counts, edges = np.histogram(scaled, bins, range=_range(scaled))
     edges = 10**edges if wide else edges
     right, below = _WIDTH - 10, _HEIGHT - _BOTTOM - 40
     step = (right - _LEFT) / counts.size
@@ -196,14 +243,20 @@ def rank_words(singular: Singular) -> str:
 
 
 def _rank_words(singular: Singular) -> Iterator[str]:
-    kept = singular.kept(RANK)
+    kept = singular.kept(LORA_RANK)
     if kept is not None:
-        yield f"the best matrix of rank {RANK} keeps {percent(kept)} of the energy"
+        yield f"the best matrix of rank {LORA_RANK} keeps {percent(kept)} of the energy"
     needed = singular.rank_for(0.9)
     if needed is not None:
         yield f"90 % of it needs rank {needed:,}"
     if not singular.complete:
         yield f"only the {singular.values.size} largest values were computed"
+
+
+def _range(values: Array) -> tuple[float, float]:
+    """Returns the ends of a histogram; of equal values, which have no width, from zero on."""
+    least, most = float(values.min()), float(values.max())
+    return (least, most) if most - least > _EQUAL * abs(most) else (0.0, most or 1.0)
 
 
 def _ends(size: int, spectrum: Spectrum) -> tuple[str, str]:

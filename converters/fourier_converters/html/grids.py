@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from fourier_format.adapter import Array, EntrySet
-from fourier_format.plot import WAVES, places
+from fourier_format.spectral.places import WAVES, distances, places
 from fourier_format.transforms import dwt2
 
 SIDE: Final = 96
@@ -26,6 +26,19 @@ BANDS: Final = 8
 """Parts of the way from frequency zero to the highest."""
 
 _SUBBANDS: Final = ("low, low", "low, high", "high, low", "high, high")
+"""The filters along the output and along the input."""
+
+
+class Cells(NamedTuple):
+    """A picture's cells.
+
+    Attributes:
+        strengths: (h, w) from -1 to 1: the square roots of magnitudes over the largest, signed.
+        largest: The largest magnitude in a cell; 0 where nothing is.
+    """
+
+    strengths: Array
+    largest: float
 
 
 class Band(NamedTuple):
@@ -57,21 +70,21 @@ class Spectrum:
         sizes = np.array(entry_set.shape, np.int64)
         self.centred: Final = transform in WAVES
         self.sides: Final = np.minimum(sizes, SIDE)
-        at = places(entry_set, transform).astype(np.int64)  # (n, 2)
+        at = places(entry_set, transform)  # (n, 2)
         cells = (at + sizes // 2 if self.centred else at) * self.sides // sizes
         cells[:, 0] = self.sides[0] - 1 - cells[:, 0]  # u goes up, rows of pictures down
         self._cells = cells[:, 0] * self.sides[1] + cells[:, 1]
         self.shares: Final = bool(np.unique(self._cells).size < self._cells.size)
-        self._groups = _bands(entry_set, transform, at)
+        self._groups = _bands(entry_set, transform)
         self.order: Final = np.argsort(self._groups.rank, kind="stable")
 
-    def map(self, sums: Array, squares: Array) -> Array:
-        """Returns (h, w) strengths from -1 to 1, of (n,) sums, whose signs count, and squares."""
+    def map(self, sums: Array, squares: Array) -> Cells:
+        """Returns the (h, w) cells of (n,) sums, whose signs count, and squares."""
         size = int(self.sides.prod())
         signs = np.sign(np.bincount(self._cells, sums, size))
         energy = np.bincount(self._cells, squares, size)
         signs[(signs == 0) & (energy > 0)] = 1
-        return strengths(signs, energy).reshape(self.sides)
+        return _cells(signs.reshape(self.sides), energy.reshape(self.sides))
 
     def bands(self, squares: Array) -> tuple[Band, ...]:
         """Returns what lies where, of (n,) squares; of nothing the shares are zero."""
@@ -91,17 +104,18 @@ class _Groups(NamedTuple):
     rank: Array
 
 
-def _bands(entry_set: EntrySet, transform: str, at: Array) -> _Groups:
-    family, _, wavelet = transform.partition(":")
+def _bands(entry_set: EntrySet, transform: str) -> _Groups:
+    _, _, wavelet = transform.partition(":")
     if wavelet:
         taps = dwt2.filters(wavelet).shape[1]
         u, v = (
             dwt2.split(entry_set.entries[:, axis], entry_set.shape[axis], taps)[0]
             for axis in (0, 1)
         )
-        return _Groups(_SUBBANDS, 2 * u + v, 2 * u + v)
-    highest = np.array(entry_set.shape) / (2 if family in WAVES else 1)
-    distance = np.sqrt(np.square(at / highest).mean(axis=1))  # (n,) 0 to 1
+        along_out, along_in = v, u  # either filter is the other axis's band's (spec, clause 3.2)
+        subband = 2 * along_out + along_in
+        return _Groups(_SUBBANDS, subband, subband)
+    distance = distances(entry_set, transform)
     group = np.minimum((distance * BANDS).astype(np.int64), BANDS - 1)
     labels = tuple(f"{i / BANDS:.3g} to {(i + 1) / BANDS:.3g}" for i in range(BANDS))
     return _Groups(labels, group, distance)
@@ -111,17 +125,14 @@ class SetPicture(NamedTuple):
     """What the targets of one entry set have in common.
 
     Attributes:
-        map: (h, w) strengths of the entries over all targets.
-        rows: (targets, n) signed strengths of the coefficients, several of either in one cell
-            where they are many.
+        map: The entries' norms over all targets.
+        rows: (targets, n) coefficients, several of either in one cell where they are many.
         bands: Where the energy lies.
-        largest: The largest magnitude of a coefficient.
     """
 
-    map: Array
-    rows: Array
+    map: Cells
+    rows: Cells
     bands: tuple[Band, ...]
-    largest: float
 
 
 def picture(entry_set: EntrySet, spectrum: Spectrum) -> SetPicture:
@@ -130,7 +141,7 @@ def picture(entry_set: EntrySet, spectrum: Spectrum) -> SetPicture:
     height, width = min(count, ROWS), min(n, COLUMNS)
     starts = np.arange(width) * n // width
     sums, energy = np.zeros((2, height, width))
-    squares, largest = np.zeros(n), 0.0
+    squares = np.zeros(n)
     for row in range(count):
         values = entry_set.coefficients[row].astype(np.float64)  # (n,)
         ordered = values[spectrum.order]
@@ -138,16 +149,14 @@ def picture(entry_set: EntrySet, spectrum: Spectrum) -> SetPicture:
         sums[at] += np.add.reduceat(ordered, starts)
         energy[at] += np.add.reduceat(np.square(ordered), starts)
         squares += np.square(values)
-        largest = max(largest, float(np.abs(values).max()))
     drawn = spectrum.map(squares, squares)
-    return SetPicture(drawn, strengths(np.sign(sums), energy), spectrum.bands(squares), largest)
+    return SetPicture(drawn, _cells(np.sign(sums), energy), spectrum.bands(squares))
 
 
-def strengths(signs: Array, energy: Array) -> Array:
-    """Returns strengths from -1 to 1: the fourth root of energies over the largest of them.
+def _cells(signs: Array, energy: Array) -> Cells:
+    """Returns the cells of signs and energies, (h, w).
 
-    Their square root is the magnitude; another one lets weak coefficients be seen.
+    An energy's square root is the magnitude; another one lets weak coefficients be seen.
     """
-    largest = float(energy.max(initial=0.0)) or 1.0
-    found: Array = signs * (energy / largest) ** 0.25
-    return found
+    largest = float(energy.max(initial=0.0))
+    return Cells(signs * (energy / (largest or 1.0)) ** 0.25, float(np.sqrt(largest)))

@@ -16,6 +16,9 @@ from fourier_format.transforms import named
 Progress = Callable[[str], None]
 """Told what is being worked on."""
 
+LORA_RANK: Final = 8
+"""The rank of LoRA that people compare with."""
+
 DETAILED: Final = 256
 """Targets of which singular values and maps are made: those that change most."""
 

@@ -35,7 +35,7 @@ def heading(adapter: Adapter, measured: Sequence[Measured], source: Source) -> M
     tiles = [
         _tile("targets", f"{count:,}"),
         _tile("coefficients", f"{total:,}"),
-        _tile("alpha", figure(adapter.alpha)),
+        _tile("alpha", words.number(adapter.alpha)),
         _tile("file", size),
         *_change_tiles(measured),
     ]

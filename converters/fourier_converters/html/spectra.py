@@ -49,7 +49,7 @@ def _drawn_sets(adapter: Adapter) -> list[EntrySet]:
 
 def _entry_set(adapter: Adapter, entry_set: EntrySet, spectrum: Spectrum) -> Markup:
     seen = picture(entry_set, spectrum)
-    where = _where(entry_set, spectrum)
+    where = f"{_where(entry_set, spectrum)}. {figures.scale_words(seen.map.largest)}"
     by = "subband, along output and input"
     if not _is_wavelet(adapter):
         by = "distance from frequency zero (1: the highest)"
@@ -78,16 +78,17 @@ def _where(entry_set: EntrySet, spectrum: Spectrum) -> str:
     zero = "frequency zero in the middle" if spectrum.centred else "zero at the lower left"
     return (
         f"{counted(entry_set.count, 'entry', 'entries')} of a spectrum of "
-        f"{words.shape(entry_set.shape)}, {zero}; the stronger the colour, the larger the "
+        f"{words.shape(entry_set.shape)}, {zero}; each the norm of its "
         f"coefficients {over}"
     )
 
 
 def _rows(adapter: Adapter, entry_set: EntrySet, seen: SetPicture) -> str:
     order = "by subband" if _is_wavelet(adapter) else "from low to high frequency"
-    largest = f"the largest is {figure(seen.largest)} in size"
-    text = f"Coefficients: a row a target, {order}; {_SIGNS}; {largest}"
-    if seen.rows.shape != entry_set.coefficients.shape:
+    text = (
+        f"Coefficients: a row a target, {order}; {_SIGNS}. {figures.scale_words(seen.rows.largest)}"
+    )
+    if seen.rows.strengths.shape != entry_set.coefficients.shape:
         text += f". {_SHARED}"
     return text
 
@@ -145,7 +146,8 @@ def _map(coefficients: Array, shape: tuple[int, int], spectrum: Spectrum) -> Mar
     mean, deviation = float(values.mean()), float(values.std())
     spread = f"mean {figure(mean)}, standard deviation {figure(deviation)}"
     where = f"{counted(values.size, 'coefficient', 'coefficients')}, {spread}; {_SIGNS}"
+    cells = spectrum.map(values, np.square(values))
+    where += f". {figures.scale_words(cells.largest)}"
     if spectrum.shares:
         where += f". {_SHARED}"
-    cells = spectrum.map(values, np.square(values))
     return figures.captioned(figures.spectrum_map(cells, spectrum, shape, where), where)

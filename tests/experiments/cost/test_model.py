@@ -48,7 +48,7 @@ def test_a_unit_that_a_fit_has_not_seen_costs_nothing() -> None:
 
 def test_a_group_that_is_left_out_is_predicted_by_the_others_alone() -> None:
     others, odd = points(), points((500,))
-    slower = [Point("odd", p.group, p.work, 3 * p.seconds) for p in odd]
+    slower = [Point("odd", p.group, p.work, 3 * p.measured) for p in odd]
 
     found = study([*others, *slower], lambda _: False)
 
@@ -57,7 +57,7 @@ def test_a_group_that_is_left_out_is_predicted_by_the_others_alone() -> None:
 
 
 def test_held_points_are_predicted_and_not_fitted() -> None:
-    slower = [Point("held", p.group, p.work, 2 * p.seconds) for p in points()]
+    slower = [Point("held", p.group, p.work, 2 * p.measured) for p in points()]
 
     found = study([*points(), *slower], lambda point: point.kind == "held")
 

@@ -73,6 +73,19 @@ def test_a_run_for_each_row_reads_the_weights_for_each_row(case: Any) -> None:
     assert rows["run"] == ROWS * one["run"]
 
 
+def test_rows_of_one_token_under_one_adapter_are_one_long_row() -> None:
+    """The graph folds rows that one adapter is fed for; with an adapter each they stay rows."""
+    many = serve_cases.Case("pair", 32, 1)
+
+    orders = {
+        adapters: {unit.split()[0] for unit in work_of("live", 10, adapters, WIDTH, many)}
+        for adapters in ("one", "rows")
+    }
+
+    assert orders["one"] - {"run", "base"} == {"by_row"}
+    assert orders["rows"] - {"run", "base"} == {"by_token"}
+
+
 def test_a_live_graph_does_the_work_of_its_base_and_its_branch(case: Any) -> None:
     base = work_of("base", 0, "one", WIDTH, case)
     live = work_of("live", 10, "rows", WIDTH, case)

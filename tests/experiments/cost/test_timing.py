@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from experiments.cost.timing import in_turn
+from experiments.cost.timing import in_turn, processor
 
 
 class Recorder:
@@ -25,9 +27,37 @@ def test_jobs_take_turns_in_every_round(tmp_path: Path) -> None:
 
     found = in_turn(jobs, 3, tmp_path / "rounds.json", lambda: None, sample=0.0)
 
-    assert calls[4:] == ["a", "b"] * 3  # after two calls of each that are not timed
-    assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
-    assert all(second >= 0.001 for seconds in found.values() for second in seconds)
+    assert calls[4:] == ["a", "b", "b", "a", "a", "b"]  # after two calls of each, not timed
+    assert {name: len(seconds) for name, seconds in found.seconds.items()} == {"a": 3, "b": 3}
+    assert all(second >= 0.001 for seconds in found.seconds.values() for second in seconds)
+
+
+def test_no_job_is_always_behind_the_same_one(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    in_turn(
+        {name: Recorder(calls, name) for name in "abc"},
+        3,
+        tmp_path / "rounds.json",
+        lambda: None,
+        sample=0.0,
+    )
+
+    rounds = ["".join(calls[k : k + 3]) for k in range(6, 15, 3)]
+    assert rounds == ["abc", "bca", "cab"]
+
+
+def test_each_round_says_how_busy_the_machine_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = iter([0.5, 3.25])
+    monkeypatch.setattr(os, "getloadavg", lambda: (next(loads), 9.0, 9.0))
+
+    found = in_turn({"a": lambda: None}, 2, tmp_path / "r.json", lambda: None, sample=0.0)
+
+    assert found.load == [0.5, 3.25]
+    assert found.around == {"load": [0.5, 3.25], "processor": processor()}
+    assert processor()
 
 
 def test_a_fast_job_is_called_until_a_sample_is_long_enough(tmp_path: Path) -> None:
@@ -38,7 +68,7 @@ def test_a_fast_job_is_called_until_a_sample_is_long_enough(tmp_path: Path) -> N
     )
 
     assert len(calls) > 2 + 1
-    assert found["a"][0] < 0.01  # of one call, not of all
+    assert found.seconds["a"][0] < 0.01  # of one call, not of all
 
 
 def test_a_killed_run_goes_on_behind_the_rounds_that_it_kept(tmp_path: Path) -> None:
@@ -58,7 +88,9 @@ def test_a_killed_run_goes_on_behind_the_rounds_that_it_kept(tmp_path: Path) -> 
 
     assert len(steps) == 2
     assert len(calls) == 2 + 2
-    assert first == f'{{"a": [{found["a"][0]}]}}'
+    kept = json.loads(first)
+    assert kept == {"seconds": {"a": found.seconds["a"][:1]}, "load": found.load[:1]}
+    assert len(found.load) == 3
 
 
 def test_what_has_all_its_rounds_is_not_called_again(tmp_path: Path) -> None:
@@ -81,4 +113,4 @@ def test_a_sample_ends_when_the_device_is_done(tmp_path: Path) -> None:
         wait=lambda: time.sleep(0.01),
     )
 
-    assert found["a"][0] >= 0.01
+    assert found.seconds["a"][0] >= 0.01

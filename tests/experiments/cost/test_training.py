@@ -11,9 +11,10 @@ import torch
 import fourier_format
 from experiments.cost.allocations import allocations
 from experiments.cost.arms import PATHS, Arm, Step, arms, layer
-from experiments.cost.training import measured
+from experiments.cost.training import measured, plan_of, update
 from experiments.trial import Context
 from fourier_format.adapter import Adapter, EntrySet, Target
+from fourier_trainers.torch.spectral import cost
 from tests import tolerances
 
 WIDTH, TOKENS = 32, 12
@@ -119,6 +120,29 @@ def test_through_the_weight_a_step_holds_a_whole_weight_more() -> None:
     assert peaks["auto"] in {peaks["weight"], peaks["activation"]}
 
 
+def test_the_plan_is_the_one_that_the_layer_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = cost.Plan("weight", "activation", "weight")
+    monkeypatch.setattr(cost, "plan", lambda *_, **__: chosen)
+    arm = Arm("fourier", 10)
+
+    assert plan_of(arm, step(arm)) == list(chosen)
+    assert plan_of(Arm("lora", 2), step(Arm("lora", 2))) == []
+
+
+def test_an_update_changes_numbers_of_its_own() -> None:
+    one = step(Arm("lora", 2))
+    before = [p.detach().clone() for p in one.trained]
+    job: Any = update(one)
+
+    job()
+
+    assert all(torch.equal(p, b) for p, b in zip(one.trained, before, strict=True))
+    optimizer = job.__self__
+    moved = [p for group in optimizer.param_groups for p in group["params"]]
+    assert [p.shape for p in moved] == [p.shape for p in before]
+    assert not any(torch.equal(p, b) for p, b in zip(moved, before, strict=True))
+
+
 def test_a_trial_says_what_each_arm_took(tmp_path: Path) -> None:
     steps: list[None] = []
     context = Context(tmp_path, tmp_path, tmp_path, "cpu", lambda: steps.append(None))
@@ -130,5 +154,8 @@ def test_a_trial_says_what_each_arm_took(tmp_path: Path) -> None:
     ]
     assert all(len(arm["seconds"]) == 2 and min(arm["seconds"]) > 0 for arm in found)
     assert [arm["plan"] for arm in found if arm["path"] == "weight"] == [["weight"] * 3] * 2
+    assert [(arm["kind"], arm["size"]) for arm in found if len(arm["update"]) == 2] == [
+        ("lora", 1), ("lora", 2), ("fourier", 5), ("fourier", 20),
+    ]  # fmt: skip
     assert len(steps) == 2
     assert list(tmp_path.iterdir()) == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.cost import work
 from experiments.cost.arms import Arm, Step, layer
+from experiments.cost.model import Point, predicted, study
 from fourier_trainers.torch.spectral import axes, cost
 from fourier_trainers.torch.spectral.cost import Plan
 from tests import tolerances
@@ -89,13 +92,66 @@ def test_as_many_numbers_go_through_ffts_as_are_counted(
     assert seen[0] == pytest.approx(expected, rel=tolerance, abs=0)
 
 
-def test_both_paths_through_activations_read_each_route_three_times() -> None:
-    counted = work.fourier(WIDTH, TOKENS, 10, ("activation",) * 3)
+class Gathered(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook is not typed
+    """Counts the numbers that embedding_bag reads and adds up: rows of tokens."""
 
-    assert counted["route"] == 3 * 2 * 10 * TOKENS
-    assert "weight" not in counted
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor is this
+        self.numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if "embedding_bag" in str(func):
+            table, indices = args[0], args[2 if "backward" in str(func) else 1]
+            self.numbers += indices.numel() * table.shape[1]
+        return func(*args, **(kwargs or {}))
 
 
-def test_a_delta_weight_of_a_lora_is_one_product() -> None:
-    assert work.delta("lora", WIDTH, 8)["product"] == 8 * WIDTH**2
-    assert work.delta("fourier", WIDTH, 8)["fft"] < 2 * WIDTH**2 * math.log2(WIDTH)
+@pytest.mark.parametrize("n", [5, 300])
+def test_as_many_numbers_of_routes_are_read_as_are_counted(plan: tuple[str, ...], n: int) -> None:
+    one = step(Arm("fourier", n))
+    with Gathered() as seen:
+        one()
+
+    assert seen.numbers == work.fourier(WIDTH, TOKENS, n, plan).get("route", 0)
+
+
+COSTS = {"base": 1e-5, "lora": 5e-5, "activation": 1e-4, "weight": 1e-4, "gemm": 1e-11,
+         "thin": 3e-11, "fft": 1e-10, "route": 1e-11, "moved": 1e-9}  # fmt: skip
+
+
+def works() -> list[tuple[str, int, work.Work]]:
+    found: list[tuple[str, int, work.Work]] = []
+    for width in (256, 512, 1024, 2048):
+        for tokens in (64, 512, 2048):
+            found.append(("base", width, work.base(width, tokens)))
+            found += [("lora", width, work.lora(width, tokens, rank)) for rank in (1, 8, 64)]
+            found += [
+                (path, width, work.fourier(width, tokens, n, (path,) * 3))
+                for path in work.THROUGH
+                for n in (200, 5000)
+            ]
+    return found
+
+
+def worst(seconds: list[float]) -> float:
+    """The worst error of a fit to some times by the work as it is counted now."""
+    points = [
+        Point(kind, width, of, measured)
+        for (kind, width, of), measured in zip(works(), seconds, strict=True)
+    ]
+    return max(errors.worst for errors in study(points, lambda _: False).inside.values())
+
+
+@pytest.mark.parametrize("name", ["_BASE_STATES", "_LORA_STATES", "_PASS_STATES", "_DELTA_CELLS"])
+def test_a_wrong_assumption_on_moved_numbers_shows_in_the_errors(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No counter sees these; a model that assumes them wrongly does not fit."""
+    seconds = [predicted(of, COSTS) for _, _, of in works()]
+    assert worst(seconds) <= tolerances.MODEL_F64
+
+    monkeypatch.setattr(work, name, 4 * getattr(work, name))
+
+    assert worst(seconds) > 0.02

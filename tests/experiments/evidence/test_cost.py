@@ -10,16 +10,23 @@ import pytest
 from experiments.cost import work
 from experiments.cost.arms import Arm, arms
 from experiments.cost.model import predicted
+from experiments.cost.points import Ratios
 from experiments.evidence.blocks import Block, Figure, Table
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.plots import drawn
 from experiments.evidence.sections.cost import SECTION
+from experiments.evidence.sections.cost_comparing import cell, told
 from experiments.records import Record
 from experiments.trial import Json
 
 SIZES, RANKS, WIDTHS, TOKENS = [200, 1000, 5000], [1, 8, 64], (256, 512, 1024), (64, 512)
 FFT = {"base": 1e-5, "lora": 5e-5, "activation": 1e-4, "weight": 1e-4, "gemm": 1e-11,
        "thin": 3e-11, "fft": 1e-10, "route": 1e-11, "moved": 1e-10}  # fmt: skip
+
+
+BYTES = {"state": 4.0, "lora state": 4.0, "product": 4.0, "factor": 8.0, "cell": 8.0, "row": 8.0,
+         "cell block": 4.0, "block": 16.0, "entry": 40.0}  # fmt: skip
+AROUND = {"load": [0.5, 1.5, 1.0], "processor": "one of two cores"}
 
 
 def record(trial: str, fields: Json, result: Json) -> Record:
@@ -30,7 +37,7 @@ def record(trial: str, fields: Json, result: Json) -> Record:
 
 
 def step(arm: Arm, width: int, tokens: int, costs: dict[str, float]) -> Json:
-    plan = ["activation" if arm.path == "auto" else arm.path] * 3
+    plan = ["activation" if arm.path == "auto" else arm.path] * 3 if arm.kind == "fourier" else []
     counted = {
         "base": lambda: work.base(width, tokens),
         "lora": lambda: work.lora(width, tokens, arm.size),
@@ -42,15 +49,16 @@ def step(arm: Arm, width: int, tokens: int, costs: dict[str, float]) -> Json:
         "kind": arm.kind,
         "size": arm.size,
         "path": arm.path,
-        "plan": plan if arm.kind == "fourier" else [],
+        "plan": plan,
         "seconds": [0.9 * seconds, seconds, 1.2 * seconds],
+        "update": [1e-6 * arm.size] * 3 if arm.size and arm.path == "auto" else [],
         "bytes": {
             "parameters": held,
             "gradients": held,
             "states": 2 * held,
             "shared": 100,
             "saved": 4 * width * tokens,
-            "peak": 8 * width * tokens + held,
+            "peak": predicted(work.held(arm.kind, width, tokens, arm.size, plan), BYTES),
         },
     }
 
@@ -64,7 +72,7 @@ def converted(width: int, slow: float) -> Json:
 
     jobs = [job("fourier", n, name) for n in SIZES for name in ("delta", "merge", "convert")]
     jobs += [job("lora", rank, name) for rank in RANKS for name in ("delta", "merge")]
-    return {"jobs": jobs, "base_bytes": 10, "merged_bytes": 10, "same_nodes": True}
+    return {"jobs": jobs, **AROUND, "base_bytes": 10, "merged_bytes": 10, "same_nodes": True}
 
 
 def served(width: int) -> Json:
@@ -77,6 +85,7 @@ def served(width: int) -> Json:
     ]
     return {
         "provider": "CPUExecutionProvider",
+        **AROUND,
         "forms": [
             {
                 "kind": kind,
@@ -95,7 +104,7 @@ def evidence(costs: dict[str, float]) -> Evidence:
         record(
             "TrainTrial",
             {"width": width, "tokens": tokens},
-            {"arms": [step(arm, width, tokens, costs) for arm in arms(SIZES, RANKS)]},
+            {"arms": [step(arm, width, tokens, costs) for arm in arms(SIZES, RANKS)], **AROUND},
         )
         for width in WIDTHS
         for tokens in TOKENS
@@ -150,14 +159,17 @@ def test_the_ratio_to_lora_is_that_of_the_rounds(blocks: list[Block]) -> None:
     lora = predicted(work.lora(256, 64, 8), FFT)
 
     assert times.rows[0][0] == "256"
-    assert times.rows[0][-1] == f"{ours / lora:.2f}"
+    assert times.rows[0][-1] == f"{ours / lora:.2f} ({ours / lora:.2f} to {ours / lora:.2f})"
 
 
 @pytest.mark.parametrize(
     ("costs", "sentence"),
     [
-        (FFT | {"fft": 1e-8}, "It is slower everywhere."),
-        (FFT | {"fft": 0.0, "route": 0.0, "activation": 0.0, "moved": 0.0}, "It is not slower at"),
+        (FFT | {"fft": 1e-8}, "Of 6: slower in every round: 256 with 64 tokens, "),
+        (
+            FFT | {"fft": 0.0, "route": 0.0, "activation": 0.0, "moved": 0.0},
+            "Of 6: faster in every round: 256 with 64 tokens, ",
+        ),
     ],
     ids=["dear", "free"],
 )
@@ -179,10 +191,147 @@ def test_where_a_kind_is_off_the_page_says_so() -> None:
     assert "It does not explain fourier and lora" in found
 
 
-def test_what_serving_needs_is_counted_by_batches(blocks: list[Block]) -> None:
-    assert "a Run a row, in 3 of 3 batches, than fed factors in 0." in said(blocks)
+def test_serving_is_compared_batch_by_batch(blocks: list[Block]) -> None:
+    assert "a Run a row, r = 8. Of 3: faster in every round: 256, 4 x 8, " in said(blocks)
+    assert "each row's factors, r = 8. Of 3: slower in every round: 256, 4 x 8, " in said(blocks)
     row = table(blocks, "width, rows x tokens").rows[0]
-    assert row[2:] == ["1.20", "1.10", "1.20", "4.00", "1.10"]
+    assert [cell.split()[0] for cell in row[2:]] == ["1.20", "1.10", "1.20", "4.00", "1.10"]
+
+
+def test_where_rounds_disagree_nothing_is_concluded() -> None:
+    """A median below 1 is no win: here one round of three is the other way."""
+    found = Ratios((0.9, 0.95, 1.2))
+
+    assert found.faster is None
+    assert cell(found) == "0.95 (0.90 to 1.20)"
+    assert told({"here": found}) == "Of 1: the rounds disagree, so it cannot be told: here."
+    assert (Ratios((0.9, 0.95)).faster, Ratios((1.1, 1.2)).faster) == (True, False)
+
+
+def only(whole: Evidence, *trials: str) -> Evidence:
+    kept = tuple(found for found in whole.of("cost") if found.trial["trial"] in trials)
+    return replace(whole, files={"cost": kept})
+
+
+HEADINGS = {
+    "TrainTrial": "#### Forward and backward of one adapted layer",
+    "FileTrial": "#### Bytes of a file",
+    "ConversionTrial": "#### Conversion",
+    "ServeTrial": "#### Serving",
+}
+
+
+@pytest.mark.parametrize("absent", HEADINGS)
+def test_what_has_not_run_is_named_and_the_rest_is_shown(absent: str) -> None:
+    found = said(list(SECTION.render(only(evidence(FFT), *(HEADINGS.keys() - {absent})))))
+
+    assert "Not measured yet at this size: " in found
+    assert [name for name, heading in HEADINGS.items() if heading not in found] == [absent]
+
+
+@pytest.mark.parametrize("there", HEADINGS)
+def test_one_class_of_trials_is_a_section(there: str) -> None:
+    found = said(list(SECTION.render(only(evidence(FFT), there))))
+
+    assert [name for name, heading in HEADINGS.items() if heading in found] == [there]
+
+
+def test_a_first_trial_is_shown_before_all_others_have_run() -> None:
+    whole = evidence(FFT)
+    for record_ in whole.of("cost"):
+        blocks = list(SECTION.render(replace(whole, files={"cost": (record_,)})))
+        assert any(isinstance(block, Table) for block in blocks)
+        assert "has not seen" not in said(blocks)
+
+
+def test_one_width_says_nothing_about_others() -> None:
+    found = said(list(SECTION.render(evidence_of_width(256))))
+
+    assert "of the fit to the one width there is" in found
+    assert "has not seen" not in found
+
+
+def evidence_of_width(width: int) -> Evidence:
+    whole = evidence(FFT)
+    kept = tuple(found for found in whole.of("cost") if found.trial["width"] == width)
+    return replace(whole, files={"cost": kept})
+
+
+def test_results_of_several_machines_are_not_compared_silently() -> None:
+    whole = evidence(FFT)
+    first, *rest = whole.of("cost")
+    other = replace(first, environment={**first.environment, "threads": 1})
+
+    found = said(list(SECTION.render(replace(whole, files={"cost": (other, *rest)}))))
+
+    assert "These differ, so rows must not be compared" in found
+    assert "These differ" not in said(list(SECTION.render(whole)))
+
+
+def test_the_load_and_the_processor_are_stated(blocks: list[Block]) -> None:
+    assert "Measured on: cpu, 2 threads, one of two cores. Load average" in said(blocks)
+    assert "0.5 to 1.5" in said(blocks)
+
+
+@pytest.mark.parametrize(
+    ("first", "columns"),
+    [("width", 7), ("width, 512 tokens", 7), ("width, rows x tokens", 7)],
+)
+def test_every_n_and_rank_is_shown_at_every_width(
+    blocks: list[Block], first: str, columns: int
+) -> None:
+    tables = [
+        b for b in blocks
+        if isinstance(b, Table) and b.header[0] == first
+        and any(" = 5000" in cell for cell in b.header)
+        and any("r = 64" in cell for cell in b.header)
+    ]  # fmt: skip
+
+    assert len(tables) >= 2
+    for found in tables:
+        assert len(found.header) >= columns
+        assert {row[0].split(",")[0] for row in found.rows} == {str(width) for width in WIDTHS}
+        assert all("-" not in row for row in found.rows)
+
+
+def test_the_model_of_memory_finds_the_bytes_that_made_the_peaks(blocks: list[Block]) -> None:
+    units = next(b for b in blocks if isinstance(b, Table) and list(b.header) == ["unit", "bytes"])
+
+    assert {row[0]: float(row[1]) for row in units.rows} == pytest.approx(BYTES, rel=0.02)
+
+
+def crossing_tables(costs: dict[str, float], slow: float = 1.0) -> list[Table]:
+    whole = evidence(costs)
+    records = [skewed(found, slow) for found in whole.of("cost")]
+    rendered = list(SECTION.render(replace(whole, files={"cost": tuple(records)})))
+    return [b for b in rendered if isinstance(b, Table) and "64 tokens, model" in b.header]
+
+
+def skewed(found: Record, slow: float) -> Record:
+    """A record whose LoRAs take longer at width 512, as no model of these units says."""
+    if found.trial["trial"] != "TrainTrial" or found.trial["width"] != 512:
+        return found
+    arms_ = [
+        {**arm, "seconds": [slow * s for s in arm["seconds"]]} if arm["kind"] == "lora" else arm
+        for arm in found.result["arms"]
+    ]
+    return replace(found, result={**found.result, "arms": arms_})
+
+
+def test_crossing_points_say_how_far_was_asked_and_what_was_measured() -> None:
+    widths, ranks = crossing_tables(FFT | {"fft": 1e-8})
+
+    assert list(widths.header[1:3]) == ["64 tokens, model", "64 tokens, measured"]
+    assert set(widths.rows[2][1:]) == {"> 16,384", "> 1,024"}
+    assert set(ranks.rows[0][1:]) <= {"> 512", "> 64"}
+
+
+def test_a_crossing_point_of_a_poor_model_is_marked() -> None:
+    poor = [cell for t in crossing_tables(FFT, slow=9.0) for row in t.rows for cell in row[1:]]
+    good = [cell for t in crossing_tables(FFT) for row in t.rows for cell in row[1:]]
+
+    assert any(cell.endswith("(?)") for cell in poor)
+    assert not any(cell.endswith("(?)") for cell in good)
 
 
 def test_a_lora_grows_with_the_width_and_a_fft_does_not(blocks: list[Block]) -> None:

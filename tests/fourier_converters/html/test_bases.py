@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from fourier_format import Adapter, delta_weight
 from fourier_format.adapter import Array
-from tests.fourier_converters.adapters import adapter, save, without_prints
+from tests.fourier_converters.adapters import adapter, replaced, save, without_prints
 from tests.fourier_converters.checkpoints import DIGITS, write_base
 from tests.fourier_converters.command import Captured, as_json, converted, refused
 from tests.fourier_converters.graphs import LINEAR, model, weight
 from tests.fourier_converters.graphs import save as save_model
-from tests.fourier_converters.html.document import tables
+from tests.fourier_converters.html.document import elements, tables
 from tests.fourier_converters.keras.setting import UP, dense, write_archive, write_weights
+from tests.fourier_converters.onnx.quantised import W as WIDE
+from tests.fourier_converters.onnx.quantised import nbits
 
 W = weight()
 
@@ -59,8 +64,82 @@ def test_the_change_is_over_the_norm_of_the_bases_weight(
     (row,) = rows(tmp_path)
     assert row["|ΔW| / |W|"] == relative(whole, W)
     assert row["found in"] != "-"
-    checked = f"checked against {base.name}: its weights have the adapter" in read(tmp_path)
-    assert checked == (make is adapter)
+    how = "by samples and norm" if make is adapter else "by name alone"
+    assert f"{base.name}: of 1 target: 1 {how}" in read(tmp_path)
+
+
+class TestHowItWasCompared:
+    """A note counts the targets by what a base's checks could compare of each."""
+
+    def note(self, whole: Adapter, base: Path, folder: Path, *options: str | Path) -> str:
+        source, output = save(whole, folder), folder / "page.html"
+        converted(source, "--to", "html", "--base", base, *options, "-o", output)
+        notes = [one.text for one in elements(read(folder)) if one.name == "li"]
+        (note,) = [text for text in notes if f"{base.name}: of " in text]
+        return note.removeprefix("note ")
+
+    def test_full_verification_is_said(self, tmp_path: Path) -> None:
+        base = checkpoint(tmp_path, W)
+
+        note = self.note(adapter({"enc.q": W}), base, tmp_path, "--verify", "full")
+
+        assert note == "model.safetensors: of 1 target: 1 by samples, norm and SHA-256"
+
+    def test_norms_in_another_dtype_are_compared_within_its_rounding(self, tmp_path: Path) -> None:
+        base = checkpoint(tmp_path, W.astype(ml_dtypes.bfloat16))
+
+        note = self.note(adapter({"enc.q": W}), base, tmp_path, "--verify", "full")
+
+        assert note == (
+            "model.safetensors: of 1 target: 1 by samples and by norm within 0.00391 of it "
+            "(BF16 in the base, trained on F32)"
+        )
+
+    def test_of_quantised_weights_only_the_samples_are(self, tmp_path: Path) -> None:
+        base = save_model(nbits().model(), tmp_path / "base.onnx")
+
+        note = self.note(adapter({"enc.q": WIDE}), base, tmp_path)
+
+        assert note == "base.onnx: of 1 target: 1 quantised: by samples alone"
+
+    def test_sets_with_fingerprints_count_though_others_have_none(self, tmp_path: Path) -> None:
+        whole = adapter({"enc.q": W, "enc.k": W + 1})
+        first, second = whole.entry_sets
+        whole = replaced(whole, entry_sets=(first, replaced(second, fingerprints=None)))
+        base = write_base(tmp_path / "base", {"enc.q.weight": W, "enc.k.weight": W + 1})
+
+        note = self.note(whole, base, tmp_path)
+
+        assert note == (
+            "model.safetensors: of 2 targets: 1 by samples and norm; "
+            "1 by name alone, as the adapter has no fingerprint of it"
+        )
+
+    def test_what_the_map_skips_is_listed_with_where_its_norm_is_from(self, tmp_path: Path) -> None:
+        whole = adapter({"enc.q": W, "enc.k": W + 1})
+        path = tmp_path / "map.json"
+        path.write_text('{"targets": {"enc.k": {"skip": true}}}')
+
+        note = self.note(whole, checkpoint(tmp_path, W), tmp_path, "--map", path)
+
+        assert note == "model.safetensors: of 2 targets: 1 by samples and norm"
+        said = "1 skipped by the map, so not compared: enc.k; where |W| is shown of them"
+        assert said in read(tmp_path)
+        skipped = {row["target"]: row for row in rows(tmp_path)}["enc.k"]
+        assert skipped["found in"] == "-"
+        assert skipped["|W|"] == f"{np.linalg.norm(W + 1):.3g}"
+
+    def test_what_is_skipped_of_a_peft_directory_is_said_to_be_missing(
+        self, tmp_path: Path
+    ) -> None:
+        path, output = tmp_path / "map.json", tmp_path / "page.html"
+        gone = "blocks.0.attention.key"
+        path.write_text(json.dumps({"targets": {gone: {"skip": True}}}))
+        peft, base = DIGITS / "peft_adapter", DIGITS / "base.onnx"
+
+        converted(peft, "--to", "html", "--base", base, "--map", path, "-o", output)
+
+        assert f"1 left out by the map, so not on this page: {gone}" in read(tmp_path)
 
 
 @pytest.mark.parametrize("write", [write_weights, write_archive])
@@ -160,7 +239,29 @@ def test_several_sources_are_shown_as_their_sum(tmp_path: Path) -> None:
     (row,) = rows(tmp_path)
     norm = 3 * np.linalg.norm(delta_weight(whole, whole.targets[0], np.float64))
     assert row["|ΔW|"] == f"{norm:.3g}"
-    assert "<title>a.fft + b.fft" in read(tmp_path)
+    assert "<title>1 x a.fft + 2 x b.fft:" in read(tmp_path)
+    assert facts(read(tmp_path))["source"] == "1 x a.fft + 2 x b.fft"
+
+
+def test_a_sum_without_scales_is_called_by_its_sources(tmp_path: Path) -> None:
+    whole = adapter({"enc.q": W})
+    one, two = save(whole, tmp_path, "a.fft"), save(whole, tmp_path, "b.fft")
+
+    converted(one, two, "--to", "html", "-o", tmp_path / "page.html")
+
+    assert "<title>a.fft + b.fft:" in read(tmp_path)
+
+
+def test_the_adapter_of_a_peft_directory_is_named(tmp_path: Path) -> None:
+    peft = tmp_path / "peft"
+    shutil.copytree(DIGITS / "peft_adapter", peft / "legal")
+    base = DIGITS / "base.onnx"
+    output = tmp_path / "page.html"
+
+    converted(peft, "--adapter", "legal", "--to", "html", "--base", base, "-o", output)
+
+    assert "<title>peft/legal:" in read(tmp_path)
+    assert facts(read(tmp_path))["source"] == "peft/legal"
 
 
 def test_an_hdf5_file_has_the_page_of_its_twin_but_for_name_and_size(tmp_path: Path) -> None:
@@ -169,11 +270,15 @@ def test_an_hdf5_file_has_the_page_of_its_twin_but_for_name_and_size(tmp_path: P
     for name in ("a.fft", "a.fft.h5"):
         source = save(whole, tmp_path, name)
         converted(source, "--to", "html", "--force", "-o", tmp_path / "page.html")
-        size = f"{source.stat().st_size:,} bytes"
-        texts.append(read(tmp_path).replace(name.replace(".", ".<wbr/>"), "").replace(size, ""))
+        text = read(tmp_path)
+        assert facts(text)["source"] == name
+        own = (f"<title>{name}:", name.replace(".", ".<wbr/>"), f"{source.stat().st_size:,} bytes")
+        for one in own:
+            assert one in text
+            text = text.replace(one, "")
+        texts.append(re.sub("<dt>file</dt><dd>[^<]+", "", text))
 
-    assert texts[0].split("In the file")[-1].count("SHA-256") == 1
-    assert digests(texts[0]) == digests(texts[1])
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("option", [["--map", "map.json"], ["--verify", "full"]])
@@ -191,5 +296,5 @@ def read(folder: Path) -> str:
     return (folder / "page.html").read_text("utf-8")
 
 
-def digests(text: str) -> list[str]:
-    return [row[1] for row in tables(text)["What the adapter says of itself"] if "SHA" in row[0]]
+def facts(text: str) -> dict[str, str]:
+    return dict(tables(text)["What the adapter says of itself"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +85,22 @@ class TestEveryPage:
         assert len(ids) == len(set(ids))
         assert {f"#{id_}" for id_ in ids} >= set(links)
 
-    def test_is_the_same_to_the_byte(self, adapter: Adapter, tmp_path: Path) -> None:
-        assert page(adapter, tmp_path) == page(adapter, tmp_path)
+
+def test_it_is_the_same_to_the_byte_whatever_the_hashes_and_threads(tmp_path: Path) -> None:
+    names = [f"layers.{i}.{module}" for i in range(3) for module in ("q", "v")]
+    file = tmp_path / "a.fft"
+    whole = made(names, (512, 384), 2000, labels=("cat", "dog"), metadata={"b": 1})
+    fourier_format.save(whole, file)
+    pages = []
+    for seed, threads in (("1", "1"), ("2", "4")):
+        output = tmp_path / f"{seed}.html"
+        count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        command = [sys.executable, "-m", "fourier_converters.cli", str(file), "--to", "html"]
+        environment = os.environ | count | {"PYTHONHASHSEED": seed}
+        subprocess.run([*command, "-o", str(output), "--quiet"], check=True, env=environment)
+        pages.append(output.read_bytes())
+
+    assert pages[0] == pages[1]
 
 
 def test_hostile_names_are_text_to_the_last_character(tmp_path: Path) -> None:
@@ -140,6 +157,91 @@ def test_numbered_layers_stand_in_a_grid(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == ["0", "1", "2", "3"]
     target = adapter.target("model.layers.2.self_attn.v_proj")
     assert rows[2][2] == figure(float(np.linalg.norm(delta_weight(adapter, target, np.float64))))
+
+
+def test_alpha_is_not_rounded(tmp_path: Path) -> None:
+    text = page(made(["a"], alpha=2048.0), tmp_path)
+
+    assert "<dt>alpha</dt><dd>2048</dd>" in text
+    assert dict(tables(text)["What the adapter says of itself"])["alpha"] == "2048"
+
+
+class TestLegends:
+    """Every picture says what its colours stand for."""
+
+    def test_a_map_of_one_target_has_steps_to_its_largest_coefficient(self, tmp_path: Path) -> None:
+        adapter = made(["a"])
+        largest = float(np.abs(adapter.entry_sets[0].coefficients).max())
+
+        text = page(adapter, tmp_path)
+
+        shares = (0.01, 0.0625, 0.25, 1.0)
+        sizes = [figure(share * largest) for share in shares]
+        both = [*(f"-{size}" for size in reversed(sizes)), *sizes]
+        titles = [one.text for one in elements(text) if one.name == "title"]
+        assert f"Legend, from weak to strong: {', '.join(sizes)}" in titles  # of norms, unsigned
+        assert titles.count(f"Legend, from weak to strong: {', '.join(both)}") == 2
+        captions = [one.text for one in elements(text) if one.name == "figcaption"]
+        said = f"Opacity grows with the square root; scaled to this picture's largest, {sizes[3]}"
+        assert sum(said in caption for caption in captions) == 3
+
+    def test_a_set_of_several_targets_is_scaled_to_its_own_largest(self, tmp_path: Path) -> None:
+        adapter = made(["a", "b"])
+        values = adapter.entry_sets[0].coefficients.astype(np.float64)
+
+        text = page(adapter, tmp_path)
+
+        captions = [one.text for one in elements(text) if one.name == "figcaption"]
+        (of_norms,) = [c for c in captions if "over its 2 targets" in c]
+        (of_rows,) = [c for c in captions if "a row a target" in c]
+        norm = np.linalg.norm(values, axis=0).max()
+        assert f"this picture's largest, {figure(float(norm))}" in of_norms
+        assert f"this picture's largest, {figure(float(np.abs(values).max()))}" in of_rows
+
+    def test_of_zeros_there_is_none(self, tmp_path: Path) -> None:
+        adapter = made(["a"])
+        silent = samples.changed(adapter.entry_sets[0], coefficients=np.zeros((1, 40), np.float32))
+
+        text = page(samples.changed(adapter, entry_sets=(silent,)), tmp_path)
+
+        assert "Legend" not in text
+        assert text.count("All of it is zero") == 6  # a caption and a title of each picture
+
+
+class TestHistogram:
+    """Of many targets a histogram shows how many change by how much."""
+
+    NAMES = tuple(f"m{i}" for i in range(60))
+
+    def loud(self, targets: int) -> Adapter:
+        """Returns an adapter of which so many targets have norms beyond float64."""
+        adapter = made(self.NAMES)
+        values = np.array(adapter.entry_sets[0].coefficients)
+        values[:targets] = 3e38
+        loud = samples.changed(adapter.entry_sets[0], coefficients=values)
+        own = [samples.changed(t, alpha=1e308) for t in adapter.targets[:targets]]
+        targets_ = (*own, *adapter.targets[targets:])
+        return samples.changed(adapter, entry_sets=(loud,), targets=targets_)
+
+    def test_without_a_finite_norm_there_is_none(self, tmp_path: Path) -> None:
+        text = page(self.loud(60), tmp_path)
+
+        assert "No histogram: |ΔW| of all 60 targets is not finite." in text
+
+    def test_what_is_left_out_is_said(self, tmp_path: Path) -> None:
+        text = page(self.loud(3), tmp_path)
+
+        said = "How many of 57 targets change by how much; 3 others are left out, not being finite"
+        assert said in text
+
+    @pytest.mark.parametrize("alpha", [0.0, 1.0, 1e17, 1e290])
+    def test_equal_norms_of_any_size_are_one_bar(self, alpha: float, tmp_path: Path) -> None:
+        adapter = made(self.NAMES, alpha=alpha)
+        equal = samples.changed(adapter.entry_sets[0], coefficients=np.ones((60, 40), np.float32))
+
+        text = page(samples.changed(adapter, entry_sets=(equal,)), tmp_path)
+
+        assert "How many of 60 targets change by how much" in text
 
 
 def test_what_the_adapter_says_of_itself(tmp_path: Path) -> None:

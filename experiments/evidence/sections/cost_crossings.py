@@ -1,0 +1,101 @@
+"""Where FourierFT becomes cheaper than a LoRA: by the model, and as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from experiments.cost import crossings
+from experiments.cost.model import Study, crossing
+from experiments.cost.points import AUTO, find, ratios
+from experiments.evidence.blocks import Block, Table
+from experiments.evidence.formatting import NONE, count, listed
+from experiments.records import Record
+
+_MARK = " (?)"
+
+
+def crossing_points(
+    found: Study, steps: Sequence[Record], n: int, rank: int, poor: Collection[str]
+) -> list[Block]:
+    """Returns from which width and from which rank on FourierFT's is the cheaper.
+
+    Args:
+        found: The model.
+        steps: The trials.
+        n: Of the table of ranks.
+        rank: Of the table of widths.
+        poor: Kinds that the model does not explain: what it says of them is marked.
+    """
+    tokens = sorted({step.trial["tokens"] for step in steps})
+    widths = sorted({step.trial["width"] for step in steps})
+    ranks = steps[0].trial["ranks"]
+    header = [f"{count(t)} tokens, {how}" for t in tokens for how in ("model", "measured")]
+    by_width, by_rank = [], []
+    for size in steps[0].trial["sizes"]:
+        cells: list[str] = []
+        for t in tokens:
+            cells += [_model_width(found, t, size, rank, poor), _width(steps, t, size, rank)]
+        by_width.append([f"n = {count(size)}", *cells])
+    for width in widths:
+        cells = []
+        for t in tokens:
+            cells += [_model_rank(found, width, t, n, poor), _rank(steps, width, t, n)]
+        by_rank.append([str(width), *cells])
+    marked = [*by_width, *by_rank]
+    return [
+        (
+            "From which width on forward and backward of FourierFT take no longer than of LoRA "
+            f"r = {rank}: by the model, on its cheaper path, beyond {count(widths[-1])} by "
+            "extrapolation; and measured (auto; in every round, from there to the largest width):"
+        ),
+        Table(["", *header], by_width),
+        (
+            f"From which rank on a LoRA takes no less than FourierFT's of n = {count(n)}: by "
+            f"the model, beyond r = {max(ranks)} by extrapolation; measured (in every round, of "
+            f"the ranks {listed([str(each) for each in ranks])}):"
+        ),
+        Table(["width", *header], by_rank),
+        *_warning(marked, poor),
+    ]
+
+
+def _warning(rows: Sequence[Sequence[str]], poor: Collection[str]) -> list[Block]:
+    if not any(cell.endswith(_MARK) for row in rows for cell in row):
+        return []
+    return [f"(?): hangs by what the model explains poorly ({listed(sorted(poor))}): a guess."]
+
+
+def _model_width(found: Study, tokens: int, n: int, rank: int, poor: Collection[str]) -> str:
+    width = crossings.width_from(tokens, n, rank, found.costs)
+    path = crossings.path_of(width or crossings.LARGEST, tokens, n, found.costs)
+    return _told(width, crossings.LARGEST, {path, "lora", "base"} & set(poor))
+
+
+def _model_rank(found: Study, width: int, tokens: int, n: int, poor: Collection[str]) -> str:
+    rank = crossings.rank_from(width, tokens, n, found.costs)
+    path = crossings.path_of(width, tokens, n, found.costs)
+    return _told(rank, crossings.MOST, {path, "lora", "base"} & set(poor))
+
+
+def _width(steps: Sequence[Record], tokens: int, n: int, rank: int) -> str:
+    own = {s.trial["width"]: s.result["arms"] for s in steps if s.trial["tokens"] == tokens}
+    widths = sorted(own)
+    return _told(crossing(widths, lambda width: _no_slower(own[width], n, rank)), widths[-1])
+
+
+def _rank(steps: Sequence[Record], width: int, tokens: int, n: int) -> str:
+    own = [s for s in steps if (s.trial["width"], s.trial["tokens"]) == (width, tokens)]
+    if not own:
+        return NONE
+    arms, ranks = own[0].result["arms"], sorted(own[0].trial["ranks"])
+    return _told(crossing(ranks, lambda rank: _no_slower(arms, n, rank)), ranks[-1])
+
+
+def _no_slower(arms: Sequence[dict[str, object]], n: int, rank: int) -> bool:
+    ours = find(arms, kind="fourier", size=n, path=AUTO)
+    return ratios(ours, find(arms, kind="lora", size=rank)).most <= 1
+
+
+def _told(found: int | None, largest: int, poor: Collection[str] = ()) -> str:
+    text = f"> {count(largest)}" if found is None else count(found)
+    return text + (_MARK if poor else "")
