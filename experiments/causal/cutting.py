@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from experiments.causal.models import layers, located, new_model, once
+from experiments.causal.models import identity, kind, layers, new_model, once
 from experiments.causal.rows import Batch, Row, batch, batches
 
+_CUT = ("llama",)
 States = list[npt.NDArray[np.float32]]
 
 
@@ -23,10 +24,24 @@ def cut(model: nn.Module, trained: int) -> None:
     """Make `model` start at its last `trained` layers: it takes their input as `inputs_embeds`.
 
     Modules keep their names.
+
+    Raises:
+        SystemExit: The model is not of Llama's kind.
     """
+    config: Any = model.config
+    _refuse(str(config.model_type))
     found = layers(model)
     for number in range(len(found) - trained):
         found[number] = _Passed()
+
+
+def _refuse(kind: str) -> None:
+    """Refuse a decoder that does more than its layers do to what it is given as `inputs_embeds`.
+
+    GPT-2 adds the embeddings of positions to it.
+    """
+    if kind not in _CUT:
+        raise SystemExit(f"a decoder of kind {kind!r} cannot be cut: set trained_layers to 0")
 
 
 class _Passed(nn.Module):
@@ -40,8 +55,13 @@ def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: s
     """Returns for each row what the last `trained` layers of model `name` read of it.
 
     Float32 arrays (tokens, width), views of one file that processes share.
+
+    Raises:
+        SystemExit: The model is not of Llama's kind.
     """
-    text = repr((located(name, shared), trained, [each.tokens.tolist() for each in rows]))
+    _refuse(kind(name, shared))
+    given = [(each.tokens.tolist(), each.part.tolist()) for each in rows]
+    text = repr((identity(name, shared), trained, given))
     folder = shared / "states" / hashlib.sha256(text.encode()).hexdigest()[:16]
     with once(folder) as partial:
         if partial is not None:

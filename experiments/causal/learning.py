@@ -48,8 +48,33 @@ def learned(
     context: Context,
 ) -> tuple[Json, dict[str, Tensor]]:
     """Returns history and sizes, and what was trained, by name."""
+    result, model = _learned(taught, recipe, rows, choose, context)
+    return result, trained(model)
+
+
+def measured(
+    taught: Taught,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    choose: Sequence[Row],
+    context: Context,
+) -> Json:
+    """Returns history and sizes, the file's bytes too, of a model that is not merged."""
+    result, model = _learned(taught, recipe, rows, choose, context)
+    file = taught.method.save(model, context.folder)
+    return result | {"file_bytes": file.stat().st_size}
+
+
+def _learned(
+    taught: Taught,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    choose: Sequence[Row],
+    context: Context,
+) -> tuple[Json, nn.Module]:
     rows_set, choose_set = (_set(taught, each, context) for each in (rows, choose))
-    model = _adapted(taught, context, taught.bits, taught.trained_layers)
+    base = new_model(taught.model, context.shared, bits=taught.bits, precision=recipe.precision)
+    model = _adapted(taught, base, context, taught.trained_layers)
     if taught.checkpointing:
         model.activation_checkpointing_enable()  # type: ignore[operator]  # transformers' own
     start_peak(context.device)
@@ -64,7 +89,7 @@ def learned(
         "learned_tokens": sum(each.answered for each in rows),
         "learned_answers": sum(int(each.part.max()) for each in rows),
     }
-    return result, values
+    return result, model
 
 
 def whole(taught: Taught, values: dict[str, Tensor], context: Context) -> tuple[nn.Module, Path]:
@@ -75,16 +100,15 @@ def whole(taught: Taught, values: dict[str, Tensor], context: Context) -> tuple[
     """
     if not all(value.isfinite().all() for value in values.values()):
         raise ArithmeticError("training diverged in its first epoch: there is nothing to report")
-    model = _adapted(taught, context, 32, 0)
+    model = _adapted(taught, new_model(taught.model, context.shared), context, 0)
     put(model, values)
     file = taught.method.save(model, context.folder)
     taught.method.merge(model)
     return model, file
 
 
-def _adapted(taught: Taught, context: Context, bits: int, cut_to: int) -> nn.Module:
-    """Returns the adapted model; of its layers only the last `cut_to`, or all for 0."""
-    model = new_model(taught.model, context.shared, bits=bits)
+def _adapted(taught: Taught, model: nn.Module, context: Context, cut_to: int) -> nn.Module:
+    """Returns `model`, adapted; of its layers only the last `cut_to`, or all for 0."""
     names = targets(model, taught.trained_layers or len(layers(model)))
     if cut_to:
         cut(model, cut_to)

@@ -1,41 +1,35 @@
-"""The ways to adapt a decoder that are compared."""
+"""The ways to adapt a decoder that are compared: the encoders' own, without their head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 import fourier_format
+from experiments.text import methods
 from experiments.training import trained
-from fourier_trainers.torch import FourierConfig, attach, capture, merge
+from fourier_trainers.torch import BandPass, FourierConfig, Uniform, attach, capture, merge
 
 
-@dataclass(frozen=True, slots=True)
-class Fourier:
-    """FourierFT.
+class Fourier(methods.Fourier):
+    """FourierFT of a decoder, which has no head of its own."""
 
-    Attributes:
-        n: Coefficients of a weight.
-        alpha: The scale.
-    """
-
-    n: int
-    alpha: float
-    kind: Literal["fourier"] = field(default="fourier", init=False)
-
-    @property
-    def label(self) -> str:
-        """A name."""
-        return f"fourier n={self.n}"
+    __slots__ = ()
 
     def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:
         """Attach an adapter to `targets`; the seed draws its entries."""
-        config = FourierConfig(target_modules=tuple(targets), n=self.n, alpha=self.alpha, seed=seed)
+        entries = Uniform() if self.band is None else BandPass(*self.band)
+        config = FourierConfig(
+            target_modules=tuple(targets),
+            n=self.n,
+            alpha=self.alpha,
+            transform=self.transform,
+            entries=entries,
+            seed=seed,
+        )
         attach(model, config)
 
     def merge(self, model: nn.Module) -> None:  # a method as LoRA's
@@ -49,17 +43,10 @@ class Fourier:
         return path
 
 
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """LoRA, by PEFT; alpha is twice the rank."""
+class Lora(methods.Lora):
+    """LoRA of a decoder, by PEFT."""
 
-    rank: int
-    kind: Literal["lora"] = field(default="lora", init=False)
-
-    @property
-    def label(self) -> str:
-        """A name."""
-        return f"lora r={self.rank}"
+    __slots__ = ()
 
     def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:
         """Put LoRA beside `targets`, in place; the seed draws one of its factors."""
@@ -67,9 +54,15 @@ class Lora:
 
         torch.manual_seed(seed)
         config = peft.LoraConfig(
-            r=self.rank, lora_alpha=2 * self.rank, target_modules=list(targets)
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=list(targets),
         )
         peft.inject_adapter_in_model(config, model)
+        for value in model.parameters():
+            if value.requires_grad:  # beside a 4-bit weight they have what that is multiplied in
+                value.data = value.data.float()
 
     def merge(self, model: nn.Module) -> None:  # a method as FourierFT's
         """Put the change into the weights."""

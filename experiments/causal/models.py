@@ -1,12 +1,14 @@
 """Pretrained decoders: where they are, which of their weights are adapted, their tokens.
 
 "smollm2" is SmolLM2-135M-Instruct of its package, "smollm2:4" its first four layers, "toy" that of
-toys.py; anything else is a path or a name of the hub.
+toys.py; a name of unlearned.SHAPES has random weights; anything else is a folder in that of
+--models, a path, or a name of the hub.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
 import io
 import shutil
@@ -20,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.causal import toys
+from experiments.causal.unlearned import SHAPES, unlearned
+from experiments.text import models as text
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _ADAPTED = ("q_proj", "v_proj", "q", "v")
@@ -28,19 +32,45 @@ _ADAPTED = ("q_proj", "v_proj", "q", "v")
 def located(name: str, shared: Path) -> str:
     """Returns what transformers loads: of SmolLM2 or a toy a checkpoint in `shared`, written once.
 
+    A folder of this name in that of --models comes first.
+
     Raises:
         SystemExit: The package of SmolLM2, or what reads its file, is not installed.
     """
-    kind, _, kept = name.partition(":")
-    if kind not in {"smollm2", "toy"}:
-        return name
+    given = text.located(name)
+    model, _, kept = name.partition(":")
+    if given != name or model not in {"smollm2", "toy"}:
+        return given
     folder = shared / "models" / name.replace(":", "-")
     with once(folder) as partial:
-        if partial is not None and kind == "toy":
+        if partial is not None and model == "toy":
             toys.write(partial)
         elif partial is not None:
             _expand(partial, int(kept or 0))
     return str(folder)
+
+
+def identity(name: str, shared: Path) -> str:
+    """Returns what names that which is computed once of a model.
+
+    Of a folder its name and a digest of all its files, weights too; else the name of the hub.
+    """
+    source = located(name, shared)
+    if not Path(source).is_dir():
+        return source.replace("/", "--")
+    digest = hashlib.sha256()
+    for path in sorted(each for each in Path(source).iterdir() if each.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256")
+        digest.update(path.name.encode() + content.digest())
+    return f"{Path(source).name}-{digest.hexdigest()[:16]}"
+
+
+def kind(name: str, shared: Path) -> str:
+    """Returns what transformers calls the model's kind: "llama", "gpt2"."""
+    from transformers import AutoConfig
+
+    return str(_read(AutoConfig, name, shared).model_type)
 
 
 @contextmanager
@@ -59,18 +89,24 @@ def once(path: Path) -> Iterator[Path | None]:
         partial.rename(path)
 
 
-def new_model(name: str, shared: Path, *, bits: int = 32) -> nn.Module:
+def new_model(name: str, shared: Path, *, bits: int = 32, precision: str = "float32") -> nn.Module:
     """Returns the model in eval mode: float32, or 4 `bits` by bitsandbytes (NF4).
+
+    A 4-bit weight is multiplied in `precision`, "float32" or "bfloat16".
 
     Raises:
         SystemExit: There is no such model.
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    if name in SHAPES:
+        return unlearned(name, bits, precision)
     more: dict[str, Any] = {"dtype": torch.float32}
     if bits == 4:
         more["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=getattr(torch, precision),
         )
     model: nn.Module = _read(AutoModelForCausalLM, name, shared, **more)
     _divide(model)
@@ -85,13 +121,15 @@ def new_tokenizer(name: str, shared: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if name in SHAPES:
+        return toys.byte_tokenizer()
     return _read(AutoTokenizer, name, shared)
 
 
-def _read(kind: Any, name: str, shared: Path, **more: Any) -> Any:
+def _read(reader: Any, name: str, shared: Path, **more: Any) -> Any:
     with _quiet():
         try:
-            return kind.from_pretrained(located(name, shared), **more)
+            return reader.from_pretrained(located(name, shared), **more)
         except OSError as wrong:
             advice = "give a folder with --model, or set HF_HUB_OFFLINE=0 for a name of the hub"
             raise SystemExit(f"{name} cannot be loaded: {advice}: {wrong}") from wrong

@@ -23,7 +23,7 @@ import torch
 
 import fourier_format
 from experiments.causal.decoding import Asked, Said
-from experiments.causal.models import located, new_model, once
+from experiments.causal.models import identity, kind, located, new_model, once
 from experiments.fixed import MARGIN
 from experiments.trial import Json
 from fourier_converters.onnx import to_onnx, to_onnx_directory
@@ -63,8 +63,8 @@ def served(
 ) -> Served:
     """Returns what the base, with `adapter` merged into it, says; `said` is torch's."""
     source = located(name, shared)
-    builds = _kind(source) in _BUILT
-    base = shared / ("built" if builds else "exported") / Path(source).name
+    builds = kind(name, shared) in _BUILT
+    base = shared / ("built" if builds else "exported") / identity(name, shared)
     with once(base) as partial:
         if partial is not None and builds:
             _build(source, partial)
@@ -135,12 +135,6 @@ def export(model: Any, path: Path) -> None:
         )
 
 
-def _kind(source: str) -> str:
-    from transformers import AutoConfig
-
-    return str(AutoConfig.from_pretrained(source).model_type)
-
-
 def _build(source: str, folder: Path) -> None:
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
@@ -175,6 +169,7 @@ def _say(folder: Path, asked: Asked) -> list[list[int]]:
     threads = {"intra_op_num_threads": torch.get_num_threads()}
     config.overlay(json.dumps({"model": {"decoder": {"session_options": threads}}}))
     model = onnxruntime_genai.Model(config)
+    ends = _ends(folder)
     found: dict[int, list[int]] = {}
     for chosen in asked.of_one_length():
         length = len(asked.prompts[chosen[0]])
@@ -188,12 +183,23 @@ def _say(folder: Path, asked: Asked) -> list[list[int]]:
             generator.generate_next_token()
         for row, number in enumerate(chosen):
             said = [int(token) for token in generator.get_sequence(row)][length:]
-            found[number] = ended(said, asked)
+            found[number] = ended(said, asked, ends)
     return [found[number] for number in range(len(asked.prompts))]
 
 
-def ended(said: list[int], asked: Asked) -> list[int]:
-    """Returns an answer up to its end: genai may leave that out, and pads after it."""
+def ended(said: list[int], asked: Asked, ends: frozenset[int]) -> list[int]:
+    """Returns an answer up to its end: genai may leave that out, and pads after it.
+
+    An end that is left out is added where nothing else can have stopped genai: before the limit it
+    stops at one of `ends`, those of its configuration, and this must be the only one.
+    """
     if asked.end in said:
         return said[: said.index(asked.end) + 1]
-    return said if len(said) == asked.limit else [*said, asked.end]
+    stopped = len(said) < asked.limit and ends == {asked.end}
+    return [*said, asked.end] if stopped else said
+
+
+def _ends(folder: Path) -> frozenset[int]:
+    """Returns the tokens at which genai stops."""
+    found = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]["eos_token_id"]
+    return frozenset(found if isinstance(found, list) else [found])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ class Recipe:
 
     Attributes:
         rate: The highest rate.
-        epochs: How many; after each, the loss of the choosing rows is taken.
+        epochs: How many; after each, the loss of the choosing rows is taken, in float32.
         batch: Rows of a step.
         seed: Of the order of batches and the dropout.
         precision: "float32", or "bfloat16" for products under autocast; parameters stay float32.
@@ -63,31 +62,23 @@ def train(
     checkpoint: Path,
     step: Callable[[], None],
 ) -> Json:
-    """Returns the history of training.fit, with the loss and the time of every step.
+    """Returns the history of training.fit, with the number of steps and the loss of each.
 
     "choose" is the mean loss of the choosing rows, negated, and "choose_loss" the lowest such loss.
     """
     device = next(model.parameters()).device
     losses: list[Tensor] = []
-    began: list[float] = []
 
     def loss(chosen: Any) -> Tensor:
-        began.append(time.perf_counter())
         logits, labels = answers(model, rows.batch(chosen, device), recipe.precision)
         found = functional.cross_entropy(logits, labels, label_smoothing=recipe.smoothing)
         losses.append(found.detach())
         return found
 
     def told() -> Json:
-        times = np.diff([*began, time.perf_counter()])
         each = [round(float(value), 4) for value in losses if value.isfinite()]
         losses.clear()
-        began.clear()
-        return {
-            "losses": each,
-            "steps": len(each),
-            "step_seconds": round(float(np.median(times)), 4),
-        }
+        return {"losses": each, "steps": len(each)}
 
     def order(epoch: int) -> list[Any]:
         generator = np.random.default_rng((recipe.seed, epoch))
@@ -99,7 +90,7 @@ def train(
         recipe.epochs,
         order,
         loss,
-        lambda: -loss_of(model, choose, recipe.precision),
+        lambda: -loss_of(model, choose),
         recipe.seed,
         told,
     )
@@ -108,13 +99,13 @@ def train(
 
 
 @torch.no_grad()
-def loss_of(model: nn.Module, given: Set, precision: str) -> float:
-    """Returns the mean negative log-likelihood of a token of the answers, in nats."""
+def loss_of(model: nn.Module, given: Set) -> float:
+    """Returns the mean negative log-likelihood of a token of the answers, in nats, in float32."""
     _evaluate(model)
     device = next(model.parameters()).device
     lost = counted = 0.0
     for chosen in batches(given.rows, 8):
-        logits, labels = answers(model, given.batch(chosen, device), precision)
+        logits, labels = answers(model, given.batch(chosen, device), "float32")
         lost += functional.cross_entropy(logits, labels, reduction="sum").item()
         counted += len(labels)
     return lost / counted

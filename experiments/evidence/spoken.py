@@ -43,7 +43,20 @@ def name_of(found: Record) -> str:
     method = found.trial["method"]
     bits = found.trial.get("bits", 32)
     base = "" if bits == 32 else f", {bits}-bit base"
-    return "untuned" if method is None else f"{method_name(method)}{base}"
+    drawn = ", random weights: cost alone" if found.trial["model"].startswith("random") else ""
+    return "untuned" if method is None else f"{method_name(method)}{base}{drawn}"
+
+
+def step_seconds(runs: Sequence[Record]) -> float:
+    """Returns the time of a step, a mean over all of `runs`: the processor's, on a GPU the wall's.
+
+    Of the processor it is the time of all threads.
+    """
+    clock = "cpu_seconds" if runs[0].environment["device"] == "cpu" else "seconds"
+    epochs = [epoch for run in runs for epoch in run.result["history"]]
+    return float(
+        sum(each[clock] for each in epochs) / max(1, sum(each["steps"] for each in epochs))
+    )
 
 
 def _row(found: Record) -> list[str]:
@@ -53,8 +66,9 @@ def _row(found: Record) -> list[str]:
         for each in ours["differing"]
     ]
     untuned = found.trial["method"] is None
+    merged = ", trained on NF4, merged into and served on float32"
     return [
-        name_of(found),
+        name_of(found).replace(", 4-bit base", merged),
         NONE if untuned else str(found.trial["seed"]),
         count(ours["answers"]),
         count(ours["tokens"]),

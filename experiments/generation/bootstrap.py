@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,20 @@ Score = Callable[[npt.NDArray[np.int64]], float]
 """Numbers of meanings -> their score together."""
 
 
-def differences(ours: Sequence[Json], theirs: Sequence[Json]) -> dict[str, Interval]:
-    """Returns "bleu" and "rouge_l" of `ours` minus those of `theirs`, means over seeds.
+def differences(ours: Mapping[int, Json], theirs: Mapping[int, Json]) -> dict[str, Interval]:
+    """Returns "bleu" and "rouge_l" of `ours` minus those of `theirs`, means over shared seeds.
 
     Paired, as statistics.difference is: each resample draws the meanings with replacement, for all
-    seeds and both methods alike, and adds a draw of the error of the mean over seeds.
+    seeds and both methods alike, and adds a draw of the error of the mean over seeds. One shared
+    seed has no interval, and where none is shared there is no difference.
 
     Args:
-        ours: What scoring.scores gave, of each seed.
-        theirs: The other method's of the same seeds; or one, of what has no seeds.
+        ours: Seed -> what scoring.scores gave.
+        theirs: The other method's.
     """
-    pairs = list(zip(ours, theirs if len(theirs) > 1 else [*theirs] * len(ours), strict=True))
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    if not pairs:
+        return {}
     meanings = len(pairs[0][0]["of_each"]["rouge_l"])
     return {
         name: _difference([(score(one), score(other)) for one, other in pairs], meanings)
@@ -42,10 +45,12 @@ def _difference(pairs: Sequence[tuple[Score, Score]], meanings: int) -> Interval
 
     generator = np.random.default_rng(_SEED)
     found = of_seeds(np.arange(meanings))  # (seeds,)
-    error = found.std(ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
+    if len(pairs) == 1:
+        return Interval(float(found[0]), None, None)
+    error = found.std(ddof=1) / np.sqrt(len(pairs))
     drawn = [
         of_seeds(generator.integers(meanings, size=meanings)).mean()
-        + error * generator.standard_t(max(1, len(pairs) - 1))
+        + error * generator.standard_t(len(pairs) - 1)
         for _ in range(_RESAMPLES)
     ]
     low, high = np.quantile(drawn, _ENDS)

@@ -37,11 +37,19 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What trains, what chooses rates and epochs, and what reports, once."""
+    """What trains, what chooses rates and epochs, and what reports, once.
+
+    Attributes:
+        train: Meanings that train.
+        choose: Meanings whose loss chooses.
+        report: Meanings of the test split that are answered.
+        test: How many the test split has.
+    """
 
     train: list[Meaning]
     choose: list[Meaning]
     report: list[Meaning]
+    test: int
 
 
 def splits(
@@ -52,16 +60,19 @@ def splits(
     Raises:
         SystemExit: A file is missing.
     """
-    report = drawn(read(data, "testset_w_refs"), reported)
+    test = read(data, "testset_w_refs")
+    report = drawn(test, reported)
     if trained_on == "trainset":
-        return Splits(drawn(read(data, "trainset"), count), read(data, "devset"), report)
+        train = drawn(read(data, "trainset"), count)
+        return Splits(train, read(data, "devset"), report, len(test))
     found = read(data, "devset")
     order = np.random.default_rng(_SEED).permutation(len(found))
     tenth = len(found) // 10
     apart = {int(place) for place in order[:tenth]}
     choose = [each for place, each in enumerate(found) if place in apart]
     train = [each for place, each in enumerate(found) if place not in apart]
-    return Splits(drawn(train, count), choose if count is None else drawn(choose, count), report)
+    choose = choose if count is None else drawn(choose, count)
+    return Splits(drawn(train, count), choose, report, len(test))
 
 
 def read(data: Path, name: str) -> list[Meaning]:
@@ -122,4 +133,5 @@ def prompt(tokenizer: Any, meaning: Meaning) -> list[int]:
 def answer(tokenizer: Any, reference: str) -> list[int]:
     """Returns what it should say, with the token that ends it."""
     text = reference if tokenizer.chat_template is not None else f" {reference}"
-    return [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*tokens, tokenizer.eos_token_id]

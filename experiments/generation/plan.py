@@ -23,6 +23,8 @@ class GenerationSettings:
         n: Coefficients of a weight.
         alpha: The scale.
         rank: Of LoRA.
+        lora_alpha: Its scale is lora_alpha / rank.
+        lora_dropout: Of its input.
         rates: Kind of method -> the rates that are tried.
         epochs: Of every trial.
         batch: Rows of a step.
@@ -33,7 +35,7 @@ class GenerationSettings:
         smoothing: Of labels.
         trained_on: "devset" or "trainset".
         meanings: Of the training split that are used.
-        reported: Of the test split that are answered.
+        test_rows: Meanings of the test split that are answered.
         limit: Tokens of an answer at most.
         choosing_seed: Of the trials that choose.
         fresh_seeds: Of those that report.
@@ -44,6 +46,8 @@ class GenerationSettings:
     n: int
     alpha: float
     rank: int
+    lora_alpha: float
+    lora_dropout: float
     rates: Mapping[str, Sequence[float]]
     epochs: int
     batch: int
@@ -54,7 +58,7 @@ class GenerationSettings:
     smoothing: float
     trained_on: Literal["devset", "trainset"]
     meanings: int
-    reported: int
+    test_rows: int
     limit: int
     choosing_seed: int
     fresh_seeds: Sequence[int]
@@ -102,7 +106,8 @@ class GenerationSettings:
             smoothing=self.smoothing,
             trained_on=self.trained_on,
             meanings=self.meanings or None,
-            reported=(self.reported or None) if report else 0,
+            report=report,
+            test_rows=(self.test_rows or None) if report else None,
             limit=self.limit,
             serve=serve,
         )
@@ -111,7 +116,8 @@ class GenerationSettings:
 def plan(options: Options, results: Results) -> Plan:
     """Returns the trials of each method, rates first, and that of the model as it is."""
     found = GenerationSettings.of(options)
-    methods: list[Method] = [Fourier(found.n, found.alpha), Lora(found.rank)]
+    lora = Lora(found.rank, found.lora_alpha, found.lora_dropout)
+    methods: list[Method] = [Fourier(found.n, found.alpha), lora]
     return selection.together(
         [
             Plan([found.untuned()]),

@@ -15,7 +15,7 @@ from experiments.causal.methods import Method
 from experiments.causal.models import new_model, new_tokenizer
 from experiments.causal.serving import compared, served
 from experiments.causal.training import Recipe, Set, loss_of
-from experiments.generation.e2e import Meaning, prompt, rows, splits
+from experiments.generation.e2e import Meaning, Splits, prompt, rows, splits
 from experiments.generation.scoring import scores
 from experiments.trial import Context, Json
 
@@ -42,8 +42,8 @@ class GenerationTrial:
         smoothing: Of labels.
         trained_on: "devset" or "trainset".
         meanings: Of the training split that are used; None for all.
-        reported: Meanings of the test split that are answered; None for all, 0 for none: trials
-            that choose a rate never see it.
+        report: Whether the test split is answered. Trials that choose a rate never see it.
+        test_rows: Meanings of the test split that are answered then; None for all.
         limit: Tokens of an answer at most.
         serve: Whether ONNX Runtime answers them too.
     """
@@ -62,7 +62,8 @@ class GenerationTrial:
     smoothing: float
     trained_on: Literal["devset", "trainset"]
     meanings: int | None
-    reported: int | None
+    report: bool
+    test_rows: int | None
     limit: int
     serve: bool
 
@@ -78,13 +79,14 @@ class GenerationTrial:
         """Equal models, parts of them, amounts of data, and what comes after training."""
         kind = "untuned" if self.method is None else self.method.kind
         part = f"top {self.trained_layers}" if self.trained_layers else "all layers"
-        after = f"{self.reported} answers, {'served' if self.serve else 'not served'}"
+        served = "served" if self.serve else "not served"
+        after = f"{self.test_rows} answers, {served}" if self.report else "no answers"
         return f"{self.model} {part} {self.meanings} meanings {kind} {self.precision} {after}"
 
     @property
     def steps(self) -> int:
         """Epochs, and the answers of each runtime."""
-        return self.epochs + (self.reported != 0) + self.serve
+        return self.epochs + self.report + self.serve
 
     @property
     def guess(self) -> float:
@@ -93,13 +95,16 @@ class GenerationTrial:
         return 0.08 * count * (self.references or 8) * (3 if self.trained_layers == 0 else 1) + 10
 
     def run(self, context: Context) -> Json:
-        """Returns history and sizes; of what is reported scores, counts and ONNX Runtime's part."""
-        found = splits(context.data, self.trained_on, self.meanings, self.reported)
+        """Returns history and sizes; with `report` scores and counts, and ONNX Runtime's part.
+
+        A training that diverged in its first epoch has nothing to report: "diverged" is 1.
+        """
+        found = splits(context.data, self.trained_on, self.meanings, self.test_rows)
         tokenizer = new_tokenizer(self.model, context.shared)
         result: Json = {"meanings": len(found.train), "choosing": len(found.choose)}
         if self.method is None:
             model = new_model(self.model, context.shared).to(context.device)
-            return result | self._reported(model, None, found.report, tokenizer, context)
+            return result | self._reported(model, None, found, tokenizer, context)
         taught = Taught(self.model, self.method, self.seed, self.trained_layers)
         sets = [
             rows(tokenizer, each, self.together, self.references)
@@ -107,11 +112,11 @@ class GenerationTrial:
         ]
         history, values = learned(taught, self._recipe(), sets[0], sets[1], context)
         result |= history
-        if self.reported == 0:
+        if not self.report or result.get("diverged") == 1:
             return result
         model, file = whole(taught, values, context)
         result["file_bytes"] = file.stat().st_size
-        return result | self._reported(model, file, found.report, tokenizer, context)
+        return result | self._reported(model, file, found, tokenizer, context)
 
     def _recipe(self) -> Recipe:
         return Recipe(
@@ -123,28 +128,31 @@ class GenerationTrial:
         self,
         model: nn.Module,
         file: Path | None,
-        meanings: list[Meaning],
+        found: Splits,
         tokenizer: Any,
         context: Context,
     ) -> Json:
+        meanings = found.report
         told = Set(rows(tokenizer, meanings, self.together, _TOLD), None)
         prompts = [prompt(tokenizer, meaning) for meaning in meanings]
         asked = Asked(prompts, self.limit, tokenizer.eos_token_id)
         start = time.perf_counter()
         said = greedy(model, asked)
         seconds = round(time.perf_counter() - start, 1)
+        ids = [meaning.number for meaning in meanings]
         result: Json = {
-            "ids": [meaning.number for meaning in meanings],
-            "test_loss": loss_of(model, told, "float32"),
-            "torch": {
+            "report": {
+                "ids": ids,
+                "test_meanings": found.test,
+                "loss": loss_of(model, told),
                 "seconds": seconds,
                 **_judged([each.tokens for each in said], meanings, tokenizer),
-            },
+            }
         }
         context.step()
         if self.serve:
             ours = served(file, self.model, asked, said, context.shared)
-            result["onnxruntime"] = ours.numbers() | compared(result["ids"], said, ours.tokens)
+            result["onnxruntime"] = ours.numbers() | compared(ids, said, ours.tokens)
             if ours.generated:
                 result["onnxruntime"] |= _judged(ours.tokens, meanings, tokenizer)
             context.step()

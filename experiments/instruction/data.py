@@ -7,6 +7,7 @@ may be empty or absent.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from experiments.causal.rows import Row, row
-from experiments.generation.e2e import read
+from experiments.generation.e2e import Meaning, read
 
 _SEED = 2405_03003
 _WITH_INPUT = (
@@ -36,12 +37,14 @@ class Example:
 
     Attributes:
         number: Its line, from 0.
+        group: Examples of one group are all trained on, or none: those of one meaning of E2E.
         instruction: What is to be done.
         input: With what; may be empty.
         output: The answer.
     """
 
     number: int
+    group: int
     instruction: str
     input: str
     output: str
@@ -49,14 +52,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What trains, and a tenth apart, whose loss is taken and whose first lines are answered."""
+    """What trains, and about a tenth apart: its loss is taken, its first lines are answered."""
 
     train: list[Example]
     choose: list[Example]
 
 
 def splits(source: str, data: Path, count: int | None) -> Splits:
-    """Returns `count` examples in a fixed random order, divided; None: all.
+    """Returns `count` examples in a fixed random order, divided by whole groups; None: all.
 
     Args:
         source: "jsonl": `data` is the file; "e2e": it is the folder of the data sets.
@@ -70,7 +73,16 @@ def splits(source: str, data: Path, count: int | None) -> Splits:
     order = np.random.default_rng(_SEED).permutation(len(found))[:count]
     chosen = [found[place] for place in order]
     tenth = max(1, len(chosen) // 10)
-    return Splits(chosen[tenth:], chosen[:tenth])
+    sizes = Counter(example.group for example in chosen)
+    apart: set[int] = set()
+    for example in chosen:
+        if sum(sizes[group] for group in apart) >= tenth:
+            break
+        apart.add(example.group)
+    return Splits(
+        [example for example in chosen if example.group not in apart],
+        [example for example in chosen if example.group in apart],
+    )
 
 
 def prompt(tokenizer: Any, example: Example) -> list[int]:
@@ -102,9 +114,9 @@ def _from_jsonl(path: Path) -> Iterator[Example]:
             continue
         try:
             fields = json.loads(line)
-            yield Example(
-                number, fields["instruction"], fields.get("input") or "", fields["output"]
-            )
+            instruction = fields["instruction"]
+            given = fields.get("input") or ""
+            yield Example(number, number, instruction, given, fields["output"])
         except (ValueError, KeyError, TypeError) as wrong:
             raise SystemExit(
                 f"{path}, line {number + 1}: not instruction, input and output: {wrong!r}"
@@ -116,14 +128,15 @@ def _from_e2e(data: Path) -> Iterator[Example]:
     number = 0
     for meaning in read(data, "devset"):
         for reference in meaning.references:
-            yield _task(number, meaning.text, reference)
+            yield _task(number, meaning, reference)
             number += 1
 
 
-def _task(number: int, meaning: str, reference: str) -> Example:
+def _task(number: int, meaning: Meaning, reference: str) -> Example:
+    named = number, meaning.number
     if number % 3 == 0:
-        return Example(number, "Describe this restaurant.", meaning, reference)
+        return Example(*named, "Describe this restaurant.", meaning.text, reference)
     if number % 3 == 1:
-        return Example(number, "List what is said of the restaurant.", reference, meaning)
-    name = meaning.partition("name[")[2].partition("]")[0]
-    return Example(number, "What is the restaurant called?", reference, name)
+        return Example(*named, "List what is said of the restaurant.", reference, meaning.text)
+    name = meaning.text.partition("name[")[2].partition("]")[0]
+    return Example(*named, "What is the restaurant called?", reference, name)

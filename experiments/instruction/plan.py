@@ -7,7 +7,8 @@ not chosen, so that the losses are no comparison of methods.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from experiments.causal.methods import Fourier, Lora, Method
 from experiments.instruction.trial import InstructionTrial
@@ -23,7 +24,7 @@ class InstructionSettings:
         model: A name for models.located.
         n: Coefficients of a weight.
         alpha: The scale.
-        ranks: Of LoRA.
+        ranks: Of the LoRAs, whose alpha is twice the rank.
         rates: Kind of method -> its rate.
         bits: Each is tried: 32, 4.
         seeds: Each is run.
@@ -36,6 +37,8 @@ class InstructionSettings:
         rows: Examples that are used; 0 for all.
         answered: Examples that are answered by FourierFT's models.
         limit: Tokens of an answer at most.
+        cost_alone: What differs in trials of random weights, whose cost alone is measured; a model
+            of unlearned.SHAPES. Nothing: there are none.
     """
 
     model: str
@@ -54,6 +57,18 @@ class InstructionSettings:
     rows: int
     answered: int
     limit: int
+    cost_alone: Mapping[str, Any] = field(default_factory=dict)
+
+    def trials(self) -> list[InstructionTrial]:
+        """Returns a trial for each method, base and seed."""
+        loras = [Lora(rank, 2.0 * rank) for rank in self.ranks]
+        methods: list[Method] = [Fourier(self.n, self.alpha), *loras]
+        return [
+            self.trial(method, bits, seed)
+            for bits in self.bits
+            for method in methods
+            for seed in self.seeds
+        ]
 
     def trial(self, method: Method, bits: int, seed: int) -> InstructionTrial:
         """Returns one trial."""
@@ -76,17 +91,12 @@ class InstructionSettings:
 
 
 def plan(options: Options, results: Results) -> Plan:  # noqa: ARG001  # nothing is chosen
-    """Returns a trial for each method, base and seed."""
+    """Returns the trials, with those of random weights where there are any."""
     found = settings(InstructionSettings, "instruction", options.size, model=options.model)
-    methods: list[Method] = [Fourier(found.n, found.alpha), *(Lora(rank) for rank in found.ranks)]
-    return Plan(
-        [
-            found.trial(method, bits, seed)
-            for bits in found.bits
-            for method in methods
-            for seed in found.seeds
-        ]
-    )
+    trials = found.trials()
+    if found.cost_alone and options.model is None:
+        trials += replace(found, answered=0, cost_alone={}, **found.cost_alone).trials()
+    return Plan(trials)
 
 
 INSTRUCTION = Experiment(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 
 from experiments.causal.decoding import Asked, greedy
-from experiments.causal.learning import Taught, learned, whole
+from experiments.causal.learning import Taught, learned, measured, whole
 from experiments.causal.methods import Method
 from experiments.causal.models import new_tokenizer
 from experiments.causal.serving import compared, served
-from experiments.causal.training import Recipe
+from experiments.causal.training import Recipe, Set, loss_of
+from experiments.causal.unlearned import SHAPES, refuse_on_cpu
 from experiments.instruction.data import prompt, rows, splits
 from experiments.trial import Context, Json
 
@@ -73,7 +73,16 @@ class InstructionTrial:
         return 0.2 * (self.rows or 52_000) + 5
 
     def run(self, context: Context) -> Json:
-        """Returns history, time of a step, memory, sizes; of FourierFT how ONNX Runtime answers."""
+        """Returns history, memory, sizes, the loss apart once merged into the float32 base.
+
+        Of FourierFT how ONNX Runtime answers, too. A training that diverged in its first epoch has
+        no file and no merged loss: "diverged" is 1. Random weights are trained, for the cost alone.
+
+        Raises:
+            SystemExit: They are those of a large model, and there is no GPU.
+        """
+        if self.model in SHAPES:
+            refuse_on_cpu(self.model, context.device)
         found = splits(self.source, context.data, self.rows)
         tokenizer = new_tokenizer(self.model, context.shared)
         taught = Taught(
@@ -81,12 +90,14 @@ class InstructionTrial:
         )
         recipe = Recipe(self.rate, self.epochs, self.batch, self.seed, self.precision)
         sets = [rows(tokenizer, each, self.length) for each in (found.train, found.choose)]
+        if self.model in SHAPES:
+            return measured(taught, recipe, sets[0], sets[1], context)
         result, values = learned(taught, recipe, sets[0], sets[1], context)
-        result["step_seconds"] = statistics.median(
-            epoch["step_seconds"] for epoch in result["history"]
-        )
+        if result.get("diverged") == 1:
+            return result
         model, file = whole(taught, values, context)
         result["file_bytes"] = file.stat().st_size
+        result["merged_loss"] = loss_of(model, Set(sets[1], None))
         if self.answered:
             answered = found.choose[: self.answered]
             prompts = [prompt(tokenizer, example) for example in answered]

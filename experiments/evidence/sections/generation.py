@@ -18,7 +18,7 @@ from experiments.evidence.blocks import (
     Table,
 )
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.findings import against_zero
+from experiments.evidence.findings import against_zero, among_many
 from experiments.evidence.formatting import (
     NONE,
     Unit,
@@ -28,10 +28,13 @@ from experiments.evidence.formatting import (
     seconds,
     size,
 )
-from experiments.evidence.spoken import name_of
+from experiments.evidence.sections.generation_limits import limits, unfinished
+from experiments.evidence.spoken import name_of, step_seconds
+from experiments.fixed import WARM_UP
 from experiments.generation.bootstrap import differences
 from experiments.records import Record
 from experiments.statistics import Interval, mean_interval
+from experiments.trial import Json
 
 _METRICS = {
     "bleu": Unit("BLEU", "", "", 1.0, 1),
@@ -39,26 +42,39 @@ _METRICS = {
     "rouge_l": Unit("ROUGE-L", "times 100", "", 100.0, 1),
 }
 _LOSS = Unit("loss", "", "", 1.0, 3)
+_WANTED = (("fourier", "lora"), ("fourier", "untuned"), ("lora", "untuned"))
 _COLOURS = {"fourier": FOURIER, "lora": LORA}
 _SCORES = """\
 BLEU is sacrebleu's, NIST nltk's, ROUGE-L the mean F-measure of rouge-score against each meaning's
 best reference, times 100; all of text in lower case, against all references of a meaning. METEOR
 and CIDEr are left out. Answers are greedy (the paper searches beams). Intervals of differences are
-a bootstrap over meanings (2,000 resamples), with the error of the mean over seeds added where there
-are several."""
+a bootstrap over meanings (2,000 resamples) with the error of the mean over seeds added; both sides
+have the same seeds, but the untuned model, which has none. One seed gives no interval. Every
+interval is given the rate: a rate is chosen by one seed on the choosing split, and how else that
+choice might have fallen is in no interval. Where an interval holds 0, no difference is shown; that
+is no equality, and none up to its ends is ruled out."""
+_COSTS = """\
+A step is a mean over all steps of all seeds: processor seconds on a CPU, where runs share cores,
+and wall time on a GPU."""
+_FORMULAS = """\
+NIST and ROUGE-L are other formulas than those of E2E's own script, which the paper uses, and are
+not comparable with its figures: nltk's NIST takes for each length of n-gram the best single
+reference, mteval all of them; E2E's ROUGE-L has beta = 1.2, rouge-score's is F1."""
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
     records = evidence.of("generation")
-    reporting = [found for found in records if "torch" in found.result]
+    reporting = [found for found in records if "report" in found.result]
     taught = [found for found in reporting if found.trial["method"] is not None]
+    missing = unfinished(evidence.size, records)
     if not taught:
-        return ["Rates have been tried, and no fresh seed has reported yet."]
+        return ["No fresh seed has reported yet.", *missing, limits(records)]
     groups = _groups(reporting)
-    blocks: list[Block] = [_protocol(records, taught), _SCORES, _scores(groups), _costs(groups)]
-    blocks += [_rates(records), *_edges(records), _curves(evidence.size, taught)]
-    blocks += [*_differences(groups), *spoken.blocks(reporting)]
-    return [*blocks, "The paper's own figures, quoted, not measured here:", paper.e2e_table()]
+    blocks: list[Block] = [_protocol(records, taught), _SCORES, *missing, _scores(groups)]
+    blocks += [_COSTS, _costs(groups), _rates(records), limits(records)]
+    blocks += [_curves(evidence.size, taught), *_differences(groups), *spoken.blocks(reporting)]
+    said = "The paper's own figures, quoted, not measured here:"
+    return [*blocks, said, paper.e2e_table(), _FORMULAS]
 
 
 def _groups(reporting: Sequence[Record]) -> dict[str, list[Record]]:
@@ -72,7 +88,7 @@ def _groups(reporting: Sequence[Record]) -> dict[str, list[Record]]:
 def _protocol(records: Sequence[Record], taught: Sequence[Record]) -> str:
     trial, result = taught[0].trial, taught[0].result
     seeds = sorted({run.trial["seed"] for run in taught})
-    chosen = {run.trial["seed"] for run in records if "torch" not in run.result}
+    chosen = {run.trial["seed"] for run in records if not run.trial["report"]}
     layers = trial["trained_layers"]
     part = f"the last {layers} layers" if layers else "all layers"
     below = " (what the layers below give was computed once)" if layers else ""
@@ -85,7 +101,11 @@ def _protocol(records: Sequence[Record], taught: Sequence[Record]) -> str:
         )
     else:
         split = "trainset trains, devset chooses, testset reports."
-    answers = f"{count(len(result['ids']))} of the test split's 630 meanings are answered"
+    report = result["report"]
+    answers = (
+        f"{count(len(report['ids']))} of the test split's {count(report['test_meanings'])} "
+        "meanings are answered"
+    )
     adapted = (
         f"{trial['model']}: query and value of {part} are adapted{below}; "
         f"{count(result['learned_answers'])} references, {trial['epochs']} epochs, the epoch with "
@@ -98,23 +118,38 @@ def _protocol(records: Sequence[Record], taught: Sequence[Record]) -> str:
         "alpha and the rank were fixed beforehand."
     )
     limit = f"{answers}, with at most {trial['limit']} tokens each."
-    return "\n".join(f"- {line}" for line in (split, adapted, parity, limit))
+    lines = (split, adapted, _training(trial), parity, limit)
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _training(trial: Json) -> str:
+    each, together = trial["references"], trial["together"]
+    rows = "all references" if each is None else f"{each} references"
+    return (
+        f"Training: {rows} of a meaning, {together} a row, {trial['batch']} rows a step; AdamW, "
+        f"weight decay {trial['decay']:g}, the rate rises over the first {100 * WARM_UP:g} % of "
+        f"steps and falls to 0, products in {trial['precision']}, labels smoothed by "
+        f"{trial['smoothing']:g}. The loss that chooses is taken in float32, without smoothing."
+    )
 
 
 def _scores(groups: dict[str, list[Record]]) -> Table:
     rows = []
     for name, runs in groups.items():
         values = [
-            unit.interval(mean_interval([run.result["torch"][metric] for run in runs]))
+            unit.interval(mean_interval([run.result["report"][metric] for run in runs]))
             for metric, unit in _METRICS.items()
         ]
-        loss = _LOSS.interval(mean_interval([run.result["test_loss"] for run in runs]))
-        ended = sum(run.result["torch"]["ended"] for run in runs)
-        total = sum(len(run.result["ids"]) for run in runs)
-        tokens = np.mean([run.result["torch"]["of_each"]["tokens"] for run in runs])
-        rows.append([name, *values, loss, f"{tokens:.1f}", f"{count(ended)} of {count(total)}"])
+        loss = _LOSS.interval(mean_interval([run.result["report"]["loss"] for run in runs]))
+        ended = sum(run.result["report"]["ended"] for run in runs)
+        total = sum(len(run.result["report"]["ids"]) for run in runs)
+        tokens = np.mean([run.result["report"]["of_each"]["tokens"] for run in runs])
+        seeds = NONE if _kind(runs[0]) == "untuned" else str(len(runs))
+        rows.append(
+            [name, seeds, *values, loss, f"{tokens:.1f}", f"{count(ended)} of {count(total)}"]
+        )
     names = [unit.metric for unit in _METRICS.values()]
-    return Table(("method", *names, "loss on test", "tokens", "answers that end"), rows)
+    return Table(("method", "seeds", *names, "loss on test", "tokens", "answers that end"), rows)
 
 
 def _costs(groups: dict[str, list[Record]]) -> Table:
@@ -123,11 +158,10 @@ def _costs(groups: dict[str, list[Record]]) -> Table:
         first = runs[0].result
         if "history" not in first:
             continue
-        steps = [epoch["step_seconds"] for run in runs for epoch in run.result["history"]]
         rows.append(
             [
                 name, f"{runs[0].trial['rate']:g}", count(first["parameters"]),
-                size(first["file_bytes"]), seconds(float(np.median(steps))),
+                size(first["file_bytes"]), seconds(step_seconds(runs)),
                 memory(max(run.result["peak_bytes"] for run in runs)),
                 listed([str(run.result["epoch"]) for run in runs]),
             ]
@@ -141,7 +175,7 @@ def _tried(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Returns the runs that chose, of each method by rate."""
     found: dict[str, list[Record]] = {}
     for run in records:
-        if "torch" not in run.result:
+        if not run.trial["report"]:
             found.setdefault(name_of(run), []).append(run)
     return {name: sorted(runs, key=lambda run: run.trial["rate"]) for name, runs in found.items()}
 
@@ -163,17 +197,6 @@ def _choosing(run: Record) -> str:
     if diverged is None:
         return text
     return f"diverged in epoch {diverged}" + (f", {text} before" if diverged > 1 else "")
-
-
-def _edges(records: Sequence[Record]) -> list[str]:
-    """Says where a better rate may lie beyond those that were tried."""
-    lines = []
-    for name, runs in _tried(records).items():
-        best = min(runs, key=lambda run: float(run.result["choose_loss"]))
-        for word, end in (("lowest", runs[0]), ("highest", runs[-1])):
-            if best is end:
-                lines.append(f"- {name}: the {word} rate is chosen; a better one may lie beyond.")
-    return ["\n".join(lines)] if lines else []
 
 
 def _curves(size_name: str, taught: Sequence[Record]) -> Figure:
@@ -201,25 +224,38 @@ def smoothed(losses: Sequence[float]) -> tuple[list[float], list[float]]:
 
 
 def _differences(groups: dict[str, list[Record]]) -> list[Block]:
-    kinds = {run[0].trial["method"]["kind"] if run[0].trial["method"] else "untuned": name
-             for name, run in groups.items()}  # fmt: skip
-    wanted = [("fourier", "lora"), ("fourier", "untuned"), ("lora", "untuned")]
+    of_seeds = {_kind(runs[0]): _by_seed(runs) for runs in groups.values()}
+    names = {_kind(runs[0]): name for name, runs in groups.items()}
     rows, said = [], []
-    for ours, theirs in wanted:
-        if not kinds.keys() >= {ours, theirs}:
+    intervals: list[Interval] = []
+    for ours, theirs in _WANTED:
+        if not of_seeds.keys() >= {ours, theirs}:
             continue
-        names = kinds[ours], kinds[theirs]
-        runs = [[run.result["torch"] for run in groups[name]] for name in names]
-        found: dict[str, Interval] = differences(runs[0], runs[1])
-        units = {metric: _METRICS[metric] for metric in found}
-        cells = [unit.difference(found[metric]) for metric, unit in units.items()]
-        rows.append([f"{names[0]} minus {names[1]}", *cells])
+        other = of_seeds[theirs]
+        if theirs == "untuned":  # it has no seeds: the same stands beside each of ours
+            other = dict.fromkeys(of_seeds[ours], next(iter(other.values())))
+        found = differences(of_seeds[ours], other)
+        shared = sorted(of_seeds[ours].keys() & other.keys())
+        if not found:
+            continue
+        cells = [_METRICS[metric].difference(interval) for metric, interval in found.items()]
+        intervals += found.values()
+        name = f"{names[ours]} minus {names[theirs]}"
+        rows.append([name, listed([str(seed) for seed in shared]), *cells])
         said += [
-            against_zero(f"{unit.metric} of {names[0]}", names[1], found[metric], unit)
-            for metric, unit in units.items()
+            against_zero(f"{unit.metric} of {names[ours]}", names[theirs], found[metric], unit)
+            for metric, unit in ((metric, _METRICS[metric]) for metric in found)
         ]
-    table = Table(("difference", "BLEU", "ROUGE-L"), rows)
-    return [table, "\n".join(said)] if rows else []
+    table = Table(("difference", "seeds", "BLEU", "ROUGE-L"), rows)
+    return [table, "\n".join(said), among_many(intervals)] if rows else []
+
+
+def _kind(run: Record) -> str:
+    return "untuned" if run.trial["method"] is None else str(run.trial["method"]["kind"])
+
+
+def _by_seed(runs: Sequence[Record]) -> dict[int, Json]:
+    return {run.trial["seed"]: run.result["report"] for run in runs}
 
 
 SECTION = Section(

@@ -46,12 +46,12 @@ def test_together_they_are_what_each_is_alone(shared: Path) -> None:
 def test_a_cut_decoder_gives_what_the_whole_one_does(shared: Path) -> None:
     given = [row(_PROMPT, _ANSWERS), row([1, 2, 3], [[9, 2]])]
     model = new_model("toy", shared)
-    expected = loss_of(model, Set(given, None), "float32")
+    expected = loss_of(model, Set(given, None))
     kept = states("toy", given, 1, shared, "cpu")
 
     cut(model, 1)
 
-    assert loss_of(model, Set(given, kept), "float32") == pytest.approx(expected, rel=OUTPUT_F32)
+    assert loss_of(model, Set(given, kept)) == pytest.approx(expected, rel=OUTPUT_F32)
     assert [len(each) for each in kept] == [13, 4]
 
 
@@ -62,3 +62,34 @@ def test_batches_hold_every_row_once() -> None:
 
     assert sorted(number for each in found for number in each) == list(range(7))
     assert max(map(len, found)) == 3
+
+
+def test_gpt2_is_not_cut_but_refused(gpt2: str, shared: Path) -> None:
+    """It adds embeddings of positions to whatever it is given as embeddings."""
+    with pytest.raises(SystemExit, match=r"gpt2.* set trained_layers to 0"):
+        states(gpt2, [row(_PROMPT, _ANSWERS)], 1, shared, "cpu")
+    with pytest.raises(SystemExit, match="set trained_layers to 0"):
+        cut(new_model(gpt2, shared), 1)
+
+
+def test_kept_states_are_those_of_these_parts_and_weights(shared: Path, tmp_path: Path) -> None:
+    """Equal tokens that see each other otherwise, or other weights at the same place, are anew."""
+    together, alone = row([5, 6], [[7, 2], [6, 2]]), row([5], [[6, 7, 6, 6, 2]])
+    assert together.tokens.tolist() == alone.tokens.tolist()
+    folder = tmp_path / "own"
+    model = new_model("toy", shared)
+    model.save_pretrained(folder)  # type: ignore[operator]  # transformers' models have it
+
+    first, other = (
+        states(str(folder), [each], 2, tmp_path, "cpu")[0] for each in (together, alone)
+    )
+    assert (first == other).all()  # of the lowest layer both read the embeddings
+    of_part, of_alone = (
+        states(str(folder), [each], 1, tmp_path, "cpu")[0] for each in (together, alone)
+    )
+    assert (of_part != of_alone).any()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(2)  # type: ignore[operator]  # the same
+    model.save_pretrained(folder)  # type: ignore[operator]  # the same
+
+    assert (states(str(folder), [together], 2, tmp_path, "cpu")[0] == 2 * first).all()

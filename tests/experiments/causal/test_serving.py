@@ -95,4 +95,11 @@ def test_equal_answers_have_no_difference() -> None:
     [([4, 2, 0, 0], [4, 2]), ([4, 5], [4, 5, 2]), ([1, 3, 4, 5, 6, 7], [1, 3, 4, 5, 6, 7])],
 )
 def test_an_answer_ends_with_its_end(said: list[int], expected: list[int]) -> None:
-    assert ended(said, _asked()) == expected
+    assert ended(said, _asked(), frozenset({2})) == expected
+
+
+@pytest.mark.parametrize("ends", [frozenset({3}), frozenset({2, 3}), frozenset[int]()])
+def test_an_end_is_not_added_where_something_else_may_have_stopped_it(
+    ends: frozenset[int],
+) -> None:
+    assert ended([4, 5], _asked(), ends) == [4, 5]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from experiments.causal.rows import IGNORED
 from experiments.causal.toys import byte_tokenizer
@@ -36,7 +37,7 @@ def test_a_tenth_of_the_meanings_chooses_and_is_never_trained_on(data: Path) -> 
     assert len(chosen) == 3
     assert chosen | trained == set(range(30))
     assert not chosen & trained
-    assert len(found.report) == 30
+    assert len(found.report) == found.test == 30
 
 
 def test_what_is_drawn_is_the_same_each_time(data: Path) -> None:
@@ -44,6 +45,7 @@ def test_what_is_drawn_is_the_same_each_time(data: Path) -> None:
 
     assert found == again
     assert len(found.train) == 5
+    assert found.test == 30
     numbers = [each.number for each in found.report]
     assert len(numbers) == 7
     assert numbers == sorted(numbers)
@@ -73,3 +75,16 @@ def test_a_model_without_chat_is_given_plain_text() -> None:
 
     assert tokenizer.decode(prompt(tokenizer, meaning)) == "name[A] ||"
     assert answer(tokenizer, "one")[-1] == tokenizer.eos_token_id
+
+
+def test_an_answer_holds_no_token_that_begins_a_text() -> None:
+    """A tokenizer that puts one before every text, as Llama's does."""
+    tokenizer = byte_tokenizer()
+    plain = answer(tokenizer, "one")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    assert tokenizer("one")["input_ids"][0] == tokenizer.bos_token_id
+
+    assert answer(tokenizer, "one") == plain
+    assert prompt(tokenizer, Meaning(0, "name[A]", ()))[0] == tokenizer.bos_token_id

@@ -1,11 +1,12 @@
 """A trial on a toy: scores, ids and margins, and not a word."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from experiments.causal.methods import Fourier, Method
+from experiments.causal.methods import Fourier, Lora, Method
 from experiments.generation.trial import GenerationTrial
 from experiments.trial import Context
 
@@ -22,23 +23,36 @@ def context(tmp_path: Path) -> Context:
     return Context(tmp_path, tmp_path / "shared", tmp_path, "cpu", lambda: None)
 
 
-@pytest.mark.parametrize("method", [None, Fourier(60, 300.0)])
-def test_it_reports_numbers_and_ids_alone(method: Method | None, context: Context) -> None:
-    trial = GenerationTrial(
-        model="toy", method=method, trained_layers=1, rate=0.1, seed=1,
+def trial_of(method: Method | None, rate: float) -> GenerationTrial:
+    """Return a small trial that reports."""
+    return GenerationTrial(
+        model="toy", method=method, trained_layers=1, rate=rate, seed=1,
         epochs=0 if method is None else 1, batch=2, together=2, references=None,
         precision="float32", decay=0.0, smoothing=0.0, trained_on="devset", meanings=6,
-        reported=3, limit=5, serve=True,
+        report=True, test_rows=3, limit=5, serve=True,
     )  # fmt: skip
 
-    result = trial.run(context)
 
-    assert len(result["ids"]) == len(result["torch"]["of_each"]["tokens"]) == 3
+@pytest.mark.parametrize("method", [None, Fourier(60, 300.0)])
+def test_it_reports_numbers_and_ids_alone(method: Method | None, context: Context) -> None:
+    result = trial_of(method, 0.1).run(context)
+
+    report = result["report"]
+    assert len(report["ids"]) == len(report["of_each"]["tokens"]) == 3
+    assert report["test_meanings"] == 20
     assert result["onnxruntime"]["runtime"] == "onnxruntime-genai"
     assert result["onnxruntime"]["differing"] == []
-    assert result["onnxruntime"]["bleu"] == result["torch"]["bleu"]
+    assert result["onnxruntime"]["bleu"] == report["bleu"]
     assert (method is None) == ("history" not in result)
     assert _strings(json.loads(json.dumps(result))) == ["onnxruntime-genai"]
+
+
+def test_a_fresh_seed_that_diverged_is_a_result(context: Context) -> None:
+    result = trial_of(Lora(2, 4.0), math.inf).run(context)
+
+    assert result["diverged"] == 1
+    assert "report" not in result
+    json.dumps(result, allow_nan=False)
 
 
 def _strings(value: object) -> list[str]:

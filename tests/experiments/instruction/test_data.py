@@ -26,7 +26,7 @@ def test_a_file_of_anyones_is_read(tmp_path: Path) -> None:
     found = splits("jsonl", _file(tmp_path, lines), None)
 
     examples = sorted([*found.train, *found.choose], key=lambda each: each.number)
-    assert examples == [Example(0, "Add.", "1 + 1", "2"), Example(2, "Greet.", "", "Hello.")]
+    assert examples == [Example(0, 0, "Add.", "1 + 1", "2"), Example(2, 2, "Greet.", "", "Hello.")]
     assert len(found.choose) == 1
 
 
@@ -58,7 +58,7 @@ def test_three_tasks_are_made_of_e2e(tmp_path: Path) -> None:
 
 def test_only_the_answer_is_learned_and_a_long_one_is_cut() -> None:
     tokenizer = byte_tokenizer()
-    example = Example(0, "Add.", "", "two")
+    example = Example(0, 0, "Add.", "", "two")
     asked = len(prompt(tokenizer, example))
 
     (whole,) = rows(tokenizer, [example], 1000)
@@ -67,3 +67,16 @@ def test_only_the_answer_is_learned_and_a_long_one_is_cut() -> None:
     said = [label for label in whole.labels if label != IGNORED]
     assert tokenizer.decode(said) == "two</s>"
     assert cut.answered == 2
+
+
+def test_no_meaning_of_e2e_is_trained_on_and_apart(tmp_path: Path) -> None:
+    (tmp_path / "e2e").mkdir()
+    lines = [f'"name[Place {k}], area[x]","{k}, said {turn}"' for k in range(20) for turn in "abcd"]
+    (tmp_path / "e2e" / "devset.csv").write_text("\n".join(["mr,ref", *lines]) + "\n")
+
+    found = splits("e2e", tmp_path, 60)
+
+    trained, apart = ({each.group for each in part} for part in (found.train, found.choose))
+    assert not trained & apart
+    assert len(found.train) + len(found.choose) == 60
+    assert 6 <= len(found.choose) < 10

@@ -17,12 +17,12 @@ def result(trial: InstructionTrial, last: float) -> Json:
     """Return what a trial might give."""
     fourier = trial.method.kind == "fourier"
     history = [
-        {"loss": 5.0, "losses": [9.0, 1.0], "step_seconds": 0.5},
-        {"loss": last, "losses": [last, last], "step_seconds": 0.5},
+        {"loss": 5.0, "losses": [9.0, 1.0], "steps": 2, "seconds": 9.0, "cpu_seconds": 1.0},
+        {"loss": last, "losses": [last, last], "steps": 2, "seconds": 9.0, "cpu_seconds": 2.0},
     ]
     found: Json = {
         "history": history, "choose_loss": 3.0, "parameters": 64 if fourier else 6400,
-        "file_bytes": 1000 if fourier else 20_000, "step_seconds": 0.6 if fourier else 0.5,
+        "file_bytes": 1000 if fourier else 20_000, "merged_loss": 3.25,
         "peak_bytes": 2**30, "before_bytes": 2**29, "learned_answers": 180,
     }  # fmt: skip
     if trial.answered:
@@ -33,15 +33,15 @@ def result(trial: InstructionTrial, last: float) -> Json:
     return found
 
 
-def made(folder: Path, last: float) -> list[Block]:
+def made(folder: Path, last: float, size: str = "small") -> list[Block]:
     """Return the section of made-up results, whose last loss is `last`."""
-    book = Book("small", folder)
+    book = Book(size, folder)
     environment = {"device": "cpu", "threads": 2}
-    for trial in INSTRUCTION.plan(Options("small"), book).trials:
+    for trial in INSTRUCTION.plan(Options(size), book).trials:
         assert isinstance(trial, InstructionTrial)
         fields = key(trial), trial.label, trial.work, trial.steps, described(trial)
         book.add(Record(*fields, result(trial, last), 9.0, environment))
-    return list(SECTION.render(Evidence("small", {"instruction": tuple(book)})))
+    return list(SECTION.render(Evidence(size, {"instruction": tuple(book)})))
 
 
 @pytest.mark.parametrize(("last", "reached"), [(4.0, True), (9.5, False)])
@@ -57,7 +57,7 @@ def test_costs_are_ratios_on_the_same_base(tmp_path: Path) -> None:
     blocks = made(tmp_path, 4.0)
 
     text = "\n".join(block for block in blocks if isinstance(block, str))
-    expected = "0.010 times the parameters, 0.050 times the file, 1.20 times a step, 1.00 times"
+    expected = "0.010 times the parameters, 0.050 times the file, 1.00 times"
     assert f"FourierFT n = 1000 against LoRA r = 64: {expected}" in text
     base = ", 4-bit base"
     assert f"FourierFT n = 1000{base} against LoRA r = 8{base}: {expected}" in text
@@ -67,3 +67,31 @@ def test_costs_are_ratios_on_the_same_base(tmp_path: Path) -> None:
     for block in blocks:
         if isinstance(block, Table):
             assert {len(row) for row in block.rows} == {len(block.header)}
+
+
+def _cells(blocks: list[Block], header: str) -> dict[str, str]:
+    """Return the column of the table that has it, by the rows' names."""
+    table = next(b for b in blocks if isinstance(b, Table) and header in b.header)
+    place = list(table.header).index(header)
+    return {row[0]: row[place] for row in table.rows}
+
+
+def test_a_merged_base_is_called_what_it_is(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 4.0)
+
+    merged = "FourierFT n = 1000, trained on NF4, merged into and served on float32"
+    assert list(_cells(blocks, "answers")) == ["FourierFT n = 1000", merged]
+    assert set(_cells(blocks, "the same, merged into float32").values()) == {"3.250"}
+    assert set(_cells(blocks, "lowest loss apart").values()) == {"3.000"}
+    assert set(_cells(blocks, "a step").values()) == {"750 ms"}
+
+
+def test_random_weights_are_said_to_be_cost_alone(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 4.0, "medium")
+
+    drawn = ", 4-bit base, random weights: cost alone"
+    assert f"LoRA r = 64{drawn}" in _cells(blocks, "peak memory")
+    text = "\n".join(block for block in blocks if isinstance(block, str))
+    assert f"FourierFT n = 1000{drawn} against LoRA r = 64{drawn}: " in text
+    (figure,) = [block for block in blocks if isinstance(block, Figure)]
+    assert not any("random" in mark.name for panel in figure.panels for mark in panel.marks)
