@@ -247,7 +247,10 @@ def _differences(groups: dict[str, list[Record]]) -> list[Block]:
             for metric, unit in ((metric, _METRICS[metric]) for metric in found)
         ]
     table = Table(("difference", "seeds", "BLEU", "ROUGE-L"), rows)
-    return [table, "\n".join(said), among_many(intervals)] if rows else []
+    if not rows:
+        return []
+    known = [each for each in intervals if each.low is not None]
+    return [table, "\n".join(said), *([among_many(known)] if known else [])]
 
 
 def _kind(run: Record) -> str:

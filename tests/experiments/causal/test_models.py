@@ -147,6 +147,8 @@ def test_a_folder_of_models_comes_first(
 
     assert located("some/decoder", shared) == str(tmp_path / "some" / "decoder")
     assert located("toy", shared) == toy
+    (tmp_path / "smollm2").symlink_to(toy)
+    assert located("smollm2", shared) == str(tmp_path / "smollm2")
     assert kind("some/decoder", shared) == "llama"
 
 
