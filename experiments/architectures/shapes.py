@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -40,18 +41,25 @@ class Shape:
         return float(self.width**-0.5)
 
 
+def _encoder(shape: Shape) -> dict[str, Any]:
+    """Returns what BERT and those after it call the same in their configurations."""
+    return {
+        "vocab_size": WORD_PIECES,
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": 4 * shape.width,
+        "initializer_range": shape.scale,
+    }
+
+
 def mpnet(shape: Shape) -> nn.Module:
     """Returns an MPNet."""
     from transformers import MPNetConfig, MPNetForSequenceClassification
 
     model: nn.Module = MPNetForSequenceClassification(
         MPNetConfig(
-            vocab_size=WORD_PIECES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
+            **_encoder(shape),
         )
     )
     return model
@@ -63,12 +71,7 @@ def bert(shape: Shape) -> nn.Module:
 
     model: nn.Module = BertForSequenceClassification(
         BertConfig(
-            vocab_size=WORD_PIECES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
+            **_encoder(shape),
         )
     )
     return model
@@ -80,12 +83,7 @@ def deberta(shape: Shape) -> nn.Module:
 
     model: nn.Module = DebertaV2ForSequenceClassification(
         DebertaV2Config(
-            vocab_size=WORD_PIECES,
-            hidden_size=shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.width,
-            initializer_range=shape.scale,
+            **_encoder(shape),
             pooler_hidden_size=shape.width,
             relative_attention=True,
             pos_att_type=["p2c", "c2p"],
