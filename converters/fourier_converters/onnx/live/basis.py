@@ -81,6 +81,7 @@ def basis(transform: str, shape: tuple[int, int], entries: Array) -> Basis:
     """
     found = routes(transform, shape, entries)
     in_axis, out_axis = _fourier(found.in_axis, transform), _fourier(found.out_axis, transform)
+    out_order = out_axis.order
     blocks = blocks_of(found)
     begun, begins = np.unique(blocks.begins, return_inverse=True)
     side_in = _side(in_axis.length, begun)
@@ -91,7 +92,7 @@ def basis(transform: str, shape: tuple[int, int], entries: Array) -> Basis:
         side_in.split,
         side_out.split,
         in_axis.order,
-        None if out_axis.order is None else np.argsort(out_axis.order),
+        None if out_order is None else np.argsort(out_order),
         side_in.split.outer().astype(np.float32),
         side_in.inner.astype(np.float32),
         side_in.slots[begins.reshape(blocks.begins.shape)],

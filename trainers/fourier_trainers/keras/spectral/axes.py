@@ -63,8 +63,9 @@ class FourierAxis:
         self.weights: Final = axis.multiplicity / axis.length
         self._length: Final = axis.length
         self._half: Final = axis.frequencies
-        self._order: Final = axis.order
-        self._places: Final = None if axis.order is None else np.argsort(axis.order)
+        order = axis.order
+        self._order: Final = order
+        self._places: Final = None if order is None else np.argsort(order)
 
     def place(self, rows: Array) -> Array:
         """Returns where rows stand: cosines first, then sines."""
