@@ -11,7 +11,7 @@ from torch import nn
 import fourier_format
 from experiments.text import methods
 from experiments.training import trained
-from fourier_trainers.torch import BandPass, FourierConfig, Uniform, attach, capture, merge
+from fourier_trainers.torch import capture, merge
 
 
 class Fourier(methods.Fourier):
@@ -19,18 +19,7 @@ class Fourier(methods.Fourier):
 
     __slots__ = ()
 
-    def apply(self, model: nn.Module, targets: Sequence[str], seed: int) -> None:
-        """Attach an adapter to `targets`; the seed draws its entries."""
-        entries = Uniform() if self.band is None else BandPass(*self.band)
-        config = FourierConfig(
-            target_modules=tuple(targets),
-            n=self.n,
-            alpha=self.alpha,
-            transform=self.transform,
-            entries=entries,
-            seed=seed,
-        )
-        attach(model, config)
+    head = ()
 
     def merge(self, model: nn.Module) -> None:  # a method as LoRA's
         """Put the change into the weights."""

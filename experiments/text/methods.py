@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -30,6 +30,8 @@ class Fourier:
     alpha: float
     transform: str = "dft2"
     band: tuple[float, float] | None = None
+    head: ClassVar[tuple[str, ...]] = ("classifier",)
+    """What is trained whole beside it."""
     kind: Literal["fourier"] = field(default="fourier", init=False)
 
     @property
@@ -49,7 +51,7 @@ class Fourier:
             transform=self.transform,
             entries=entries,
             seed=seed,
-            modules_to_save=("classifier",),
+            modules_to_save=self.head,
         )
         attach(model, config)
 
