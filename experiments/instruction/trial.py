@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from experiments.causal.decoding import Asked, greedy
 from experiments.causal.learning import Taught, learned, measured, whole
@@ -35,6 +36,8 @@ class InstructionTrial:
         answered: Examples that torch and ONNX Runtime answer; 0 for none.
         limit: Tokens of such an answer at most.
     """
+
+    measures: ClassVar[tuple[str, ...]] = ("experiments/causal",)
 
     model: str
     method: Method

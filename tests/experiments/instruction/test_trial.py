@@ -37,8 +37,7 @@ def test_it_is_measured_and_answers_like_torch(tmp_path: Path) -> None:
         for trial in INSTRUCTION.plan(Options("smoke"), Book("smoke", tmp_path)).trials
         if isinstance(trial, InstructionTrial) and trial.method.kind == "fourier"
     )
-    fields = {name: getattr(trial, name) for name in InstructionTrial.__dataclass_fields__}
-    own = InstructionTrial(**fields | {"source": "jsonl", "length": 400, "epochs": 2, "rate": 0.3})
+    own = replace(trial, source="jsonl", length=400, epochs=2, rate=0.3)
     context = Context(tmp_path, tmp_path / "shared", file, "cpu", lambda: None)
 
     result = own.run(context)
