@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import logging
 import shutil
@@ -25,15 +24,6 @@ INLINE = 2_000_000_000
 """Bytes of weights that an .onnx holds itself: protobuf has room for 2 GiB with the graph."""
 
 Numbers = npt.NDArray[np.float64]
-
-
-@contextmanager
-def once(path: Path) -> Iterator[bool]:
-    """Gives whether `path` is still to be made; of two processes that need it, one makes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield not path.exists()
 
 
 def export(

@@ -6,7 +6,6 @@ it was, at the last checkpoint of each trial.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import multiprocessing
 import os
@@ -27,6 +26,7 @@ from typing import Any
 import threadpoolctl
 from tqdm import tqdm
 
+from experiments.locking import locked
 from experiments.records import Book, Record, record
 from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, key
 
@@ -176,7 +176,7 @@ def _work(trial: Trial, place: Path, machine: Machine) -> Record:
     """Returns the trial's record: of this run, or of another process that was faster."""
     folder = place / key(trial)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / "lock"):
+    with locked(folder / "lock"):
         kept = folder / "result.json"
         if kept.exists():
             return Record(**json.loads(kept.read_text("utf-8")))
@@ -214,10 +214,3 @@ class _Clock:
         _write(self._path, str(self.seconds()))
         if _queue is not None:
             _queue.put(1)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

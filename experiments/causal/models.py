@@ -7,7 +7,6 @@ toys.py; a name of unlearned.SHAPES has random weights; anything else is a folde
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import io
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from experiments.causal import toys
 from experiments.causal.unlearned import SHAPES, unlearned
+from experiments.locking import locked
 from experiments.text import models as text
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -76,9 +76,7 @@ def kind(name: str, shared: Path) -> str:
 @contextmanager
 def once(path: Path) -> Iterator[Path | None]:
     """Gives an empty folder that becomes `path`, or None where that is there: it is made once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_name(f"{path.name}.lock")):
         if path.exists():
             yield None
             return

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from experiments.exporting import once
 from experiments.images.data import Images, splits, values
 from experiments.images.scoring import accuracy
+from experiments.locking import once
 from experiments.pretrained import pretrained
 from experiments.training import Loop, autocast, fit, shuffled
 from experiments.trial import Context, Json

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.exporting import once
 from experiments.images.data import Images, values
+from experiments.locking import once
 
 _COMPUTED = 128  # images at a time
 

@@ -8,7 +8,8 @@ import numpy as np
 
 import fourier_format
 from experiments import exporting
-from experiments.exporting import export, once, runner
+from experiments.exporting import export, runner
+from experiments.locking import once
 from experiments.text.models import Example, bucketed, located, new_model, padded, padding, tokens
 from experiments.text.scoring import Numbers, predictions, score
 from experiments.text.tasks import Rows, Task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.locking import once
 from experiments.text.cutting import lower_states
 from experiments.text.models import Example, bucketed, new_model, padded, padding, tokens
 from experiments.text.tasks import Rows, Task
@@ -26,12 +26,9 @@ def states(
     found = tokens(name, rows, length)
     read = [{key: values.tolist() for key, values in example.items()} for example in found]
     text = repr((name, trained, read))
-    folder = shared / "states"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two trials that need it, one computes it
-        if not path.exists():
+    path = shared / "states" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+    with once(path) as missing:
+        if missing:
             _compute(path, new_model(name, task, seed=0).to(device), found, trained)
     together = np.load(path, mmap_mode="r")
     ends = np.cumsum([len(example["input_ids"]) for example in found])
