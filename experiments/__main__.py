@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.catalogue import EXPERIMENTS
+from experiments.pretrained import FOLDER
 from experiments.records import RESULTS, Book
 from experiments.runner import WORK, Machine, forecast, run
 from experiments.settings import SIZES
-from experiments.text.models import FOLDER
 from experiments.trial import Options
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

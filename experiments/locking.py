@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,5 +21,19 @@ def locked(path: Path) -> Iterator[None]:
 @contextmanager
 def once(path: Path) -> Iterator[bool]:
     """Gives whether `path` is still to be made; of two processes that need it, one makes it."""
-    with locked(path.with_suffix(".lock")):
+    with locked(path.with_name(f"{path.name}.lock")):
         yield not path.exists()
+
+
+@contextmanager
+def folder_once(path: Path) -> Iterator[Path | None]:
+    """Gives an empty folder that then becomes `path`, or None where that is there: as `once`."""
+    with once(path) as missing:
+        if not missing:
+            yield None
+            return
+        partial = path.with_name(f"{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        partial.rename(path)

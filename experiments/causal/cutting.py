@@ -8,16 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from experiments.causal.models import identity, kind, layers, new_model, once
+from experiments.causal.models import identity, kind, layers, new_model, width
 from experiments.causal.rows import Batch, Row, batch, batches
+from experiments.states import Parts, States, kept_rows
 
 _CUT = ("llama",)
-States = list[npt.NDArray[np.float32]]
 
 
 def cut(model: nn.Module, trained: int) -> None:
@@ -51,7 +49,7 @@ class _Passed(nn.Module):
         return states
 
 
-def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: str) -> States:
+def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: str) -> list[States]:
     """Returns for each row what the last `trained` layers of model `name` read of it.
 
     Float32 arrays (tokens, width), views of one file that processes share.
@@ -62,28 +60,16 @@ def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: s
     _refuse(kind(name, shared))
     given = [(each.tokens.tolist(), each.part.tolist()) for each in rows]
     text = repr((identity(name, shared), trained, given))
-    folder = shared / "states" / hashlib.sha256(text.encode()).hexdigest()[:16]
-    with once(folder) as partial:
-        if partial is not None:
-            _compute(partial / "states.npy", new_model(name, shared).to(device), rows, trained)
-    together = np.load(folder / "states.npy", mmap_mode="r")
-    ends = np.cumsum([len(each.tokens) for each in rows])
-    return list(np.split(together, ends[:-1]))
+    path = shared / "states" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
 
+    def compute() -> Parts:
+        model = new_model(name, shared).to(device)
+        lower = _Lower(model, trained)
+        for chosen in batches(rows, 8):
+            given = batch([rows[number] for number in chosen], torch.device(device))
+            yield chosen, lower(given).cpu().numpy()
 
-def _compute(path: Path, model: nn.Module, rows: Sequence[Row], trained: int) -> None:
-    lower = _Lower(model, trained)
-    config: Any = model.config
-    starts = np.cumsum([0, *(len(each.tokens) for each in rows)])
-    shape = (int(starts[-1]), config.hidden_size)
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    device = next(model.parameters()).device
-    for chosen in batches(rows, 8):
-        given = lower(batch([rows[number] for number in chosen], device)).cpu().numpy()
-        for number, found in zip(chosen, given, strict=True):
-            first, last = starts[number], starts[number + 1]
-            file[first:last] = found[: last - first]
-    file.flush()
+    return kept_rows(path, [len(each.tokens) for each in rows], width(name, shared), compute)
 
 
 class _Lower:

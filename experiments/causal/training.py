@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.causal.cutting import States
 from experiments.causal.rows import IGNORED, Row, batch, batches
+from experiments.states import States
 from experiments.training import Loop, autocast, fit
 from experiments.trial import Json
 
@@ -23,7 +23,7 @@ class Set:
     """Rows, and what the trained layers read of each where those below were computed before."""
 
     rows: list[Row]
-    states: States | None
+    states: list[States] | None
 
     def batch(self, chosen: Any, device: Any) -> Any:
         """Returns the batch of these rows."""

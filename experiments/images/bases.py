@@ -166,10 +166,7 @@ class Checkpoint:
     def model(self, classes: int, seed: int, context: Context) -> nn.Module:  # noqa: ARG002  # bases are called alike
         """Returns it in eval mode, with a new head of `classes` that the seed decides."""
         from transformers import ViTForImageClassification
-        from transformers.utils import logging
 
-        logging.set_verbosity_error()  # of the head, which is new, as intended
-        logging.disable_progress_bar()
         torch.manual_seed(seed)
         model: nn.Module = pretrained(
             ViTForImageClassification,

@@ -7,18 +7,16 @@ image, and of the last layer only the first token is computed, which alone the h
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.images.data import Images, values
-from experiments.locking import once
+from experiments.states import States, kept
 
 _COMPUTED = 128  # images at a time
 
@@ -70,18 +68,17 @@ def _first_token(layer: Any, states: Tensor) -> Tensor:
     return result
 
 
-def states(model: nn.Module, images: Images, trained: int, shared: Path) -> npt.NDArray[np.float32]:
+def states(model: nn.Module, images: Images, trained: int, shared: Path) -> States:
     """Returns (images, tokens, width) float32 that the last `trained` layers read of each image.
 
     A file in `shared`, mapped; the base and the images are its name. With 0 layers the first token
     of the last layer's output.
     """
     path = shared / "states" / f"{_digest(model, images, trained)}.npy"
-    with once(path) as missing:
-        if missing:
-            _compute(path, model, images, trained)
-    found: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
-    return found
+    config: Any = model.config
+    tokens = 1 + (config.image_size // config.patch_size) ** 2 if trained else 1
+    shape = (len(images), tokens, config.hidden_size)
+    return kept(path, shape, lambda file: _compute(file, model, images, trained))
 
 
 def _digest(model: nn.Module, images: Images, trained: int) -> str:
@@ -94,19 +91,13 @@ def _digest(model: nn.Module, images: Images, trained: int) -> str:
 
 
 @torch.no_grad()
-def _compute(path: Path, model: Any, images: Images, trained: int) -> None:
+def _compute(file: States, model: Any, images: Images, trained: int) -> None:
     config = model.config
     device = next(model.parameters()).device
-    tokens = 1 + (config.image_size // config.patch_size) ** 2 if trained else 1
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    shape = (len(images), tokens, config.hidden_size)
-    file = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
     for start in range(0, len(images), _COMPUTED):
         rows = np.arange(start, min(start + _COMPUTED, len(images)))
         given = values(images, rows, config.image_size, config.num_channels).to(device)
         found = model.vit.embeddings(given)  # (rows, tokens, width)
         for layer in list(layers(model))[: len(layers(model)) - trained]:
             found = layer(found)
-        file[rows] = found[:, :tokens].cpu().numpy()
-    file.flush()
-    partial.replace(path)
+        file[rows] = found[:, : file.shape[1]].cpu().numpy()

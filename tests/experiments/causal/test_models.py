@@ -15,7 +15,7 @@ from experiments.causal.methods import Fourier, Lora, Method
 from experiments.causal.models import identity, kind, located, new_model, targets
 from experiments.causal.rows import row
 from experiments.causal.training import Recipe, Set, loss_of
-from experiments.text.models import FOLDER
+from experiments.pretrained import FOLDER
 from experiments.trial import Context
 from tests.experiments.causal.places import context_in
 from tests.tolerances import OUTPUT_F32
