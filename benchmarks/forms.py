@@ -311,7 +311,7 @@ def _predicted(case: Case, width: int, n: int, table: costs.Table) -> float:
     base = table.ns("base", {"run": 1, **costs.linear(weights, tokens)})
     if case.form == "base":
         return 1.0
-    order = "by_token" if is_by_token(case.fed, case.tokens) else "by_row"
+    order = "by_token" if is_by_token(case.fed, tokens / case.fed) else "by_row"
     form = order if case.form == "spectral" else case.form
     point = Point(form, width, n, case.rows, case.fed, case.tokens, 0.0, 0.0)
     return 1 + table.ns(form, WORKS[form](point)) / base
