@@ -159,7 +159,6 @@ def _training(found: Sequence[Group]) -> list[str]:
     some = listed(
         [f"{count:,} rows of {called(name)}'s train, drawn once" for name, count in rows.items()]
     )
-    precision = _or({t["precision"] for t in trials})
     text = (
         f"Epochs: {each}; batches of {_or({t['batch'] for t in trials})} rows of like length, at "
         f"most {_or({t['length'] for t in trials})} tokens{'; ' if some else ''}{some}. AdamW, no "
@@ -167,13 +166,19 @@ def _training(found: Sequence[Group]) -> list[str]:
         f"Dropout of attention is {ATTENTION_DROPOUT:g} for every method, all other dropout the "
         "encoder's own."
     )
-    lines = [text]
-    if "bfloat16" in precision:
-        lines.append(
+    return [text, *products(trials)]
+
+
+def products(trials: Sequence[Json]) -> list[str]:
+    """Returns what is to be said of the precision of trials that were trained."""
+    if not any(trial["precision"] == "bfloat16" for trial in trials):
+        return []
+    return [
+        (
             "Products are in bfloat16 under autocast while training; parameters, evaluation and "
             "everything that is reported are in float32."
         )
-    return lines
+    ]
 
 
 def _or(values: set[object] | set[str] | set[int]) -> str:

@@ -10,7 +10,7 @@ from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
 from experiments.evidence.formatting import NONE, UNITS, count, listed, power, seconds, size
 from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
-from experiments.evidence.protocol import methods, parity
+from experiments.evidence.protocol import methods, parity, products
 from experiments.evidence.rates import chosen, tried
 from experiments.evidence.served import served_aim
 from experiments.evidence.trainings import Group, groups, method_name
@@ -91,6 +91,7 @@ def _protocol(found: Sequence[Group], records: Sequence[Record]) -> str:
             f"{trial['epochs']} epochs of batches of {trial['batch']}. AdamW, no weight decay, a "
             f"linear rise over {100 * WARM_UP:g} % of the steps and a linear fall."
         ),
+        *products([run.trial for group in found for run in group.runs]),
     ]
     return "\n".join(f"- {line}" for line in lines)
 
