@@ -151,13 +151,15 @@ def _low_learning_rate(case: Case) -> Finding | None:
         return None
     phrase = "learning rate times gain is {}, as is usual for LoRA"
     if np.isfinite(reached):
-        phrase += f"; in {case.planned:,} steps the delta weight would reach about"
-        phrase += f" {short(reached)} of the weight"
+        phrase += (
+            f"; in {case.planned:,} steps the delta weight would reach about {{}} of the weight"
+        )
     advice, rate, alpha = case.stronger(at.AIM / reached)
     if rate is not None:
         gain = moved / real(case.rate) * rate / real(case.rate)
         advice += f" Or keep the rate and set gain to {short(gain)}."
-    return case.finding("low-learning-rate", "warning", moved, phrase, advice, rate, alpha)
+    also = (reached,) if np.isfinite(reached) else ()
+    return case.finding("low-learning-rate", "warning", moved, phrase, advice, rate, alpha, also)
 
 
 def _too_small(case: Case) -> Finding | None:
@@ -167,9 +169,9 @@ def _too_small(case: Case) -> Finding | None:
         return None
     phrase = f"the delta weight is {{}} of the weight after {case.last.step:,} steps"
     if case.planned > case.last.step:
-        phrase += f", and about {short(expected)} after {case.planned:,} at this pace"
+        phrase += f", and about {{}} after {case.planned:,} at this pace"
     advice = case.stronger(at.AIM / expected)
-    return case.finding("too-small", "warning", value, phrase, *advice)
+    return case.finding("too-small", "warning", value, phrase, *advice, also=(expected,))
 
 
 def _plateau(case: Case) -> Finding | None:
