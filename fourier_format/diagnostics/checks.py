@@ -35,10 +35,18 @@ def target_findings(
         found = tuple(finding for check in stage if (finding := check(case)) is not None)
         if found:
             return found
-    value = change(target, case.last)
-    known = "the delta weight is {} of the weight"
-    phrase = known if np.isfinite(value) else "nothing is out of the ordinary"
-    return (case.finding("healthy", "fine", value, phrase, "Nothing to do."),)
+    return (healthy(case),)
+
+
+def healthy(case: Case) -> Finding:
+    """Returns that nothing is wrong, with how large the delta weight is where that is known."""
+    value = change(case.target, case.last)
+    phrase = "nothing is out of the ordinary"
+    if np.isfinite(value):
+        phrase = "the delta weight is {} of the weight"
+    elif case.target.weight_norm == 0:
+        phrase = "the weight is zero, so the delta weight is all there is"
+    return case.finding("healthy", "fine", value, phrase, "Nothing to do.")
 
 
 def _not_finite(case: Case) -> Finding | None:

@@ -211,6 +211,14 @@ class TestHealth:
         assert low.kind == "low-learning-rate"
         assert "0.01 to 0.3" in low.advice
 
+    @pytest.mark.parametrize("change", [None, np.inf])
+    def test_beside_a_weight_of_zero_no_change_is_too_large(self, change: float | None) -> None:
+        zero = replace(TARGET, weight_norm=0.0)
+        history = [replace(seen, relative_change=change) for seen in observed(TOO_MUCH)]
+        finding = only(target_findings(zero, history))
+        assert (finding.kind, finding.severity) == ("healthy", "fine")
+        assert finding.seen == "the weight is zero, so the delta weight is all there is"
+
 
 class TestTooMuch:
     @pytest.mark.parametrize("until", range(4, len(TOO_MUCH) + 1))

@@ -64,6 +64,13 @@ def test_without_the_weights_norm_only_nothing_is_too_small(norm: float, kind: s
     assert "steps" not in str(found)
 
 
+def test_beside_a_weight_of_zero_no_change_is_too_large() -> None:
+    (found,) = finished_findings(replace(TARGET, weight_norm=0.0, dtype="BF16"), 8.0)
+
+    assert (found.kind, found.severity) == ("healthy", "fine")
+    assert found.seen == "the weight is zero, so the delta weight is all there is"
+
+
 def test_targets_of_which_the_same_is_said_become_a_line() -> None:
     named = [replace(TARGET, name=f"t{i}") for i in range(5)]
 
