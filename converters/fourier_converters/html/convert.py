@@ -54,7 +54,7 @@ def to_html(
     Raises:
         TargetNotFoundError: A target or replacement was not found in the base, or not uniquely.
         BaseMismatchError: The base is not the one that the adapter was trained on.
-        UnsupportedError: The base is of a sort that is not supported.
+        UnsupportedError: The base is of a sort that is not supported, or a weight is not finite.
         OutputExistsError: `output` exists and `overwrite` is false.
         FileAccessError: Reading or writing failed.
     """

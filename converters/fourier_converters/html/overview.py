@@ -10,7 +10,7 @@ import numpy as np
 
 from fourier_converters.html.facts import Source, facts, recipes, title
 from fourier_converters.html.markup import UNKNOWN, Markup, counted, figure, join, lines, name, tag
-from fourier_converters.html.measuring import Measured
+from fourier_converters.html.measuring import Measured, is_relative
 from fourier_converters.html.tables import table
 from fourier_format import words
 from fourier_format.adapter import Adapter
@@ -43,9 +43,10 @@ def heading(adapter: Adapter, measured: Sequence[Measured], source: Source) -> M
 
 
 def _change_tiles(measured: Sequence[Measured]) -> list[Markup]:
-    relative = [one.relative for one in measured if one.relative is not None]
-    known = relative if len(relative) == len(measured) else [one.norm for one in measured]
-    label = "|ΔW| / |W|" if known is relative else "|ΔW|"
+    label, known = "|ΔW|", [one.norm for one in measured]
+    if is_relative(measured):
+        label = "|ΔW| / |W|"  # of weights that are not zero
+        known = [one.relative for one in measured if one.relative is not None]
     least, most = min(known), max(known)
     if len(known) == 1:
         return [_tile(label, figure(most))]

@@ -129,7 +129,10 @@ def _in_order(some: Sequence[Measured], measured: Sequence[Measured]) -> list[Me
 
 def _layer(adapter: Adapter, one: Measured, spectrum: Spectra, *, is_open: bool = False) -> Markup:
     size = f"|ΔW| {figure(one.norm)}"
-    size += "" if one.relative is None else f", {figure(one.relative)} of the weight"
+    if one.base.norm == 0:
+        size += ", the weight is zero"
+    elif one.relative is not None:
+        size += f", {figure(one.relative)} of the weight"
     parts = [_map(adapter.coefficients(one.target), one.target.shape, spectrum(one.target.entries))]
     if one.singular is not None and one.singular.values.size:
         kept = figures.rank_words(one.singular)

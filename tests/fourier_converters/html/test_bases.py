@@ -204,6 +204,23 @@ def test_a_weight_that_differs_beyond_the_samples_is_refused_on_request(
     assert "[E-BASE-MISMATCH]" in line
 
 
+@pytest.mark.parametrize("write", BASES)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_weight_that_is_not_finite_is_refused(
+    value: float, write: Write, tmp_path: Path, capsys: Captured
+) -> None:
+    broken = np.array(W)
+    broken[0, 1] = value
+    source, base = save(without_prints({"enc.q": W}), tmp_path), write(tmp_path, broken)
+
+    (line,) = refused(capsys, source, "--to", "html", "--base", base, "-o", tmp_path / "a.html")
+
+    assert "enc.q: " in line
+    assert "in the base is not finite; use a base whose weights are finite" in line
+    assert "[E-NUMBER-NONFINITE" in line
+    assert not (tmp_path / "a.html").exists()
+
+
 def test_a_base_without_the_weight_is_refused(tmp_path: Path, capsys: Captured) -> None:
     source = save(without_prints({"enc.k": W}), tmp_path)
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 import fourier_format
 from fourier_converters.html import changes, measuring, to_html
 from fourier_converters.html.markup import figure
-from fourier_format import Adapter, delta_weight
+from fourier_format import Adapter, Fingerprints, delta_weight
 from fourier_format.adapter import TRANSFORMS
 from fourier_format.errors import OutputExistsError
 from tests.fourier_converters.html.document import elements, tables
@@ -146,6 +146,73 @@ def test_fingerprints_give_the_relative_change(tmp_path: Path) -> None:
     norm = float(np.linalg.norm(delta_weight(adapter, target, np.float64)))
     weight = float(prints.norm[target.row])
     assert rows[1][3:6] == [figure(norm), figure(weight), figure(norm / weight)]
+
+
+class TestWeightsOfZero:
+    """Zero is a norm that is known: what it has no number for is left out, and that is said."""
+
+    def zeroed(self, blocks: int, *zero: str) -> Adapter:
+        """Returns a layered adapter whose weights have norm 10, or 0 by name."""
+        adapter = layered(blocks)
+        (only,) = adapter.entry_sets
+        norms = np.array([0.0 if target.name in zero else 10.0 for target in adapter.targets])
+        prints = Fingerprints(
+            dtype="F32",
+            samples=np.zeros((len(norms), 32), np.float32),
+            norm=norms,
+            sha256=np.zeros((len(norms), 32), np.uint8),
+        )
+        sets = (samples.changed(only, fingerprints=prints),)
+        return samples.changed(adapter, entry_sets=sets)
+
+    def test_the_others_keep_their_relative_change(self, tmp_path: Path) -> None:
+        zero = "model.layers.1.self_attn.q_proj"
+        adapter = self.zeroed(2, zero)
+
+        text = page(adapter, tmp_path)
+
+        relative = {
+            t.name: figure(float(np.linalg.norm(delta_weight(adapter, t, np.float64))) / 10)
+            for t in adapter.targets
+        } | {zero: "-"}
+        found = tables(text)
+        header, *rows = found["Targets"]
+        place = header.index("|ΔW| / |W|")
+        assert {row[0]: row[place] for row in rows} == relative
+        assert {row[0]: row[header.index("|W|")] for row in rows}[zero] == "0"
+        cells = [row[1:] for row in found["|ΔW| / |W| by block and module"][1:]]
+        assert [cell for row in cells for cell in row] == list(relative.values())
+        tiles = [one.text for one in elements(text) if one.name == "dt"]
+        assert "median |ΔW| / |W|" in tiles
+        assert "1 weight is zero: there is no such number beside that" in text
+        assert "not all known" not in text
+        assert "the weight is zero, so the delta weight is all there is" in text
+        assert "as large as the weight" not in text
+        sizes = [one.text for one in elements(text) if one.attributes.get("class") == "size"]
+        assert sum(size.endswith("the weight is zero") for size in sizes) == 1
+
+    def test_the_histogram_is_of_the_others(self, tmp_path: Path) -> None:
+        zero = [f"model.layers.{i}.self_attn.q_proj" for i in range(3)]
+
+        text = page(self.zeroed(30, *zero), tmp_path)
+
+        assert "How many of 57 targets change by how much; the weights of 3 others are zero" in text
+
+    def test_of_zeros_alone_norms_are_shown(self, tmp_path: Path) -> None:
+        adapter = self.zeroed(2, *(target.name for target in layered(2).targets))
+
+        text = page(adapter, tmp_path)
+
+        assert "The weights are all zero, and nothing is relative to them." in text
+        assert "median |ΔW|" in [one.text for one in elements(text) if one.name == "dt"]
+        assert "|ΔW| by block and module" in tables(text)
+
+    def test_the_report_has_no_number_of_them(self, tmp_path: Path) -> None:
+        zero = "model.layers.0.self_attn.q_proj"
+
+        report = to_html(self.zeroed(2, zero), tmp_path / "page.html")
+
+        assert [row.target for row in report.rows if row.relative_change is None] == [zero]
 
 
 def test_numbered_layers_stand_in_a_grid(tmp_path: Path) -> None:
