@@ -68,7 +68,7 @@ def _histogram(values: Sequence[float | None], label: str) -> Markup:
     finite = [value for value in known if np.isfinite(value)]
     left, zero = len(known) - len(finite), len(values) - len(known)
     if not finite:
-        said = f"No histogram: {label} of all {left:,} targets is not finite."
+        said = f"No histogram: {label} is finite of none of {len(values):,} targets."
         return tag("p", said, class_="aside")
     targets = f"{len(finite):,} targets"
     alt = f"Histogram of {label} over {targets}, {figure(min(finite))} to {figure(max(finite))}"
@@ -90,10 +90,8 @@ def _measure(measured: Sequence[Measured], relative: bool) -> str:
         return f"{norm}. The norms of the base's weights are not all known."
     said = f"{norm}; {_RELATIVE} is it over the norm of the weight that it changes."
     if zeros:
-        said += (
-            f" {counted(zeros, 'weight is', 'weights are')} zero: there is no such number beside "
-        )
-        said += f"that, and {UNKNOWN} stands in its place."
+        said += f" {counted(zeros, 'weight is', 'weights are')} zero, beside which there is no"
+        said += f" such number: {UNKNOWN} stands in its place."
     return said
 
 
@@ -112,12 +110,12 @@ def _grid(found: blocks.Grid, values: Mapping[str, float | None], label: str) ->
     cells = {place: values[target] for target, place in found.places.items()}
     most = _most(cells.values())
     stacks = {stack for stack, _ in found.blocks}
-    corner = next(iter(stacks)) if len(stacks) == 1 else ""
+    corner = found.blocks[0][0].rstrip("./_") if len(stacks) == 1 else ""
     titles = [tag("th", name(corner or "block"), scope="col")]
     titles += [tag("th", name(module), scope="col") for module in found.modules]
     rows = []
     for row, (stack, number) in enumerate(found.blocks):
-        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}.{number}")
+        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}{number}")
         places = [(row, i) for i in range(len(found.modules))]
         tds = [_shaded(cells[at], most) if at in cells else _EMPTY for at in places]
         rows.append(tag("tr", tag("th", title, scope="row"), *tds))

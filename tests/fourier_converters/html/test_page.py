@@ -184,7 +184,9 @@ class TestWeightsOfZero:
         assert [cell for row in cells for cell in row] == list(relative.values())
         tiles = [one.text for one in elements(text) if one.name == "dt"]
         assert "median |ΔW| / |W|" in tiles
-        assert "1 weight is zero: there is no such number beside that" in text
+        assert (
+            "1 weight is zero, beside which there is no such number: - stands in its place." in text
+        )
         assert "not all known" not in text
         assert "the weight is zero, so the delta weight is all there is" in text
         assert "as large as the weight" not in text
@@ -293,7 +295,7 @@ class TestHistogram:
     def test_without_a_finite_norm_there_is_none(self, tmp_path: Path) -> None:
         text = page(self.loud(60), tmp_path)
 
-        assert "No histogram: |ΔW| of all 60 targets is not finite." in text
+        assert "No histogram: |ΔW| is finite of none of 60 targets." in text
 
     def test_what_is_left_out_is_said(self, tmp_path: Path) -> None:
         text = page(self.loud(3), tmp_path)
