@@ -129,6 +129,17 @@ class TestHowItWasCompared:
         assert skipped["found in"] == "-"
         assert skipped["|W|"] == f"{np.linalg.norm(W + 1):.3g}"
 
+    def test_what_the_map_skips_is_why_a_norm_is_not_known(self, tmp_path: Path) -> None:
+        whole = without_prints({"enc.q": W, "enc.k": W + 1})
+        path = tmp_path / "map.json"
+        path.write_text('{"targets": {"enc.k": {"skip": true}}}')
+
+        self.note(whole, checkpoint(tmp_path, W), tmp_path, "--map", path)
+
+        said = "1 of 2 base weights are not known, so that nothing says how large the change is"
+        assert f"{said} beside them. The map skips them." in read(tmp_path)
+        assert "--base" not in read(tmp_path)
+
     def test_what_is_skipped_of_a_peft_directory_is_said_to_be_missing(
         self, tmp_path: Path
     ) -> None:

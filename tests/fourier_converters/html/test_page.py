@@ -235,6 +235,39 @@ def test_alpha_is_not_rounded(tmp_path: Path) -> None:
     assert dict(tables(text)["What the adapter says of itself"])["alpha"] == "2048"
 
 
+def test_the_alpha_of_the_targets_is_shown_and_not_a_default_that_none_has(tmp_path: Path) -> None:
+    adapter = made(["a", "b", "c"])
+    own = [samples.changed(t, alpha=2.0 + t.row) for t in adapter.targets]
+
+    text = page(samples.changed(adapter, targets=tuple(own)), tmp_path)
+
+    assert "<dt>alpha</dt><dd>2 to 4</dd>" in text
+
+
+def test_a_size_is_rounded_before_its_unit_is_chosen(tmp_path: Path) -> None:
+    sizes = {999: "999 bytes", 999_499: "999 kB", 999_700: "1 MB", 1_230_000: "1.23 MB"}
+    heads = {str(size): np.zeros((size, 1), np.uint8) for size in sizes}
+
+    found = tables(page(made(["a"], replacements=heads), tmp_path))
+
+    _, *rows = found["Replacements: heads and biases that were trained whole"]
+    assert {int(row[0]): row[2] for row in rows} == sizes
+
+
+def test_the_part_of_the_spectrum_is_a_percentage_of_any_size(tmp_path: Path) -> None:
+    whole, side = made(["a"], (8, 8), 64), 2**31 - 1
+    few = samples.changed(whole.entry_sets[0], shape=(side, side))
+    huge = samples.changed(whole.targets[0], shape=(side, side))
+
+    pages = (
+        page(whole, tmp_path),
+        page(samples.changed(whole, entry_sets=(few,), targets=(huge,)), tmp_path),
+    )
+
+    shares = [tables(text)["Entry sets"][1][4] for text in pages]
+    assert shares == ["100 %", "1.4e-15 %"]
+
+
 class TestLegends:
     """Every picture says what its colours stand for."""
 
