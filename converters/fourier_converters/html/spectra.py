@@ -139,6 +139,8 @@ def _layer(adapter: Adapter, one: Measured, spectrum: Spectra, *, is_open: bool 
         label = f"Singular values of the change over the largest, {figure(one.spectral)}; {kept}"
         drawn = figures.singular_values(one.singular, label)
         parts.append(figures.captioned(drawn, label))
+    elif one.singular is not None and not one.singular.complete:
+        parts.append(tag("p", "No singular values: ARPACK did not converge.", class_="aside"))
     summary = tag("summary", name(one.target.name), tag("span", size, class_="size"))
     body = tag("div", *parts, class_="figures")
     return tag("details", summary, body, open="open" if is_open else None)

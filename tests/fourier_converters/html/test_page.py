@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import fourier_format
-from fourier_converters.html import changes, measuring, to_html
+from fourier_converters.html import changes, measuring, singular, to_html
 from fourier_converters.html.markup import figure
 from fourier_format import Adapter, Fingerprints, delta_weight
 from fourier_format.adapter import TRANSFORMS
@@ -396,6 +396,19 @@ def test_the_largest_shape_takes_no_more_than_its_entries(transform: str, tmp_pa
     text = page(samples.changed(one, entry_sets=(wide,), targets=(target,)), tmp_path)
 
     assert f"{side} x {side}" in text
+
+
+def test_where_singular_values_do_not_converge_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(singular, "EXACT", 30)
+    monkeypatch.setattr(singular, "LEADING", 10)
+    monkeypatch.setattr(singular, "RESTARTS", 1)
+
+    text = page(made(["a"], (130, 120), 3000, "dct2"), tmp_path)
+
+    assert text.count("No singular values: ARPACK did not converge.") == 1
+    assert "σ₁" not in tables(text)["Targets"][0]
 
 
 class TestScale:
