@@ -33,6 +33,11 @@ were; SciPy would go on for ten times the rows, which is hours."""
 _DIRECT: Final = 64
 """Rows up to which an SVD takes no longer than the eigenvalues of the Gram matrix."""
 
+_FULL: Final = 0.1
+"""Share of a part's cells that are not zero from which a full matrix is multiplied sooner: of 1,025
+rows and columns its Gram matrix took 0.12 s, and 0.18 s, 0.9 s and 7.7 s as a sparse one with a
+tenth, a third and all of the cells."""
+
 _ROUNDING: Final = 1e-7
 """Relative to the largest value: what is below comes of rounding, as values are squared."""
 
@@ -127,27 +132,35 @@ def _values(part: Any) -> tuple[Array, bool]:
 
     Of a large part that are the leading ones, or none where ARPACK fails.
     """
-    from scipy import linalg
+    from scipy import linalg, sparse
     from scipy.sparse.linalg import ArpackError, svds
 
     size = min(part.shape)
+    if size == 1:
+        return np.array([np.sqrt(np.square(part.data).sum())]), True
+    if size <= min(_DIRECT, EXACT):
+        return linalg.svdvals(part.toarray()), True
+    matrix = _quicker(part)
     if size > EXACT:
-        sparse = part.tocsr()
         start = np.ones(size)  # ARPACK's own is drawn at random
         try:
             leading: Any = svds(
-                sparse, k=LEADING, v0=start, maxiter=RESTARTS, return_singular_vectors=False
+                matrix, k=LEADING, v0=start, maxiter=RESTARTS, return_singular_vectors=False
             )
         except ArpackError:
             return np.empty(0), False
         return leading, bool(leading.min() <= _ROUNDING * leading.max())
-    if size == 1:
-        return np.array([np.sqrt(np.square(part.data).sum())]), True
-    if size <= _DIRECT:
-        return linalg.svdvals(part.toarray()), True
-    sparse = part.tocsr() if part.shape[0] == size else part.T.tocsr()
-    energies = linalg.eigvalsh((sparse @ sparse.T).toarray(), check_finite=False)
+    wide = matrix if part.shape[0] == size else matrix.T
+    gram = wide @ wide.T  # (size, size)
+    whole = gram.toarray() if sparse.issparse(gram) else gram
+    energies = linalg.eigvalsh(whole, check_finite=False)
     return np.sqrt(np.maximum(energies, 0)), True
+
+
+def _quicker(part: Any) -> Any:
+    """Returns a part as what is multiplied sooner: full, or compressed by rows."""
+    full = part.nnz > _FULL * part.shape[0] * part.shape[1]
+    return part.toarray() if full else part.tocsr()
 
 
 def _root(axis: Axis, rows: Array) -> Any:
