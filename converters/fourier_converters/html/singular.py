@@ -132,7 +132,7 @@ def _values(part: Any) -> tuple[Array, bool]:
 
     Of a large part that are the leading ones, or none where ARPACK fails.
     """
-    from scipy import linalg, sparse
+    from scipy import linalg
     from scipy.sparse.linalg import ArpackError, svds
 
     size = min(part.shape)
@@ -152,7 +152,7 @@ def _values(part: Any) -> tuple[Array, bool]:
         return leading, bool(leading.min() <= _ROUNDING * leading.max())
     wide = matrix if part.shape[0] == size else matrix.T
     gram = wide @ wide.T  # (size, size)
-    whole = gram.toarray() if sparse.issparse(gram) else gram
+    whole = gram if isinstance(gram, np.ndarray) else gram.toarray()
     energies = linalg.eigvalsh(whole, check_finite=False)
     return np.sqrt(np.maximum(energies, 0)), True
 

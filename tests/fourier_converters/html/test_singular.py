@@ -23,6 +23,7 @@ SIZES = [
     ((40, 24), 100),
     ((24, 41), 200),
     ((96, 160), 300),
+    ((130, 120), 1200),
     ((130, 120), 3000),
 ]
 """Even and odd, flat and tall, with every entry or with few; parts small and large."""
