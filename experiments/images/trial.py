@@ -148,9 +148,7 @@ class ImageTrial:
         Raises:
             ArithmeticError: It is to report, and its first epoch has diverged.
         """
-        found = splits(
-            self.data, context.data, self.classes, self.rows, side=self.base.side
-        )
+        found = splits(self.data, context.data, self.classes, self.rows, side=self.base.side)
         classes = int(found.train.labels.max()) + 1
         model = self.base.model(classes, self.seed, context).to(context.device)
         inputs = {
