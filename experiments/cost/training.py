@@ -30,14 +30,7 @@ def measured(
         rounds: How often each arm is timed.
         context: Where it runs.
     """
-    generator = torch.Generator().manual_seed(0)
-    weight, x, gradient = (
-        torch.randn(rows, width, generator=generator).to(context.device)
-        for rows in (width, tokens, tokens)
-    )
-    weight /= width**0.5
-    compared = arms(sizes, ranks)
-    steps = {arm: Step(layer(arm, weight), x, gradient) for arm in compared}
+    steps = _steps(width, tokens, arms(sizes, ranks), context.device)
     checkpoint: Path = context.folder / "rounds.json"
     jobs: dict[str, Job] = {arm.name: step for arm, step in steps.items()}
     for arm, step in steps.items():
@@ -65,6 +58,16 @@ def measured(
     ]
     checkpoint.unlink()
     return {"arms": found, **timed.around}
+
+
+def _steps(width: int, tokens: int, compared: Sequence[Arm], device: str) -> dict[Arm, Step]:
+    """Returns what is timed of each arm; all have one random weight, input and gradient."""
+    generator = torch.Generator().manual_seed(0)
+    weight, x, gradient = (
+        torch.randn(rows, width, generator=generator).to(device) for rows in (width, tokens, tokens)
+    )
+    weight /= width**0.5
+    return {arm: Step(layer(arm, weight), x, gradient) for arm in compared}
 
 
 def update(step: Step) -> Job:
