@@ -181,9 +181,12 @@ def test_a_process_reads_a_models_files_once(
     weights.write_bytes(b"1")
     read: list[str] = []
     digest = hashlib.file_digest
-    monkeypatch.setattr(
-        hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind)
-    )
+
+    def counted(file: Any, kind: str) -> Any:
+        read.append(file.name)
+        return digest(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
 
     first, again = (identity(str(tmp_path), shared) for _ in range(2))
     weights.write_bytes(b"22")
