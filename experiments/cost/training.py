@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,11 @@ def measured(
         if step.trained and arm.path == "auto":  # the others train as many numbers
             jobs[_updating(arm)] = update(step)
     plans = {arm: plan_of(arm, step) for arm, step in steps.items()}
-    timed = in_turn(
-        jobs,
-        rounds,
-        checkpoint,
-        context.step,
-        wait=torch.cuda.synchronize if context.device == "cuda" else None,
-    )
+    wait = torch.cuda.synchronize if context.device == "cuda" else None
+    timed = in_turn(jobs, rounds, checkpoint, context.step, wait=wait)
     found = [
         {
-            "kind": arm.kind,
-            "size": arm.size,
-            "path": arm.path,
+            **asdict(arm),
             "plan": plans[arm],
             "seconds": timed.seconds[arm.name],
             "update": timed.seconds.get(_updating(arm), []),

@@ -85,8 +85,7 @@ class InstructionTrial:
         "left_out" are the examples whose prompt alone is as long as a row may be.
 
         Raises:
-            SystemExit: They are those of a large model, and there is no GPU; or no example of those
-                that train, or that choose, has so short a prompt.
+            SystemExit: They are a large model's, and there is no GPU; or no prompt is short enough.
         """
         if self.model in SHAPES:
             refuse_on_cpu(self.model, context.device)
@@ -97,11 +96,11 @@ class InstructionTrial:
         )
         recipe = Recipe(self.rate, self.epochs, self.batch, self.seed, self.precision)
         train, choose = self._rows(found, tokenizer)
-        left = {"left_out": len(found.train) + len(found.choose) - len(train) - len(choose)}
+        left_out = len(found.train) + len(found.choose) - len(train) - len(choose)
         if self.model in SHAPES:
-            return left | measured(taught, recipe, train, choose, context)
+            return measured(taught, recipe, train, choose, context) | {"left_out": left_out}
         result, values = learned(taught, recipe, train, choose, context)
-        result |= left
+        result["left_out"] = left_out
         if result.get("diverged") == 1:
             return result
         model, file = whole(taught, values, context)
@@ -109,12 +108,12 @@ class InstructionTrial:
         result["merged_loss"] = loss_of(model, Set(choose, None))
         if self.answered:
             answered = found.choose[: self.answered]
-            prompts = [prompt(tokenizer, example) for example in answered]
+            prompts = [prompt(tokenizer, each) for each in answered]
             asked = Asked(prompts, self.limit, tokenizer.eos_token_id)
             said = greedy(model, asked)
             del model
             ours = served(file, self.model, asked, said, context.shared)
-            ids = [example.number for example in answered]
+            ids = [each.number for each in answered]
             result["onnxruntime"] = ours.numbers() | compared(ids, said, ours.tokens)
             context.step()
         return result
