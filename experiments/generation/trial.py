@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -47,8 +47,6 @@ class GenerationTrial:
         limit: Tokens of an answer at most.
         serve: Whether ONNX Runtime answers them too.
     """
-
-    measures: ClassVar[tuple[str, ...]] = ("experiments/causal",)
 
     model: str
     method: Method | None

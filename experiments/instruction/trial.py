@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from experiments.causal.decoding import Asked, greedy
 from experiments.causal.learning import Taught, learned, measured, whole
@@ -37,8 +37,6 @@ class InstructionTrial:
         answered: Examples that torch and ONNX Runtime answer; 0 for none.
         limit: Tokens of such an answer at most.
     """
-
-    measures: ClassVar[tuple[str, ...]] = ("experiments/causal",)
 
     model: str
     method: Method
