@@ -6,7 +6,6 @@ attributes and the sentence.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from torch import Tensor
 
 from experiments.architectures.models import Origin, Sort, Weights, language_source
 from experiments.architectures.shapes import Shape
+from experiments.generation import e2e
+from experiments.generation.e2e import Meaning
 from experiments.images.data import Images, values
 from experiments.images.data import splits as image_splits
 from experiments.pretrained import pretrained
@@ -26,7 +27,8 @@ from experiments.pretrained import pretrained
 IGNORED = -100
 """The label of what does not count: padding."""
 
-
+_SEED = 2405_03003
+_Counts = tuple[int, int, int]
 _AREAS = ("riverside", "city centre")
 
 
@@ -80,6 +82,8 @@ def splits(
 ) -> Splits:
     """Returns real examples of a sort: of E2E, whose devset trains, or of a set of images.
 
+    E2E is divided as e2e.splits does, so that what chooses says nothing that has trained.
+
     Args:
         sort: Of model.
         origin: Of its weights: those with pretrained ones have their own tokens.
@@ -90,28 +94,36 @@ def splits(
         size: Tokens of a row, all padded to it; of images their side.
 
     Raises:
-        SystemExit: A set is missing.
+        SystemExit: A set is missing, or has fewer rows than are asked for.
     """
+    counts = (rows, answered, answered)
     if sort == "image":
-        channels = 3 if isinstance(origin, Weights) else 1
-        drawn = max(rows + rows // 9 + 1, 10 * answered)  # a tenth of them chooses
-        found = image_splits(images, data, (), drawn, answered)
-        return Splits(
-            *(
-                _images(part.drawn(count), size, channels)
-                for part, count in (
-                    (found.train, rows), (found.choose, answered), (found.report, answered),
-                )
-            )
-        )  # fmt: skip
-    train, test = (_restaurants(data, name, sort) for name in ("devset", "testset_w_refs"))
-    chosen = _drawn(len(train), rows + answered)
+        parts = _pictures(data, images, counts, size, 3 if isinstance(origin, Weights) else 1)
+    else:
+        parts = _restaurants(data, sort, counts, origin, size)
+    for part, count, use in zip(parts, counts, ("train", "choose", "report"), strict=True):
+        if len(part) < count:
+            place = images if sort == "image" else f"E2E, {sort}"
+            message = f"{place}: {len(part)} rows can {use}, not {count}: lower rows or answered"
+            raise SystemExit(message)
+    return Splits(*parts)
+
+
+def _pictures(data: Path, images: str, counts: _Counts, side: int, channels: int) -> list[Examples]:
+    rows, answered, _ = counts
+    drawn = max(rows + rows // 9 + 1, 10 * answered)  # a tenth of them chooses
+    found = image_splits(images, data, (), drawn, answered, side=side)
+    parts = zip((found.train, found.choose, found.report), counts, strict=True)
+    return [_images(part.drawn(count), side, channels) for part, count in parts]
+
+
+def _restaurants(
+    data: Path, sort: Sort, counts: _Counts, origin: Origin, length: int
+) -> list[Examples]:
+    found = e2e.splits(data, "devset", None, None)
     make = _sentences if sort == "encoder" else _texts
-    return Splits(
-        make(train, np.sort(chosen[:rows]), origin, size),
-        make(train, np.sort(chosen[rows:]), origin, size),
-        make(test, np.sort(_drawn(len(test), answered)), origin, size),
-    )
+    parts = zip((found.train, found.choose, found.report), counts, strict=True)
+    return [make(_drawn(part, sort, count), origin, length) for part, count in parts]
 
 
 def _images(images: Images, side: int, channels: int) -> Examples:
@@ -120,27 +132,21 @@ def _images(images: Images, side: int, channels: int) -> Examples:
     return Examples({"pixel_values": pixels}, labels, images.ids.tolist(), {0: "batch"})
 
 
-def _sentences(
-    rows: Sequence[_Row], chosen: npt.NDArray[np.int64], origin: Origin, length: int
-) -> Examples:
+def _sentences(rows: Sequence[_Row], origin: Origin, length: int) -> Examples:
     """Returns sentences in word pieces, MiniLM's for random weights, labelled by the area."""
     from transformers import AutoTokenizer
 
-    picked = [rows[k] for k in chosen]
     name = origin.name if isinstance(origin, Weights) else "minilm"
     tokenizer = pretrained(AutoTokenizer, name)
-    found = tokenizer([row.said for row in picked], truncation=True, max_length=length)
+    found = tokenizer([row.said for row in rows], truncation=True, max_length=length)
     inputs = _padded(found["input_ids"], int(tokenizer.pad_token_id), length)
-    labels = torch.tensor([row.area for row in picked])
-    return Examples(inputs, labels, [row.id for row in picked], {0: "batch", 1: "tokens"})
+    labels = torch.tensor([row.area for row in rows])
+    return Examples(inputs, labels, [row.id for row in rows], {0: "batch", 1: "tokens"})
 
 
-def _texts(
-    rows: Sequence[_Row], chosen: npt.NDArray[np.int64], origin: Origin, length: int
-) -> Examples:
+def _texts(rows: Sequence[_Row], origin: Origin, length: int) -> Examples:
     """Returns texts to be continued: each token's label is the next one."""
-    picked = [rows[k] for k in chosen]
-    texts = [f"{row.asked}\n{row.said}" for row in picked]
+    texts = [f"{row.asked}\n{row.said}" for row in rows]
     if isinstance(origin, Shape):
         found = [[1, *(3 + byte for byte in text.encode()), 2][:length] for text in texts]
         pad = 0
@@ -153,7 +159,7 @@ def _texts(
     labels = torch.full_like(inputs["input_ids"], IGNORED)
     for row, tokens in enumerate(found):
         labels[row, : len(tokens) - 1] = torch.tensor(tokens[1:])
-    return Examples(inputs, labels, [row.id for row in picked], {0: "batch", 1: "tokens"})
+    return Examples(inputs, labels, [row.id for row in rows], {0: "batch", 1: "tokens"})
 
 
 def _tokenizer(name: str) -> Any:
@@ -172,23 +178,19 @@ def _padded(found: Sequence[Sequence[int]], pad: int, length: int) -> dict[str, 
     return {"input_ids": tokens, "attention_mask": mask}
 
 
-def _restaurants(data: Path, name: str, sort: Sort) -> list[_Row]:
-    """Returns E2E's rows; for encoders those whose area is one of two."""
-    path = data / "e2e" / f"{name}.csv"
-    if not path.exists():
-        raise SystemExit(f"{path} is missing: give the folder of the data sets with --data")
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = [
-            _Row(number, row["mr"], row["ref"], _area(row["mr"]))
-            for number, row in enumerate(csv.DictReader(lines))
-        ]
-    return [row for row in rows if row.area != IGNORED] if sort == "encoder" else rows
+def _drawn(meanings: Sequence[Meaning], sort: Sort, count: int) -> list[_Row]:
+    """Returns `count` rows, the same ones at each call; for encoders of one of two areas."""
+    rows = [
+        _Row(line, meaning.text, said, _area(meaning.text))
+        for meaning in meanings
+        for line, said in zip(meaning.lines, meaning.references, strict=True)
+    ]
+    if sort == "encoder":
+        rows = [row for row in rows if row.area != IGNORED]
+    chosen = np.random.default_rng(_SEED).permutation(len(rows))[:count]
+    return [rows[place] for place in np.sort(chosen)]
 
 
 def _area(asked: str) -> int:
     found = [number for number, area in enumerate(_AREAS) if f"area[{area}]" in asked]
     return found[0] if found else IGNORED
-
-
-def _drawn(count: int, wanted: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(2405_03003).permutation(count)[:wanted]

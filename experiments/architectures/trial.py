@@ -90,7 +90,7 @@ class ArchitectureTrial:
         groups = parameter_groups(model, self.rate, self.head_rate)
         loop = Loop(
             self.epochs,
-            shuffled(self.rows, self.batch, self.seed),
+            shuffled(len(found.train), self.batch, self.seed),
             lambda rows: loss(model, found.train.at(rows)),
             lambda: -scores(model, found.choose)["loss"],
             self.seed,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from experiments.causal.models import identity, kind, layers, new_model, width
-from experiments.causal.rows import Batch, Row, batch, batches
+from experiments.causal.rows import Row, batch, batches
+from experiments.cutting import Passed, read_by
 from experiments.states import Parts, States, kept_rows
 
 _CUT = ("llama",)
@@ -30,7 +31,7 @@ def cut(model: nn.Module, trained: int) -> None:
     _refuse(str(config.model_type))
     found = layers(model)
     for number in range(len(found) - trained):
-        found[number] = _Passed()
+        found[number] = Passed()
 
 
 def _refuse(kind: str) -> None:
@@ -40,13 +41,6 @@ def _refuse(kind: str) -> None:
     """
     if kind not in _CUT:
         raise SystemExit(f"a decoder of kind {kind!r} cannot be cut: set trained_layers to 0")
-
-
-class _Passed(nn.Module):
-    """Stands where a frozen layer was; gives what it gets."""
-
-    def forward(self, states: Tensor, *_: Any, **__: Any) -> Tensor:
-        return states
 
 
 def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: str) -> list[States]:
@@ -63,36 +57,11 @@ def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: s
     path = shared / "states" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
 
     def compute() -> Parts:
-        model = new_model(name, shared).to(device)
-        lower = _Lower(model, trained)
+        model: Any = new_model(name, shared).to(device)
+        first = layers(model)[len(layers(model)) - trained]
         for chosen in batches(rows, 8):
-            given = batch([rows[number] for number in chosen], torch.device(device))
-            yield chosen, lower(given).cpu().numpy()
+            inputs = batch([rows[number] for number in chosen], torch.device(device)).inputs
+            found = read_by(first, partial(model.base_model, **inputs, use_cache=False))
+            yield chosen, found.cpu().numpy()
 
     return kept_rows(path, [len(each.tokens) for each in rows], width(name, shared), compute)
-
-
-class _Lower:
-    """The frozen part of a decoder: tokens -> the states that its last `trained` layers read."""
-
-    def __init__(self, model: nn.Module, trained: int) -> None:
-        self._decoder: Any = model.base_model
-        self._states: Tensor | None = None
-        first = len(layers(model)) - trained
-        layers(model)[first].register_forward_pre_hook(self._keep)
-
-    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._states = inputs[0]
-        raise _Reached
-
-    @torch.no_grad()
-    def __call__(self, given: Batch) -> Tensor:
-        """Returns (rows, tokens, width)."""
-        with suppress(_Reached):
-            self._decoder(**given.inputs, use_cache=False)
-        assert self._states is not None
-        return self._states
-
-
-class _Reached(Exception):  # noqa: N818  # not an error: the layers above are not wanted
-    pass

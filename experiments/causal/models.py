@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,17 @@ def identity(name: str, shared: Path) -> str:
         return source.replace("/", "--")
     digest = hashlib.sha256()
     for path in sorted(each for each in Path(source).iterdir() if each.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256")
-        digest.update(path.name.encode() + content.digest())
+        found = path.stat()
+        content = _digest(path, found.st_size, found.st_mtime_ns)
+        digest.update(path.name.encode() + content)
     return f"{Path(source).name}-{digest.hexdigest()[:16]}"
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> bytes:  # noqa: ARG001  # a changed file is another
+    """Returns the digest of a file, which a process reads once: a model has gigabytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def kind(name: str, shared: Path) -> str:
@@ -79,7 +87,9 @@ def width(name: str, shared: Path) -> int:
 def new_model(name: str, shared: Path, *, bits: int = 32, precision: str = "float32") -> nn.Module:
     """Returns the model in eval mode: float32, or 4 `bits` by bitsandbytes (NF4).
 
-    A 4-bit weight is multiplied in `precision`, "float32" or "bfloat16".
+    It has no dropout of its own, as where LoRA's paper trains (github.com/microsoft/LoRA,
+    examples/NLG/src/model.py). 4-bit weights are multiplied in `precision`, "float32" or
+    "bfloat16".
 
     Raises:
         SystemExit: There is no such model.
@@ -96,6 +106,9 @@ def new_model(name: str, shared: Path, *, bits: int = 32, precision: str = "floa
             bnb_4bit_compute_dtype=getattr(torch, precision),
         )
     model: nn.Module = _read(AutoModelForCausalLM, name, shared, **more)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     _divide(model)
     return model.eval()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.causal.rows import IGNORED, Row, batch, batches
+from experiments.causal.rows import IGNORED, Integers, Row, batch, batches
 from experiments.states import States
 from experiments.training import Loop, autocast, fit
 from experiments.trial import Json
@@ -80,15 +80,11 @@ def train(
         losses.clear()
         return {"losses": each, "steps": len(each)}
 
-    def order(epoch: int) -> list[Any]:
-        generator = np.random.default_rng((recipe.seed, epoch))
-        return batches(rows.rows, recipe.batch, generator)
-
     parameters = [value for value in model.parameters() if value.requires_grad]
     groups = [{"params": parameters, "lr": recipe.rate, "weight_decay": recipe.decay}]
     loop = Loop(
         recipe.epochs,
-        order,
+        _shuffled(rows.rows, recipe),
         loss,
         lambda: -loss_of(model, choose),
         recipe.seed,
@@ -96,6 +92,15 @@ def train(
     )
     result = fit(model, groups, loop, checkpoint, step)
     return result | {"choose_loss": -result["choose"]}
+
+
+def _shuffled(rows: Sequence[Row], recipe: Recipe) -> Callable[[int], list[Integers]]:
+    """Returns what draws the batches of an epoch, of rows of about one length."""
+
+    def of_epoch(epoch: int) -> list[Integers]:
+        return batches(rows, recipe.batch, np.random.default_rng((recipe.seed, epoch)))
+
+    return of_epoch
 
 
 @torch.no_grad()

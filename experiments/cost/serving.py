@@ -59,17 +59,23 @@ def measured(
 
 
 def setup_of(context: Context, rows: int, tokens: int, sizes: Sequence[int]) -> Setup:
-    """Returns what the benchmark's arms take; the CPU, where ONNX Runtime has no CUDA."""
-    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    device = "cuda" if context.device == "cuda" and there else "cpu"
+    """Returns what the benchmark's arms take.
+
+    Raises:
+        SystemExit: A GPU is asked for, and ONNX Runtime has no CUDA: what a CPU takes would stand
+            under the GPU's name.
+    """
+    there = onnxruntime.get_available_providers()
+    if context.device == "cuda" and "CUDAExecutionProvider" not in there:
+        raise SystemExit("ONNX Runtime has no CUDA here: pip install onnxruntime-gpu")
     return serve_arms.Setup(
         case=serve_cases.Case("pair", rows, tokens),
         model=serve_cases.MODELS["minilm"],  # not asked for anything
         files=serve_cases.Files(context.folder),
         sizes=tuple(sizes),
-        device=device,
+        device=context.device,
         threads=torch.get_num_threads(),
-        binding=device == "cuda",
+        binding=context.device == "cuda",
     )
 
 

@@ -72,7 +72,9 @@ def in_turn(
         for name in names[first:] + names[:first]:
             taken.seconds.setdefault(name, []).append(_timed(jobs[name], calls[name], wait))
         taken.load.append(round(os.getloadavg()[0], 2))
-        checkpoint.write_text(json.dumps(asdict(taken)))
+        partial = checkpoint.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(taken)))
+        partial.replace(checkpoint)
         step()
     return Timed({name: taken.seconds[name] for name in names}, taken.load)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +31,18 @@ def measured(
         rounds: How often each arm is timed.
         context: Where it runs.
     """
-    generator = torch.Generator().manual_seed(0)
-    weight, x, gradient = (
-        torch.randn(rows, width, generator=generator).to(context.device)
-        for rows in (width, tokens, tokens)
-    )
-    weight /= width**0.5
-    compared = arms(sizes, ranks)
-    steps = {arm: Step(layer(arm, weight), x, gradient) for arm in compared}
+    steps = _steps(width, tokens, arms(sizes, ranks), context.device)
     checkpoint: Path = context.folder / "rounds.json"
     jobs: dict[str, Job] = {arm.name: step for arm, step in steps.items()}
     for arm, step in steps.items():
         if step.trained and arm.path == "auto":  # the others train as many numbers
             jobs[_updating(arm)] = update(step)
     plans = {arm: plan_of(arm, step) for arm, step in steps.items()}
-    timed = in_turn(
-        jobs,
-        rounds,
-        checkpoint,
-        context.step,
-        wait=torch.cuda.synchronize if context.device == "cuda" else None,
-    )
+    wait = torch.cuda.synchronize if context.device == "cuda" else None
+    timed = in_turn(jobs, rounds, checkpoint, context.step, wait=wait)
     found = [
         {
-            "kind": arm.kind,
-            "size": arm.size,
-            "path": arm.path,
+            **asdict(arm),
             "plan": plans[arm],
             "seconds": timed.seconds[arm.name],
             "update": timed.seconds.get(_updating(arm), []),
@@ -65,6 +52,16 @@ def measured(
     ]
     checkpoint.unlink()
     return {"arms": found, **timed.around}
+
+
+def _steps(width: int, tokens: int, compared: Sequence[Arm], device: str) -> dict[Arm, Step]:
+    """Returns what is timed of each arm; all have one random weight, input and gradient."""
+    generator = torch.Generator().manual_seed(0)
+    weight, x, gradient = (
+        torch.randn(rows, width, generator=generator).to(device) for rows in (width, tokens, tokens)
+    )
+    weight /= width**0.5
+    return {arm: Step(layer(arm, weight), x, gradient) for arm in compared}
 
 
 def update(step: Step) -> Job:

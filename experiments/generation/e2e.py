@@ -28,11 +28,13 @@ class Meaning:
         number: Its place among the different meanings of its file, from 0.
         text: Attributes with their values.
         references: What people said of it.
+        lines: Where each of them stood in the file, from 0.
     """
 
     number: int
     text: str
     references: tuple[str, ...]
+    lines: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,12 @@ def read(data: Path, name: str) -> list[Meaning]:
     if not path.exists():
         message = f"{path} is missing: give the folder that holds e2e/{name}.csv with --data"
         raise SystemExit(message)
-    said: dict[str, list[str]] = {}
+    said: dict[str, dict[int, str]] = {}
     with path.open(encoding="utf-8", newline="") as lines:
-        for line in csv.DictReader(lines):
-            said.setdefault(line["mr"], []).append(line["ref"])
+        for number, line in enumerate(csv.DictReader(lines)):
+            said.setdefault(line["mr"], {})[number] = line["ref"]
     return [
-        Meaning(number, text, tuple(references))
+        Meaning(number, text, tuple(references.values()), tuple(references))
         for number, (text, references) in enumerate(said.items())
     ]
 

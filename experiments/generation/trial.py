@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -47,8 +47,6 @@ class GenerationTrial:
         limit: Tokens of an answer at most.
         serve: Whether ONNX Runtime answers them too.
     """
-
-    measures: ClassVar[tuple[str, ...]] = ("experiments/causal",)
 
     model: str
     method: Method | None
@@ -148,7 +146,7 @@ class GenerationTrial:
                 "test_meanings": found.test,
                 "loss": loss_of(model, told),
                 "seconds": seconds,
-                **_judged([each.tokens for each in said], meanings, tokenizer),
+                **judged([each.tokens for each in said], meanings, tokenizer),
             }
         }
         context.step()
@@ -156,15 +154,15 @@ class GenerationTrial:
             ours = served(file, self.model, asked, said, context.shared)
             result["onnxruntime"] = ours.numbers() | compared(ids, said, ours.tokens)
             if ours.generated:
-                result["onnxruntime"] |= _judged(ours.tokens, meanings, tokenizer)
+                result["onnxruntime"] |= judged(ours.tokens, meanings, tokenizer)
             context.step()
         return result
 
 
-def _judged(said: list[list[int]], meanings: list[Meaning], tokenizer: Any) -> Json:
+def judged(said: list[list[int]], meanings: list[Meaning], tokenizer: Any) -> Json:
     """Returns scores, and of each answer how many tokens it has; never what it says."""
     texts = [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in said]
     found = scores(texts, [meaning.references for meaning in meanings])
     found["of_each"]["tokens"] = [len(tokens) for tokens in said]
-    ends = sum(tokens[-1] == tokenizer.eos_token_id for tokens in said)
+    ends = sum(tokens[-1:] == [tokenizer.eos_token_id] for tokens in said)
     return found | {"ended": ends}

@@ -93,7 +93,7 @@ class Pretext:
         """Returns the accuracy on the set's test images of the classes, and how many these are."""
         model = self._new(len(self.classes))
         model.load_state_dict(torch.load(self._path(context), weights_only=True))
-        test = splits(self.data, context.data, self.classes, self.rows).report
+        test = splits(self.data, context.data, self.classes, self.rows, side=self.side).report
         return _accuracy(model.eval(), test), len(test)
 
     def history(self, context: Context) -> list[Json]:
@@ -123,7 +123,7 @@ class Pretext:
         return context.shared / "vits" / f"{digest}.pt"
 
     def _train(self, path: Path, context: Context) -> None:
-        found = splits(self.data, context.data, self.classes, self.rows)
+        found = splits(self.data, context.data, self.classes, self.rows, side=self.side)
         torch.manual_seed(self.seed)
         model = self._new(len(self.classes)).to(context.device)
         train = found.train
@@ -162,6 +162,13 @@ class Checkpoint:
     def label(self) -> str:
         """The name."""
         return self.name
+
+    @property
+    def side(self) -> int:
+        """Of an image, in pixels."""
+        from transformers import ViTConfig
+
+        return int(pretrained(ViTConfig, self.name).image_size)
 
     def model(self, classes: int, seed: int, context: Context) -> nn.Module:  # noqa: ARG002  # bases are called alike
         """Returns it in eval mode, with a new head of `classes` that the seed decides."""

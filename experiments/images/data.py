@@ -65,7 +65,13 @@ class Splits:
 
 
 def splits(
-    name: str, data: Path, classes: Sequence[int], rows: int | None, report: int | None = None
+    name: str,
+    data: Path,
+    classes: Sequence[int],
+    rows: int | None,
+    report: int | None = None,
+    *,
+    side: int,
 ) -> Splits:
     """Returns a set's splits: a fixed tenth of train chooses, the official test reports.
 
@@ -76,11 +82,12 @@ def splits(
         classes: Those that are asked for; () for all.
         rows: Of train, the tenth that chooses included; None for all.
         report: Of test; None for all.
+        side: Of the model's images: files that are larger are made that small as they are read.
 
     Raises:
-        SystemExit: The set is not there.
+        SystemExit: The set is not there, or its test has a class that train has not.
     """
-    train, test = (images.of(classes) for images in _read(name, data))
+    train, test = (images.of(classes) for images in _read(name, data, side))
     train = train.drawn(rows)
     order, tenth = _order(len(train)), len(train) // 10
     return Splits(
@@ -99,7 +106,7 @@ def values(images: Images, rows: npt.NDArray[np.int64], side: int, channels: int
     return pixels.expand(-1, channels, -1, -1).contiguous()
 
 
-def _read(name: str, data: Path) -> tuple[Images, Images]:
+def _read(name: str, data: Path, side: int) -> tuple[Images, Images]:
     if name == "digits":
         return _digits()
     if name == "fashion-mnist":
@@ -107,7 +114,7 @@ def _read(name: str, data: Path) -> tuple[Images, Images]:
     folder = data / name
     if not folder.is_dir():
         raise SystemExit(f"{folder} is missing: give the folder of the data sets with --data")
-    return _folders(folder / "train"), _folders(folder / "test")
+    return _folders(folder, side)
 
 
 def _fashion(data: Path) -> tuple[Images, Images]:
@@ -148,29 +155,46 @@ def _digits() -> tuple[Images, Images]:
     return every.at(np.flatnonzero(~third)), every.at(np.flatnonzero(third))
 
 
-def _folders(folder: Path) -> Images:
-    """Returns all images below `folder`, a class a folder, in the first image's size."""
-    from PIL import Image
+def _folders(place: Path, side: int) -> tuple[Images, Images]:
+    """Returns train and test: the classes are train's folders, and all images have one side.
 
+    That is `side`, or the largest that train has where that is less: `values` enlarges.
+    """
+    train, test = (_files(place / part) for part in ("train", "test"))
+    classes = sorted({path.parent.name for path in train})
+    unknown = sorted({path.parent.name for path in test}.difference(classes))
+    if unknown:
+        raise SystemExit(f"{place / 'test'} has classes that train has not: {', '.join(unknown)}")
+    side = min(side, max(_smaller_side(path) for path in train))
+    return _opened(train, classes, side), _opened(test, classes, side)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Returns the images below `folder`, a class a folder, sorted."""
     if not folder.is_dir():
         raise SystemExit(f"{folder} is missing: a folder of images a class is expected there")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    files = [
-        (path, number)
-        for number, place in enumerate(classes)
-        for path in sorted(place.iterdir())
-        if path.suffix.lower() in _SUFFIXES
-    ]
+    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise SystemExit(f"{folder} holds no images, expected <class>/<image>.png or .jpg")
-    with Image.open(files[0][0]) as first:
-        side = min(first.size)
+    return files
+
+
+def _smaller_side(path: Path) -> int:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return min(image.size)
+
+
+def _opened(files: Sequence[Path], classes: Sequence[str], side: int) -> Images:
+    from PIL import Image
+
     pixels = np.empty((len(files), 3, side, side), np.uint8)
-    for row, (path, _) in enumerate(files):
+    for row, path in enumerate(files):
         with Image.open(path) as image:
             resized = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
         pixels[row] = np.asarray(resized).transpose(2, 0, 1)
-    labels = np.array([number for _, number in files], np.int64)
+    labels = np.array([classes.index(path.parent.name) for path in files], np.int64)
     return Images(pixels, labels, np.arange(len(files)))
 
 

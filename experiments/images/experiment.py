@@ -31,6 +31,7 @@ class ImageSettings:
         head_rate: The head's rate beside every other method.
         epochs: How many.
         batch: Images of a step.
+        decay: Of ImageTrial.
         precision: Of ImageTrial.
         choosing_seed: Of the trials that choose.
         fresh_seeds: Of those that report.
@@ -49,6 +50,7 @@ class ImageSettings:
     head_rate: float
     epochs: int
     batch: int
+    decay: float
     precision: str
     choosing_seed: int
     fresh_seeds: Sequence[int]
@@ -90,6 +92,7 @@ class ImageSettings:
                 seed=seed,
                 epochs=self.epochs,
                 batch=self.batch,
+                decay=self.decay,
                 precision=self.precision,
                 report=report,
                 serve=report and method.kind == "fourier",

@@ -94,6 +94,7 @@ class ImageTrial:
         seed: Of head, batches and entries.
         epochs: How many.
         batch: Images of a step.
+        decay: Of all that is trained, AdamW's.
         precision: "float32" or "bfloat16", of products in training.
         report: Whether the test is answered. Trials that choose a rate never see it.
         serve: Whether ONNX Runtime answers it too.
@@ -110,6 +111,7 @@ class ImageTrial:
     seed: int
     epochs: int
     batch: int
+    decay: float
     precision: str
     report: bool
     serve: bool
@@ -146,7 +148,7 @@ class ImageTrial:
         Raises:
             ArithmeticError: It is to report, and its first epoch has diverged.
         """
-        found = splits(self.data, context.data, self.classes, self.rows)
+        found = splits(self.data, context.data, self.classes, self.rows, side=self.base.side)
         classes = int(found.train.labels.max()) + 1
         model = self.base.model(classes, self.seed, context).to(context.device)
         inputs = {
@@ -154,7 +156,10 @@ class ImageTrial:
             for name, images in (("train", found.train), ("choose", found.choose))
         }
         self.method.apply(model, targets(model, self._layers(model)), self.seed)
-        groups = methods.groups(model, self.rate, self.head_rate)
+        groups = [
+            group | {"weight_decay": self.decay}
+            for group in methods.groups(model, self.rate, self.head_rate)
+        ]
         loop = Loop(
             self.epochs,
             shuffled(len(found.train), self.batch, self.seed),

@@ -94,13 +94,17 @@ def prompt(tokenizer: Any, example: Example) -> list[int]:
 
 
 def rows(tokenizer: Any, examples: list[Example], length: int) -> list[Row]:
-    """Returns training rows of at most about `length` tokens: longer answers lose their end."""
+    """Returns training rows of at most `length` tokens: longer answers lose their end.
+
+    Examples whose prompt leaves no room for an answer are left out.
+    """
     found = []
     for example in examples:
-        asked = prompt(tokenizer, example)[:length]
+        asked = prompt(tokenizer, example)
         answer = tokenizer(example.output, add_special_tokens=False)["input_ids"]
-        answer = [*answer, tokenizer.eos_token_id][: max(1, length - len(asked))]
-        found.append(row(asked, [answer]))
+        room = length - len(asked)
+        if room > 0:
+            found.append(row(asked, [[*answer, tokenizer.eos_token_id][:room]]))
     return found
 
 

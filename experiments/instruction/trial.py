@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 from experiments.causal.decoding import Asked, greedy
 from experiments.causal.learning import Taught, learned, measured, whole
 from experiments.causal.methods import Method
 from experiments.causal.models import new_tokenizer
+from experiments.causal.rows import Row
 from experiments.causal.serving import compared, served
 from experiments.causal.training import Recipe, Set, loss_of
 from experiments.causal.unlearned import SHAPES, refuse_on_cpu
-from experiments.instruction.data import prompt, rows, splits
+from experiments.instruction.data import Splits, prompt, rows, splits
 from experiments.trial import Context, Json
 
 
@@ -36,8 +37,6 @@ class InstructionTrial:
         answered: Examples that torch and ONNX Runtime answer; 0 for none.
         limit: Tokens of such an answer at most.
     """
-
-    measures: ClassVar[tuple[str, ...]] = ("experiments/causal",)
 
     model: str
     method: Method
@@ -81,8 +80,10 @@ class InstructionTrial:
         Of FourierFT how ONNX Runtime answers, too. A training that diverged in its first epoch has
         no file and no merged loss: "diverged" is 1. Random weights are trained, for the cost alone.
 
+        "left_out" are the examples whose prompt alone is as long as a row may be.
+
         Raises:
-            SystemExit: They are those of a large model, and there is no GPU.
+            SystemExit: They are a large model's, and there is no GPU; or no prompt is short enough.
         """
         if self.model in SHAPES:
             refuse_on_cpu(self.model, context.device)
@@ -92,23 +93,34 @@ class InstructionTrial:
             self.model, self.method, self.seed, bits=self.bits, checkpointing=self.checkpointing
         )
         recipe = Recipe(self.rate, self.epochs, self.batch, self.seed, self.precision)
-        sets = [rows(tokenizer, each, self.length) for each in (found.train, found.choose)]
+        train, choose = self._rows(found, tokenizer)
+        left_out = len(found.train) + len(found.choose) - len(train) - len(choose)
         if self.model in SHAPES:
-            return measured(taught, recipe, sets[0], sets[1], context)
-        result, values = learned(taught, recipe, sets[0], sets[1], context)
+            return measured(taught, recipe, train, choose, context) | {"left_out": left_out}
+        result, values = learned(taught, recipe, train, choose, context)
+        result["left_out"] = left_out
         if result.get("diverged") == 1:
             return result
         model, file = whole(taught, values, context)
         result["file_bytes"] = file.stat().st_size
-        result["merged_loss"] = loss_of(model, Set(sets[1], None))
+        result["merged_loss"] = loss_of(model, Set(choose, None))
         if self.answered:
             answered = found.choose[: self.answered]
-            prompts = [prompt(tokenizer, example) for example in answered]
+            prompts = [prompt(tokenizer, each) for each in answered]
             asked = Asked(prompts, self.limit, tokenizer.eos_token_id)
             said = greedy(model, asked)
             del model
             ours = served(file, self.model, asked, said, context.shared)
-            ids = [example.number for example in answered]
+            ids = [each.number for each in answered]
             result["onnxruntime"] = ours.numbers() | compared(ids, said, ours.tokens)
             context.step()
         return result
+
+    def _rows(self, found: Splits, tokenizer: Any) -> tuple[list[Row], list[Row]]:
+        """Returns what trains and what chooses; neither may be empty."""
+        train, choose = (rows(tokenizer, each, self.length) for each in (found.train, found.choose))
+        if not train or not choose:
+            raise SystemExit(
+                f"no prompt has fewer than {self.length} tokens: give rows more length"
+            )
+        return train, choose

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import types
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from experiments.cutting import Passed, read_by
 
 _FIRST_TOKEN = ("BertLayer", "RobertaLayer")
 
@@ -37,19 +38,12 @@ def cut(model: nn.Module, trained: int) -> None:
     if kind not in _FIRST_TOKEN:
         raise SystemExit(f"{kind} cannot be cut: set trained_layers to 0, which trains all layers")
     for number in range(len(found) - trained):
-        found[number] = _Passed()
-    model.base_model.embeddings = _Passed()  # type: ignore[union-attr]  # the same
+        found[number] = Passed()
+    model.base_model.embeddings = Passed()  # type: ignore[union-attr]  # the same
     # On a CPU the backward pass of torch's fused attention took a third of a step.
     model.set_attn_implementation("eager")  # type: ignore[operator]  # transformers' own
     last = found[-1]
     last.forward = types.MethodType(_first_token, last)
-
-
-class _Passed(nn.Module):
-    """Stands where frozen layers or embeddings were; gives what it gets."""
-
-    def forward(self, states: Tensor | None = None, *_: Any, **named: Any) -> Any:
-        return named.get("inputs_embeds") if states is None else states
 
 
 def _first_token(
@@ -78,21 +72,7 @@ def _first_token(
     return result
 
 
-@torch.no_grad()
 def lower_states(model: nn.Module, trained: int, batch: dict[str, Tensor]) -> Tensor:
     """Returns what the last `trained` layers of a whole model read: (rows, tokens, width)."""
-    kept: list[Tensor] = []
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        kept.append(inputs[0])
-        raise _Reached
-
     first = layers(model)[len(layers(model)) - trained]
-    hook = first.register_forward_pre_hook(keep)
-    with hook, suppress(_Reached):
-        model(**batch)
-    return kept[0]
-
-
-class _Reached(Exception):  # noqa: N818  # not an error: the layers above are not wanted
-    pass
+    return read_by(first, lambda: model(**batch))

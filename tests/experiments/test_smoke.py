@@ -13,35 +13,25 @@ from experiments.catalogue import EXPERIMENTS
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.sections import sections
 from experiments.records import read
+from tests.experiments import made
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 
 pytestmark = pytest.mark.slow
-GLUE = {"glue", "curves", "bias", "bases"}
-"""What reads GLUE's tasks; the others do with digits, or with any file in E2E's format."""
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Returns the folder of the real data sets; where they are absent, one of made E2E rows."""
+    """Returns the folder of the real data sets; where they are absent, one of made-up rows."""
     if DATA.is_dir():
         return DATA
-    (tmp_path / "data" / "e2e").mkdir(parents=True)
-    rows = [
-        f'"name[Inn {k}], area[{("riverside", "city centre")[k % 2]}]",Inn {k} is a pub.'
-        for k in range(120)
-    ]
-    for name in ("trainset", "devset", "testset_w_refs"):
-        path = tmp_path / "data" / "e2e" / f"{name}.csv"
-        path.write_text("\n".join(["mr,ref", *rows]), "utf-8")
+    made.write(tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_in_miniature(name: str, data: Path, tmp_path: Path) -> None:
-    if name in GLUE and data != DATA:
-        pytest.skip(f"{DATA} is absent: the real data sets")
     command = [sys.executable, "-m", "experiments", name, "--size", "smoke", "--jobs", "1"]
     folders = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}

@@ -23,7 +23,6 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
     config = GPT2Config(
         vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=256,
         bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

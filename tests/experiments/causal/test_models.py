@@ -1,5 +1,6 @@
 """GPT-2's packed weight, divided; a quantised base; a model that is not there."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -34,6 +35,16 @@ def test_a_divided_weight_computes_what_the_packed_one_did(gpt2: str, shared: Pa
     names = [f"transformer.h.{layer}.attn.c_attn.{part}" for layer in (0, 1) for part in "qv"]
     assert targets(model, 0) == names
     assert targets(model, 1) == names[2:]
+
+
+def test_a_model_has_no_dropout_of_its_own(gpt2: str, shared: Path) -> None:
+    model = new_model(gpt2, shared).train()
+    tokens = torch.tensor([[5, 6, 7, 8]])
+
+    with torch.no_grad():
+        first, again = (model(tokens).logits for _ in range(2))
+
+    assert first.equal(again)
 
 
 @pytest.mark.parametrize("method", [Fourier(60, 300.0), Lora(2, 4.0)])
@@ -161,6 +172,27 @@ def test_equal_names_of_other_models_are_told_apart(shared: Path, tmp_path: Path
 
     assert one != other
     assert identity("a/decoder", shared) != identity("b/decoder", shared)
+
+
+def test_a_process_reads_a_models_files_once(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"1")
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(file: Any, kind: str) -> Any:
+        read.append(file.name)
+        return digest(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+
+    first, again = (identity(str(tmp_path), shared) for _ in range(2))
+    weights.write_bytes(b"22")
+
+    assert first == again != identity(str(tmp_path), shared)
+    assert len(read) == 2
 
 
 def test_lora_has_its_scale_and_its_dropout(shared: Path) -> None:

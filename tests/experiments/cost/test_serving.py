@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def test_a_trial_measures_each_form(tmp_path: Path) -> None:
     }
     assert all(form["seconds"][0] > 0 and form["work"]["run"] >= 1 for form in found["forms"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    context = replace(context_of(tmp_path), device="cuda")
+
+    with pytest.raises(SystemExit, match="no CUDA here: pip install onnxruntime-gpu"):
+        measured(WIDTH, ROWS, TOKENS, [10], [RANK], 1, context)
 
 
 def test_a_single_row_has_no_forms_of_several(tmp_path: Path) -> None:

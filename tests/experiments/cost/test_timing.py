@@ -93,6 +93,28 @@ def test_a_killed_run_goes_on_behind_the_rounds_that_it_kept(tmp_path: Path) -> 
     assert len(found.load) == 3
 
 
+def test_a_run_that_is_killed_as_it_writes_keeps_the_rounds_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, text: str) -> int:
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "rounds.json"
+    jobs = {"a": lambda: None}
+    before = in_turn(jobs, 1, checkpoint, lambda: None, sample=0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half)
+        with pytest.raises(KeyboardInterrupt):
+            in_turn(jobs, 2, checkpoint, lambda: None, sample=0.0)
+
+    found = in_turn(jobs, 2, checkpoint, lambda: None, sample=0.0)
+
+    assert found.seconds["a"][:1] == before.seconds["a"]
+    assert len(found.load) == 2
+
+
 def test_what_has_all_its_rounds_is_not_called_again(tmp_path: Path) -> None:
     checkpoint, calls = tmp_path / "rounds.json", list[str]()
     jobs = {"a": Recorder(calls, "a")}

@@ -27,7 +27,7 @@ def test_references_of_one_meaning_belong_together(data: Path) -> None:
     found = read(data, "devset")
 
     assert len(found) == 30
-    assert found[3] == Meaning(3, "name[devset3], area[x]", ("3, said a", "3, said b"))
+    assert found[3] == Meaning(3, "name[devset3], area[x]", ("3, said a", "3, said b"), (6, 7))
 
 
 def test_a_tenth_of_the_meanings_chooses_and_is_never_trained_on(data: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_paper_trains_on_what_is_not_to_be_had_here(data: Path) -> None:
 
 def test_rows_hold_so_many_references() -> None:
     tokenizer = byte_tokenizer()
-    meaning = Meaning(0, "name[A]", ("one", "two", "three"))
+    meaning = Meaning(0, "name[A]", ("one", "two", "three"), (0, 1, 2))
 
     found = rows(tokenizer, [meaning], together=2, most=None)
 
@@ -71,7 +71,7 @@ def test_rows_hold_so_many_references() -> None:
 
 def test_a_model_without_chat_is_given_plain_text() -> None:
     tokenizer = byte_tokenizer()
-    meaning = Meaning(0, "name[A]", ("one",))
+    meaning = Meaning(0, "name[A]", ("one",), (0,))
 
     assert tokenizer.decode(prompt(tokenizer, meaning)) == "name[A] ||"
     assert answer(tokenizer, "one")[-1] == tokenizer.eos_token_id
@@ -87,4 +87,4 @@ def test_an_answer_holds_no_token_that_begins_a_text() -> None:
     assert tokenizer("one")["input_ids"][0] == tokenizer.bos_token_id
 
     assert answer(tokenizer, "one") == plain
-    assert prompt(tokenizer, Meaning(0, "name[A]", ()))[0] == tokenizer.bos_token_id
+    assert prompt(tokenizer, Meaning(0, "name[A]", (), ()))[0] == tokenizer.bos_token_id

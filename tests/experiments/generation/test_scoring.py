@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sacrebleu
+from nltk.translate.nist_score import corpus_nist
 
 from experiments.generation.scoring import bleu, nist, scores
 
@@ -39,8 +40,28 @@ def test_the_best_reference_counts() -> None:
     assert found["rouge_l"] == pytest.approx(np.mean(found["of_each"]["rouge_l"]), abs=1e-6)
 
 
-def test_nist_rises_with_rare_words_that_are_right() -> None:
-    assert nist(_SAID, _KNOWN) > nist(["the of", "the a", "is is"], _KNOWN)
+def test_nist_is_nltks_of_lower_case_words_and_marks_up_to_five_together() -> None:
+    said = ["The Mill is a pub, really.", "It is a bar"]
+    known = [
+        ["the Mill is a pub, too.", "The mill is a pub."],
+        ["It is a bar.", "THE MILL IS A BAR"],
+    ]
+    words = [
+        ["the", "mill", "is", "a", "pub", ",", "really", "."],
+        ["it", "is", "a", "bar"],
+    ]
+    theirs = [
+        [
+            ["the", "mill", "is", "a", "pub", ",", "too", "."],
+            ["the", "mill", "is", "a", "pub", "."],
+        ],
+        [["it", "is", "a", "bar", "."], ["the", "mill", "is", "a", "bar"]],
+    ]
+
+    expected = {n: corpus_nist(theirs, words, n) for n in (4, 5, 6)}
+
+    assert len(set(expected.values())) == 3
+    assert nist(said, known) == pytest.approx(expected[5], abs=1e-12)
 
 
 def test_silence_scores_nothing() -> None:

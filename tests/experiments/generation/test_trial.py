@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from experiments.causal.methods import Fourier, Lora, Method
-from experiments.generation.trial import GenerationTrial
+from experiments.causal.toys import byte_tokenizer
+from experiments.generation.e2e import Meaning
+from experiments.generation.trial import GenerationTrial, judged
 from experiments.trial import Context
 
 pytestmark = pytest.mark.real
@@ -53,6 +55,16 @@ def test_a_fresh_seed_that_diverged_is_a_result(context: Context) -> None:
     assert result["diverged"] == 1
     assert "report" not in result
     json.dumps(result, allow_nan=False)
+
+
+def test_an_answer_may_be_empty() -> None:
+    meaning = Meaning(0, "name[A]", ("A pub.",), (0,))
+    tokenizer = byte_tokenizer()
+
+    found = judged([[], [tokenizer.eos_token_id]], [meaning, meaning], tokenizer)
+
+    assert found["ended"] == 1
+    assert found["of_each"]["tokens"] == [0, 1]
 
 
 def _strings(value: object) -> list[str]:

@@ -66,3 +66,12 @@ def test_each_grid_doubles_from_rate_to_rate(size: str) -> None:
 
 def test_a_model_by_path_needs_no_pretext() -> None:
     assert all(isinstance(t, ImageTrial) for t in plan(Options("small", "my/vit"), Found()).trials)
+
+
+def test_the_papers_size_has_the_published_rates() -> None:
+    """Of the authors' script for CIFAR-10: 3e-1 of FourierFT, 1e-3 of the head, 9e-5 decay."""
+    given = table("images", "paper")
+    assert 0.3 in given["rates"]["fourier"]
+    trials = [t for t in plan(Options("paper"), Found()).trials if isinstance(t, ImageTrial)]
+    assert {(t.decay, t.batch, t.epochs) for t in trials} == {(9e-5, 200, 10)}
+    assert {t.head_rate for t in trials if t.method.kind == "fourier"} == {1e-3}

@@ -25,6 +25,7 @@ TOY = ImageTrial(
     seed=1,
     epochs=2,
     batch=32,
+    decay=0.0,
     precision="float32",
     report=True,
     serve=False,
@@ -63,6 +64,17 @@ def test_a_trial_trains_and_reports(
     assert found["file_bytes"] > 4 * (found["parameters"] + found["head"])
     if method.kind != "head":
         assert found["delta_norm"] > 0
+
+
+def test_weights_decay_as_they_are_told(tmp_path: Path, shared: Path) -> None:
+    """A rate of 0.01 and a decay of 100 leave nothing of a weight but its last step."""
+    losses = {}
+    for decay in (0.0, 100.0):
+        folder = tmp_path / str(decay)
+        folder.mkdir()
+        found = run(replace(TOY, decay=decay, epochs=8, batch=8), folder, shared)
+        losses[decay] = found["history"][-1]["loss"]
+    assert losses[100.0] > losses[0.0] + 0.1
 
 
 def test_all_layers_are_adapted_where_none_is_computed_beforehand(

@@ -69,6 +69,18 @@ def test_only_the_answer_is_learned_and_a_long_one_is_cut() -> None:
     assert cut.answered == 2
 
 
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_left_out() -> None:
+    """A prompt that was cut would not end with what an answer follows."""
+    tokenizer = byte_tokenizer()
+    short, long = (Example(k, k, "Add.", given, "two") for k, given in enumerate(("1", "1" * 99)))
+    asked = prompt(tokenizer, short)
+
+    found = rows(tokenizer, [long, short], len(asked) + 9)
+
+    assert [each.tokens[: len(asked)].tolist() for each in found] == [asked]
+    assert rows(tokenizer, [short], len(asked)) == []
+
+
 def test_no_meaning_of_e2e_is_trained_on_and_apart(tmp_path: Path) -> None:
     (tmp_path / "e2e").mkdir()
     lines = [f'"name[Place {k}], area[x]","{k}, said {turn}"' for k in range(20) for turn in "abcd"]

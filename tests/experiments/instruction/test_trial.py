@@ -51,6 +51,24 @@ def test_it_is_measured_and_answers_like_torch(tmp_path: Path) -> None:
     assert result["file_bytes"] > 4 * result["parameters"]
 
 
+def test_examples_without_room_for_an_answer_are_counted(tmp_path: Path) -> None:
+    trial = next(
+        trial
+        for trial in INSTRUCTION.plan(Options("smoke"), Book("smoke", tmp_path)).trials
+        if isinstance(trial, InstructionTrial)
+    )
+    own = replace(trial, source="jsonl", length=250, rows=None, answered=0)
+    file = tmp_path / "own.jsonl"
+    inputs = ["1"] * 30 + ["1" * 99] * 5
+    lines = [json.dumps({"instruction": "Say", "input": k, "output": k}) for k in inputs]
+    file.write_text("\n".join(lines))
+    context = Context(tmp_path, tmp_path / "shared", file, "cpu", lambda: None)
+
+    assert own.run(context)["left_out"] == 5
+    with pytest.raises(SystemExit, match="no prompt has fewer than 20 tokens"):
+        replace(own, length=20).run(context)
+
+
 def _unlearned(folder: Path) -> list[InstructionTrial]:
     found = INSTRUCTION.plan(Options("medium"), Book("medium", folder)).trials
     trials = [trial for trial in found if isinstance(trial, InstructionTrial)]
