@@ -26,6 +26,8 @@ def main() -> None:
     unknown = [name for name in chosen.names if name not in EXPERIMENTS]
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}")
+    if chosen.again and chosen.dry_run:
+        parser.error("--again forgets results, --dry-run changes nothing: give one of them")
     if chosen.models is not None:
         os.environ[FOLDER] = str(chosen.models.resolve())
     options = Options(chosen.size, chosen.model)
@@ -33,7 +35,8 @@ def main() -> None:
     machine = Machine(chosen.data, chosen.device, jobs, chosen.work)
     book = Book(chosen.size, _folder(chosen.results, chosen.model))
     for label in chosen.again:
-        planned = [t for each in EXPERIMENTS.values() for t in each.plan(options, book).trials]
+        names = chosen.names or EXPERIMENTS
+        planned = [t for name in names for t in EXPERIMENTS[name].plan(options, book).trials]
         gone = book.forget(label, chosen.work / chosen.size, planned)
         print(f"to be run again: {', '.join(gone) or f'nothing is called {label}'}")
     if not chosen.names:

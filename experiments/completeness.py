@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from experiments.catalogue import EXPERIMENTS
 from experiments.records import RESULTS, Book, Record, read
 from experiments.settings import SIZES
-from experiments.trial import Options, Plan, Results, Trial, key
+from experiments.trial import Options, Plan, Results, Trial, distinct, key
 
 
 def missing(plan: Plan, results: Results) -> list[Trial]:
     """Returns the planned trials that have not run, each once; stand-ins that wait come last."""
-    todo = {key(trial): trial for trial in plan.trials if results.get(trial) is None}
-    return list((todo | {key(trial): trial for trial in plan.later}).values())
+    todo = [trial for trial in plan.trials if results.get(trial) is None]
+    return distinct([*todo, *plan.later])
 
 
 def strangers(records: Iterable[Record], plan: Plan) -> list[Record]:
-    """Returns the records that the plan does not ask for: of other settings, or of older code."""
+    """Returns the records that the plan does not ask for: of settings that have changed."""
     planned = {key(trial) for trial in plan.trials}
     return [record for record in records if record.key not in planned]
 
@@ -37,7 +37,7 @@ def main() -> None:
         path = RESULTS / size / f"{name}.json"
         lacking = missing(plan, book)
         strange = strangers(read(path) if path.exists() else [], plan)
-        count = len({key(trial) for trial in [*plan.trials, *plan.later]})
+        count = len(distinct([*plan.trials, *plan.later]))
         print(f"{name}: {count - len(lacking)} of {count} trials have run")
         lines = [f"  missing: {trial.label}" for trial in lacking]
         lines += [f"  not planned: {record.label}" for record in strange]

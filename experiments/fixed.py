@@ -9,7 +9,7 @@ WARM_UP = 0.06
 """The part of all steps in which the rate rises (arXiv 2405.03003, table 9)."""
 
 ATTENTION_DROPOUT = 0.0
-"""Dropout of attention, left out for every method: it costs a fifth of a step on a CPU."""
+"""Dropout of an encoder's attention, left out for every method: a fifth of a CPU's step."""
 
 MARGIN = 1e-4
 """A class or token that leads by less than this may differ between two runtimes."""

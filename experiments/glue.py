@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from experiments import selection
+from experiments.pretrained import pretrained
 from experiments.settings import settings
 from experiments.text.methods import Fourier, Full, Head, Lora, Method
 from experiments.text.trial import TextTrial
@@ -55,8 +57,15 @@ class GlueSettings:
 
     @classmethod
     def of(cls, options: Options) -> GlueSettings:
-        """Returns what is configured for a size."""
-        return settings(cls, "glue", options.size, model=options.model)
+        """Returns what is configured for a size.
+
+        Raises:
+            SystemExit: Another model is wider or narrower than what is configured.
+        """
+        found = settings(cls, "glue", options.size, model=options.model)
+        if options.model is not None:
+            _refuse_other_width(options.model, options.size, found.width)
+        return found
 
     def fourier(self, task: str) -> Fourier:
         """Returns the FourierFT that is compared with LoRA."""
@@ -128,6 +137,18 @@ class GlueSettings:
     def untuned(self, task: str) -> Trial:
         """Returns what gives a task's labels, and what is reached without training."""
         return Untuned(task, self.model, self.length, self.rows.get(task))
+
+
+def _refuse_other_width(model: str, size: str, width: int) -> None:
+    from transformers import AutoConfig
+
+    found = pretrained(AutoConfig, model).hidden_size
+    if found != width:
+        table = f'[{size}.for_model."{Path(model).name}"]'
+        raise SystemExit(
+            f"{model} is {found} wide, and what configs/glue.toml sets for {size} is for {width}: "
+            f"give it a table of its own there, {table}, with width and what goes with it"
+        )
 
 
 def plan(options: Options, results: Results) -> Plan:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fourier_trainers
+from experiments import code
 from experiments.trial import Json, Trial, described, key
 
 ROOT = Path(__file__).parent
@@ -41,7 +40,8 @@ class Record:
         steps: How many steps it took.
         trial: Its fields.
         result: What `run` gave.
-        seconds: Wall time of all its runs together, with everything that is computed once.
+        seconds: Wall time of all its runs together, with everything that is computed once; of a run
+            that was killed, up to its last step.
         environment: Versions and machine.
     """
 
@@ -59,7 +59,7 @@ def record(trial: Trial, result: Json, seconds: float, device: str, threads: int
     """Returns the record of a trial that has just ended."""
     return Record(
         key(trial), trial.label, trial.work, trial.steps, described(trial), result,
-        round(seconds, 3), environment(device, threads) | {"code": code_digest(trial)},
+        round(seconds, 3), environment(device, threads) | {"code": code.digest(trial)},
     )  # fmt: skip
 
 
@@ -80,20 +80,6 @@ def environment(device: str, threads: int) -> Json:
         "device": _device_name(device),
         "versions": versions,
     }
-
-
-def code_digest(trial: Trial) -> str:
-    """Returns 8 hex digits of the code that ran the trial: its package, the loop, the trainer.
-
-    A trial that measures other code names its folders, from the repository's root, in `measures`.
-    """
-    folders = [Path(inspect.getfile(type(trial))).parent, Path(fourier_trainers.__file__).parent]
-    folders += [ROOT.parent / name for name in getattr(trial, "measures", ())]
-    paths = {path for folder in folders for path in folder.rglob("*.py")}
-    digest = hashlib.sha256()
-    for path in sorted(paths | {ROOT / "training.py"}):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:8]
 
 
 def _device_name(device: str) -> str:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from experiments.locking import locked
 from experiments.records import Book, Record, record
-from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, key
+from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, distinct, key
 
 WORK = Path(__file__).parent / "out"
 _queue: SimpleQueue[int] | None = None  # of a worker process
@@ -64,17 +64,21 @@ def run(experiment: Experiment, options: Options, machine: Machine, book: Book) 
     """
     machine = replace(machine, jobs=1) if experiment.alone else machine
     failed: dict[str, str] = {}
+    suspects: set[str] = set()  # keys of trials that ran as a process was killed: one is to blame
     print(forecast(experiment, experiment.plan(options, book), machine, book))
     while waiting := _waiting(experiment.plan(options, book), book, failed):
+        alone = [trial for trial in waiting if key(trial) in suspects]
+        jobs = 1 if alone else machine.jobs
         with _bar(waiting) as (bar, queue), _pool(machine, queue) as pool:
-            for trial, job in _ended(waiting, pool, machine, machine.work / options.size):
+            for trial, job in _ended(alone or waiting, pool, jobs, machine, options.size):
                 try:
                     book.add(job.result())
                 except (Exception, SystemExit) as wrong:  # noqa: BLE001  # the others go on
+                    if jobs > 1 and isinstance(wrong, BrokenProcessPool):
+                        suspects.add(key(trial))
+                        continue
                     failed[trial.label] = f"{type(wrong).__name__}: {wrong}"
                     bar.write(f"{trial.label}: {failed[trial.label]}")
-                    if isinstance(wrong, BrokenProcessPool):
-                        break  # its process was killed: the next round has a new pool
                 book.write(experiment.name, experiment.plan(options, book).trials)
     book.write(experiment.name, experiment.plan(options, book).trials)
     return failed
@@ -82,9 +86,10 @@ def run(experiment: Experiment, options: Options, machine: Machine, book: Book) 
 
 def forecast(experiment: Experiment, plan: Plan, machine: Machine, book: Book) -> str:
     """Returns how many trials there are, how many have run, and how long the others will take."""
-    todo = [trial for trial in plan.trials if book.get(trial) is None]
-    done = len(plan.trials) - len(todo)
-    ahead = [*todo, *plan.later]
+    planned = distinct(plan.trials)
+    todo = [trial for trial in planned if book.get(trial) is None]
+    done = len(planned) - len(todo)
+    ahead = distinct([*todo, *plan.later])
     jobs = 1 if experiment.alone else machine.jobs
     seconds = sum(expected_seconds(trial, book) for trial in ahead) / jobs
     count = f"{experiment.name}: {done + len(ahead)} trials, {done} done"
@@ -110,26 +115,27 @@ def words(seconds: float) -> str:
 
 
 def _waiting(plan: Plan, book: Book, failed: dict[str, str]) -> list[Trial]:
-    waiting = {
-        key(trial): trial
-        for trial in plan.trials
-        if book.get(trial) is None and trial.label not in failed
-    }
-    return list(waiting.values())
+    todo = [trial for trial in distinct(plan.trials) if book.get(trial) is None]
+    return [trial for trial in todo if trial.label not in failed]
 
 
 def _ended(
-    trials: Sequence[Trial], pool: ProcessPoolExecutor, machine: Machine, place: Path
+    trials: Sequence[Trial], pool: ProcessPoolExecutor, jobs: int, machine: Machine, size: str
 ) -> Iterator[tuple[Trial, Future[Record]]]:
-    """Yields trials as they end; the pool is given no more than can run, so no more can be lost."""
+    """Yields trials as they end, `jobs` at a time: no others are lost if a process is killed.
+
+    Then no more are begun: the next round has a new pool.
+    """
     ahead = iter(trials)
     running: dict[Future[Record], Trial] = {}
     while True:
-        for trial in islice(ahead, machine.jobs - len(running)):
-            running[pool.submit(_work, trial, place, machine)] = trial
+        for trial in islice(ahead, jobs - len(running)):
+            running[pool.submit(_work, trial, machine.work / size, machine)] = trial
         if not running:
             return
         for job in wait(running, return_when=FIRST_COMPLETED).done:
+            if isinstance(job.exception(), BrokenProcessPool):
+                ahead = iter(())
             yield running.pop(job), job
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from experiments.trial import Json, merged
 
@@ -14,8 +14,11 @@ _CONFIGS = Path(__file__).parent / "configs"
 Settings = TypeVar("Settings")
 
 
-def table(name: str, size: str) -> Json:
+def table(name: str, size: str, model: str | None = None) -> Json:
     """Returns the settings of one experiment at one size.
+
+    A size may hold "for_model": a table for a model, by the last part of its name, that wins where
+    `model` is that one.
 
     Raises:
         SystemExit: The experiment has no such size.
@@ -25,16 +28,20 @@ def table(name: str, size: str) -> Json:
     if size not in tables:
         there = ", ".join(found for found in SIZES if found in tables)
         raise SystemExit(f"{name} has no size {size!r}; configs/{path.name} has: {there}")
-    return merged(tables.get("common", {}), tables[size])
+    found = merged(tables.get("common", {}), tables[size])
+    own = found.pop("for_model", {})
+    if model is None:
+        return found
+    return merged(found, own.get(Path(model).name, {})) | {"model": model}
 
 
-def settings(kind: type[Settings], name: str, size: str, **changes: Any) -> Settings:
-    """Returns the settings as `kind`, a dataclass; `changes` that are not None win.
+def settings(kind: type[Settings], name: str, size: str, model: str | None = None) -> Settings:
+    """Returns the settings as `kind`, a dataclass, of the configured model or of another.
 
     Raises:
         SystemExit: The file names a field that `kind` has not, or leaves one out.
     """
-    values = table(name, size) | {key: value for key, value in changes.items() if value is not None}
+    values = table(name, size, model)
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # any dataclass
     unknown = sorted(values.keys() - known)
     if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def kept(path: Path, shape: tuple[int, ...], fill: Callable[[States], None]) -> 
     """Returns the array of `path`, mapped, which `fill` writes where it is not there yet."""
     with once(path) as missing:
         if missing:
-            partial = path.with_suffix(f".{os.getpid()}.partial")
+            partial = path.with_suffix(".partial")
             file = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
             fill(file)
             file.flush()

@@ -101,13 +101,22 @@ def fit(
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         }
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(checkpoint)
+        _save(state, checkpoint)
         step()
-    best = state["best"]
-    put(model, best["parameters"])
+    put(model, state["best"]["parameters"])
     model.eval()
+    return _told(state)
+
+
+def _save(state: dict[str, Any], checkpoint: Path) -> None:
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(checkpoint)
+
+
+def _told(state: dict[str, Any]) -> Json:
+    """Returns what a finished training says of itself."""
+    best = state["best"]
     result = {
         "history": state["history"],
         "epoch": best["epoch"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,6 +103,11 @@ class Plan:
 
     trials: Sequence[Trial]
     later: Sequence[Trial] = ()
+
+
+def distinct(trials: Iterable[Trial]) -> list[Trial]:
+    """Returns the trials, each once: several methods may ask for the same."""
+    return list({key(trial): trial for trial in trials}.values())
 
 
 @dataclass(frozen=True, slots=True)

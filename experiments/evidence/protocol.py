@@ -12,7 +12,10 @@ from experiments.fixed import ATTENTION_DROPOUT, WARM_UP
 from experiments.text.tasks import TASKS
 from experiments.trial import Json
 
-_SENTENCE_ENCODERS = {"minilm": "all-MiniLM-L6-v2", "all-mpnet-base-v2": "all-mpnet-base-v2"}
+_SENTENCE_ENCODERS = {
+    "minilm": "all-MiniLM-L6-v2",
+    "sentence-transformers/all-mpnet-base-v2": "all-mpnet-base-v2",
+}
 _KINDS = ("fourier", "lora", "full", "head")
 
 

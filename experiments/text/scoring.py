@@ -13,12 +13,6 @@ def predictions(logits: Numbers) -> Numbers:
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1).astype(np.float64)
 
 
-def margins(logits: Numbers) -> Numbers:
-    """Returns by how much each row's class leads the next: (rows,)."""
-    ordered = np.sort(logits, axis=1)
-    return np.asarray(ordered[:, -1] - ordered[:, -2])
-
-
 def score(metric: str, predicted: Numbers, labels: Numbers) -> float:
     """Returns "accuracy", "f1", "matthews", "pearson" or "spearman" of predictions, both (rows,).
 

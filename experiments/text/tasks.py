@@ -161,7 +161,7 @@ def _table(path: Path, fields: tuple[str, ...] | None = None) -> Iterator[dict[s
         yield from csv.DictReader(lines, fields, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
-def _entails(label: str) -> float:
+def _not_entailed(label: str) -> float:
     return float(label == "not_entailment")
 
 
@@ -180,7 +180,7 @@ TASKS = {
             "dev",
             70,
             2490,
-            _glue("RTE", "sentence1", "sentence2", _entails),
+            _glue("RTE", "sentence1", "sentence2", _not_entailed),
         ),
         Task(
             "qnli",
@@ -190,7 +190,7 @@ TASKS = {
             "dev",
             50,
             104743,
-            _glue("QNLI", "question", "sentence", _entails),
+            _glue("QNLI", "question", "sentence", _not_entailed),
         ),
     )
 }

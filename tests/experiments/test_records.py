@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from experiments import records as records_module
-from experiments.cost.trials import ConversionTrial, FileTrial, ServeTrial
-from experiments.records import ROOT, Record, code_digest, read, record, write
+from experiments.records import Record, read, record, write
 from experiments.trial import key
 from tests.experiments.toys import Toy
 
@@ -46,32 +42,3 @@ def test_a_result_that_is_not_finite_is_refused_and_nothing_is_lost(tmp_path: Pa
 def test_any_field_makes_another_trial() -> None:
     assert key(Toy("a")) == key(Toy("a"))
     assert len({key(Toy("a")), key(Toy("b")), key(Toy("a", steps=4))}) == 3
-
-
-@dataclass(frozen=True, slots=True)
-class Measuring(Toy):
-    """A toy that measures other code than its own."""
-
-    measures: ClassVar[tuple[str, ...]] = ("benchmarks",)
-
-
-def test_the_code_that_a_trial_measures_is_in_its_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured = tmp_path / "benchmarks" / "one.py"
-    measured.parent.mkdir()
-    monkeypatch.setattr(records_module, "ROOT", tmp_path / "experiments")
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "training.py").touch()
-    digests = []
-    for text in ("a = 1\n", "a = 2\n"):
-        measured.write_text(text)
-        digests.append((code_digest(Measuring("a")), code_digest(Toy("a"))))
-
-    assert digests[0][0] != digests[1][0]
-    assert digests[0][1] == digests[1][1]
-
-
-def test_folders_that_trials_measure_are_there() -> None:
-    for trial in (FileTrial, ConversionTrial, ServeTrial):
-        assert all(any((ROOT.parent / name).rglob("*.py")) for name in trial.measures)

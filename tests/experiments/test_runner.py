@@ -70,6 +70,17 @@ def test_whatever_befalls_one_trial_the_others_run(
     assert all(book.get(toy) is not None for toy in toys if toy.name != "b")
 
 
+def test_the_trial_that_was_killed_fails_and_not_those_that_ran_beside_it(
+    machine: Machine, book: Book
+) -> None:
+    toys = [Toy("a", how="slow"), Toy("b", fails=0, how="killed"), Toy("c"), Toy("d")]
+
+    failed = run(experiment(*toys), OPTIONS, replace(machine, jobs=2), book)
+
+    assert list(failed) == ["toy b"]
+    assert all(book.get(toy) is not None for toy in toys if toy.name != "b")
+
+
 def test_a_result_that_is_not_finite_is_a_failure_and_not_kept(
     machine: Machine, book: Book
 ) -> None:
@@ -152,6 +163,14 @@ def test_the_forecast_counts_what_is_known_and_what_waits(machine: Machine, book
     said = forecast(each, each.plan(OPTIONS, book), machine, book)
 
     assert said == "toys: 2 trials, 0 done; about 90 s to go, 1 at a time"
+
+
+def test_the_forecast_counts_a_trial_that_is_asked_for_twice_once(
+    machine: Machine, book: Book
+) -> None:
+    plan = Plan([Toy("a"), Toy("a")], [Toy("b"), Toy("b")])
+
+    assert "2 trials, 0 done; about 60 s" in forecast(experiment(), plan, machine, book)
 
 
 def test_a_trial_is_expected_to_take_what_its_like_took(machine: Machine, book: Book) -> None:

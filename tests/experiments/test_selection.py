@@ -50,3 +50,25 @@ def test_of_two_equal_rates_the_lower_is_taken() -> None:
     found = Found({f"toy {rate} 0 False": 0.7 for rate in RATES})
 
     assert selection.chosen_rate(make, RATES, 0, found) == RATES[0]
+
+
+def test_another_method_takes_the_chosen_rate_times_a_factor() -> None:
+    scores = {0.1: 0.5, 0.2: 0.7, 0.4: 0.6}
+    found = Found({f"toy {rate} 0 False": score for rate, score in scores.items()})
+
+    def other(rate: float, seed: int, report: bool) -> Toy:
+        return Toy(f"other {rate} {seed} {report}")
+
+    plan = selection.at_rate_of(make, RATES, 0, other, 0.5, (1, 2), found)
+
+    assert [trial.label for trial in plan.trials] == [
+        "toy other 0.1 1 True",
+        "toy other 0.1 2 True",
+    ]
+
+
+def test_another_method_waits_for_the_rate_that_is_not_chosen_yet() -> None:
+    plan = selection.at_rate_of(make, RATES, 0, make, 0.5, (1, 2), Found({}))
+
+    assert [trial.label for trial in plan.trials] == [f"toy {rate} 0 False" for rate in RATES]
+    assert len(plan.later) == 2

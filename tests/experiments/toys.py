@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 
 from experiments.trial import Context, Experiment, Json, Options, Plan, Results
@@ -36,6 +37,9 @@ class Toy:
     def run(self, context: Context) -> Json:
         kept = context.folder / "step"
         first = int(kept.read_text()) if kept.exists() else 0
+        if self.how == "slow" and first == 0:
+            kept.write_text("0")
+            time.sleep(1)
         for step in range(first, self.steps):
             if step == self.fails and first == 0:
                 _fail(self.how)
