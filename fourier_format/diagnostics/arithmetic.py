@@ -54,9 +54,14 @@ def delta_norm(coefficient_norm: float, alpha: float, shape: tuple[int, int]) ->
 
 @quiet
 def relative_change(target: WatchedTarget, coefficient_norm: float) -> float:
-    """Returns ||delta||_F / ||W||_F; NaN where the weight's norm is not known."""
-    norm = real(delta_norm(coefficient_norm, target.alpha, target.shape))
-    return float(norm / real(target.weight_norm))
+    """Returns ||delta||_F / ||W||_F; NaN where the weight is zero or its norm is not known."""
+    return beside(target, delta_norm(coefficient_norm, target.alpha, target.shape))
+
+
+@quiet
+def beside(target: WatchedTarget, norm: float) -> float:
+    """Returns the norm of a delta weight over the weight's; NaN where that is zero or unknown."""
+    return float(real(norm) / (real(target.weight_norm) or np.nan))
 
 
 @quiet
@@ -74,8 +79,8 @@ def likely_change(target: WatchedTarget, learning_rate: float, steps: int) -> fl
 
 
 def change(target: WatchedTarget, seen: Observation) -> np.float64:
-    """Returns the relative change as observed, or else as computed."""
-    if seen.relative_change is not None:
+    """Returns the relative change as observed, or else as computed; NaN where there is none."""
+    if seen.relative_change is not None and target.weight_norm != 0:
         return real(seen.relative_change)
     return real(relative_change(target, seen.coefficient_norm))
 

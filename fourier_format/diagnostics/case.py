@@ -108,6 +108,7 @@ class Case:
         advice: str,
         learning_rate: float | None = None,
         alpha: float | None = None,
+        also: tuple[float, ...] = (),
     ) -> Finding:
         """Returns a finding about the target."""
         return Finding(
@@ -119,6 +120,7 @@ class Case:
             advice=advice,
             learning_rate=learning_rate,
             alpha=alpha,
+            also=tuple(map(float, also)),
         )
 
     def scaled_alpha(self, factor: float) -> float | None:

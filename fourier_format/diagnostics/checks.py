@@ -35,10 +35,18 @@ def target_findings(
         found = tuple(finding for check in stage if (finding := check(case)) is not None)
         if found:
             return found
-    value = change(target, case.last)
-    known = "the delta weight is {} of the weight"
-    phrase = known if np.isfinite(value) else "nothing is out of the ordinary"
-    return (case.finding("healthy", "fine", value, phrase, "Nothing to do."),)
+    return (healthy(case),)
+
+
+def healthy(case: Case) -> Finding:
+    """Returns that nothing is wrong, with how large the delta weight is where that is known."""
+    value = change(case.target, case.last)
+    phrase = "nothing is out of the ordinary"
+    if np.isfinite(value):
+        phrase = "the delta weight is {} of the weight"
+    elif case.target.weight_norm == 0:
+        phrase = "the weight is zero, so the delta weight is all there is"
+    return case.finding("healthy", "fine", value, phrase, "Nothing to do.")
 
 
 def _not_finite(case: Case) -> Finding | None:
@@ -151,13 +159,15 @@ def _low_learning_rate(case: Case) -> Finding | None:
         return None
     phrase = "learning rate times gain is {}, as is usual for LoRA"
     if np.isfinite(reached):
-        phrase += f"; in {case.planned:,} steps the delta weight would reach about"
-        phrase += f" {short(reached)} of the weight"
+        phrase += (
+            f"; in {case.planned:,} steps the delta weight would reach about {{}} of the weight"
+        )
     advice, rate, alpha = case.stronger(at.AIM / reached)
     if rate is not None:
         gain = moved / real(case.rate) * rate / real(case.rate)
         advice += f" Or keep the rate and set gain to {short(gain)}."
-    return case.finding("low-learning-rate", "warning", moved, phrase, advice, rate, alpha)
+    also = (reached,) if np.isfinite(reached) else ()
+    return case.finding("low-learning-rate", "warning", moved, phrase, advice, rate, alpha, also)
 
 
 def _too_small(case: Case) -> Finding | None:
@@ -167,9 +177,9 @@ def _too_small(case: Case) -> Finding | None:
         return None
     phrase = f"the delta weight is {{}} of the weight after {case.last.step:,} steps"
     if case.planned > case.last.step:
-        phrase += f", and about {short(expected)} after {case.planned:,} at this pace"
+        phrase += f", and about {{}} after {case.planned:,} at this pace"
     advice = case.stronger(at.AIM / expected)
-    return case.finding("too-small", "warning", value, phrase, *advice)
+    return case.finding("too-small", "warning", value, phrase, *advice, also=(expected,))
 
 
 def _plateau(case: Case) -> Finding | None:

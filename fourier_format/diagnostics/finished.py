@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fourier_format.diagnostics import thresholds as at
-from fourier_format.diagnostics.arithmetic import quiet, real
+from fourier_format.diagnostics.arithmetic import beside, quiet, real
 from fourier_format.diagnostics.case import Case
-from fourier_format.diagnostics.checks import lost_in_merge, outgrown
+from fourier_format.diagnostics.checks import healthy, lost_in_merge, outgrown
 from fourier_format.diagnostics.records import Finding, Observation, WatchedTarget
 
 
@@ -17,15 +17,15 @@ def finished_findings(target: WatchedTarget, delta_norm: float) -> tuple[Finding
 
     Of the checks of a run these are the ones that ask for no gradients, rates or losses: a change
     that is not finite, one that is too small to show, one larger than the weight, and one below
-    the rounding of the base; a cause hides what follows from it. Where the weight's norm is not
-    known, only a change of zero and one that is not finite are seen.
+    the rounding of the base; a cause hides what follows from it. Where the weight is zero or
+    its norm is not known, only a change of zero and one that is not finite are seen.
 
     Args:
         target: What is looked at.
         delta_norm: The Frobenius norm of its delta weight.
     """
     size = real(delta_norm)
-    value = size / real(target.weight_norm) if size else size
+    value = real(beside(target, size)) if size else size
     seen = Observation(step=at.DEFAULT_STEPS, coefficient_norm=size, relative_change=value)
     case = Case.of(target, (seen,), at.DEFAULT_STEPS)  # at the end, so that nothing is to come
     if not np.isfinite(size):
@@ -37,7 +37,4 @@ def finished_findings(target: WatchedTarget, delta_norm: float) -> tuple[Finding
         advice_and_settings = case.stronger(at.AIM / value)
         return (case.finding("too-small", "warning", value, phrase, *advice_and_settings),)
     larger = filter(None, [outgrown(case), lost_in_merge(case)])
-    known = "the delta weight is {} of the weight"
-    phrase = known if np.isfinite(value) else "nothing is out of the ordinary"
-    fine = case.finding("healthy", "fine", value, phrase, "Nothing to do.")
-    return tuple(larger) or (fine,)
+    return tuple(larger) or (healthy(case),)

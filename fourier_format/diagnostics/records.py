@@ -89,10 +89,11 @@ class Finding:
         severity: How much it matters.
         target: The target's name, or None for the whole run.
         figure: The number that it rests on; its meaning is the kind's.
-        phrase: What was seen, a clause with "{}" in the place of the figure.
+        phrase: What was seen, a clause with "{}" in the place of the figure, and of each of `also`.
         advice: What to do, in sentences.
         learning_rate: The rate to try, for the trained variable, where one can be said.
         alpha: The scale to try, where another one is advised.
+        also: Other numbers of this target in the phrase.
     """
 
     kind: Kind
@@ -103,11 +104,17 @@ class Finding:
     advice: str
     learning_rate: float | None = None
     alpha: float | None = None
+    also: tuple[float, ...] = ()
 
     @property
     def seen(self) -> str:
-        """What was seen, with its figure."""
-        return self.phrase.format(short(self.figure))
+        """What was seen, with its figures."""
+        return self.phrase.format(*map(short, self.figures))
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """The numbers in the phrase, in its order."""
+        return (self.figure, *self.also)
 
     def __str__(self) -> str:
         """One line: where, what was seen, what to do."""
@@ -117,14 +124,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """Findings of one kind, as one line for the run.
+    """Findings of one kind that are said in the same words, as one line for the run.
 
     Attributes:
-        kind: The findings' kind.
+        kind: The findings' kind; several lines may be of one.
         severity: The worst of theirs.
         targets: The names of the targets, in the order of the findings; empty for the whole run.
         of: How many targets were looked at.
-        seen: What was seen, with the range of its figures.
+        seen: What was seen of every target, with the range of each figure.
         advice: What to do, in sentences.
         learning_rate: The rate to try, where one can be said.
         alpha: The scale to try, where another one is advised.

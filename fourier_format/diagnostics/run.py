@@ -89,16 +89,17 @@ def run_findings(history: Sequence[Observation]) -> tuple[Finding, ...]:
 
 
 def advise(findings: Iterable[Finding]) -> tuple[Advice, ...]:
-    """Returns one line for each kind of finding, most urgent first.
+    """Returns one line for what is said of targets in the same words, most urgent first.
 
     The settings are those for the middle one of the targets, because most runs have one rate and
     one alpha for all; where things are too large, those for the largest.
     """
     findings = tuple(findings)
     of = len({finding.target for finding in findings if finding.target is not None})
-    groups: dict[tuple[str, bool], list[Finding]] = {}
+    groups: dict[tuple[str, str, bool], list[Finding]] = {}
     for finding in findings:
-        groups.setdefault((finding.kind, finding.target is None), []).append(finding)
+        alike = (finding.kind, finding.phrase, finding.target is None)
+        groups.setdefault(alike, []).append(finding)
     lines = [_line(group, of) for group in groups.values()]
     return tuple(sorted(lines, key=_urgency))
 
@@ -110,17 +111,25 @@ def _urgency(line: Advice) -> tuple[int, int, int]:
 def _line(group: Sequence[Finding], of: int) -> Advice:
     ordered = sorted(group, key=lambda found: (bool(np.isnan(found.figure)), found.figure))
     stands_for_all = ordered[-1 if group[0].kind in TOO_LARGE else (len(ordered) - 1) // 2]
-    least, most = short(ordered[0].figure), short(ordered[-1].figure)
     return Advice(
         kind=stands_for_all.kind,
         severity=min((found.severity for found in group), key=SEVERITIES.index),
         targets=tuple(dict.fromkeys(f.target for f in group if f.target is not None)),
         of=of,
-        seen=stands_for_all.phrase.format(least if least == most else f"{least} to {most}"),
+        seen=stands_for_all.phrase.format(
+            *map(_range, zip(*(f.figures for f in group), strict=True))
+        ),
         advice=stands_for_all.advice,
         learning_rate=stands_for_all.learning_rate,
         alpha=stands_for_all.alpha,
     )
+
+
+def _range(figures: Sequence[float]) -> str:
+    """Returns the least and the largest of the figures that are numbers."""
+    known = [figure for figure in figures if not np.isnan(figure)] or [np.nan]
+    least, most = short(min(known)), short(max(known))
+    return least if least == most else f"{least} to {most}"
 
 
 def _of_run(kind: Kind, figure: float, phrase: str, advice: str, rate: float | None) -> Finding:

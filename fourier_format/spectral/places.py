@@ -33,10 +33,13 @@ def places(entry_set: EntrySet, transform: str) -> Array:
 def distances(entry_set: EntrySet, transform: str) -> Array:
     """Returns (n,) float64: how far from frequency zero each entry is, 1 at the highest.
 
-    That is the root of the mean of (u / highest u)^2 and (v / highest v)^2. Of the transforms in
-    `FREQUENCIES` it puts entries in order from low to high.
+    That is the root of the mean of (u / highest u)^2 and (v / highest v)^2, or of one of them where
+    the other axis has a single frequency, zero. Of the transforms in `FREQUENCIES` it puts entries
+    in order from low to high.
     """
-    highest = np.array(entry_set.shape) / (2 if transform in WAVES else 1)
-    relative = places(entry_set, transform) / highest  # (n, 2)
-    found: Array = np.sqrt(np.square(relative).mean(axis=1))
+    sizes = np.array(entry_set.shape, np.int64)
+    highest = sizes // 2 if transform in WAVES else sizes - 1  # (2,)
+    axes = highest > 0
+    relative = places(entry_set, transform)[:, axes] / highest[axes]  # (n, axes)
+    found: Array = np.sqrt(np.square(relative).sum(axis=1) / max(axes.sum(), 1))
     return found

@@ -211,6 +211,14 @@ class TestHealth:
         assert low.kind == "low-learning-rate"
         assert "0.01 to 0.3" in low.advice
 
+    @pytest.mark.parametrize("change", [None, np.inf])
+    def test_beside_a_weight_of_zero_no_change_is_too_large(self, change: float | None) -> None:
+        zero = replace(TARGET, weight_norm=0.0)
+        history = [replace(seen, relative_change=change) for seen in observed(TOO_MUCH)]
+        finding = only(target_findings(zero, history))
+        assert (finding.kind, finding.severity) == ("healthy", "fine")
+        assert finding.seen == "the weight is zero, so the delta weight is all there is"
+
 
 class TestTooMuch:
     @pytest.mark.parametrize("until", range(4, len(TOO_MUCH) + 1))
@@ -415,6 +423,7 @@ class TestRun:
             "11 of 12 targets (layer.0, layer.1 and 9 more): learning rate times gain is 0.0001,"
         )
         assert lines[0].learning_rate == pytest.approx(0.0077, rel=0.1)
+        assert lines[0].seen.endswith("would reach about 0.0011 to 0.0016 of the weight")
         assert str(lines[1]).startswith("1 of 12 targets (layer.11): the delta weight is 0.39")
 
     def test_a_line_gives_the_range_of_its_figures_and_settings_for_the_largest(self) -> None:
@@ -510,7 +519,8 @@ def test_any_numbers_give_findings_and_never_an_exception_or_a_warning(
             assert setting is None or (np.isfinite(setting) and setting != 0)
         assert str(finding).isprintable()
     lines = advise(findings)
-    assert len(lines) <= len({(finding.kind, finding.target is None) for finding in findings})
+    alike = {(finding.kind, finding.phrase, finding.target is None) for finding in findings}
+    assert len(lines) == len(alike)
     assert [SEVERITIES.index(line.severity) for line in lines] == sorted(
         SEVERITIES.index(line.severity) for line in lines
     )

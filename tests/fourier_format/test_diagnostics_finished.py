@@ -64,13 +64,46 @@ def test_without_the_weights_norm_only_nothing_is_too_small(norm: float, kind: s
     assert "steps" not in str(found)
 
 
-def test_many_targets_become_a_line_a_kind() -> None:
+def test_beside_a_weight_of_zero_no_change_is_too_large() -> None:
+    (found,) = finished_findings(replace(TARGET, weight_norm=0.0, dtype="BF16"), 8.0)
+
+    assert (found.kind, found.severity) == ("healthy", "fine")
+    assert found.seen == "the weight is zero, so the delta weight is all there is"
+
+
+def test_targets_of_which_the_same_is_said_become_a_line() -> None:
     named = [replace(TARGET, name=f"t{i}") for i in range(5)]
 
     lines = advise(f for i, one in enumerate(named) for f in finished_findings(one, 8.0 * i))
 
     assert [line.kind for line in lines] == ["outgrown", "too-small", "healthy"]
     assert lines[0].targets == ("t2", "t3", "t4")
+
+
+def test_a_target_of_unknown_norm_is_not_said_to_change_by_a_share() -> None:
+    named = [replace(TARGET, name=f"t{i}") for i in range(3)]
+    named[2] = replace(named[2], weight_norm=None)
+
+    lines = advise(f for i, one in enumerate(named) for f in finished_findings(one, 1.0 + i))
+
+    assert [str(line) for line in lines] == [
+        "1 of 3 targets (t2): nothing is out of the ordinary. Nothing to do.",
+        "2 of 3 targets (t0, t1): the delta weight is 0.1 to 0.2 of the weight. Nothing to do.",
+    ]
+
+
+def test_a_target_that_changes_a_little_is_not_said_to_change_nothing() -> None:
+    norms = (0.0, 0.0, 0.8 * 10 * thresholds.TOO_SMALL)
+    named = [replace(TARGET, name=f"t{i}") for i in range(3)]
+
+    lines = advise(
+        f for one, norm in zip(named, norms, strict=True) for f in finished_findings(one, norm)
+    )
+
+    assert [(line.targets, line.seen) for line in lines] == [
+        (("t2",), "the delta weight is 0.0008 of the weight, which will not show"),
+        (("t0", "t1"), "the delta weight is zero and changes nothing"),
+    ]
 
 
 @given(

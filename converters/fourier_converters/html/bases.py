@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from fourier_converters.mapping import Map
 from fourier_converters.verification import FoundWeight, Verified
 from fourier_format import words
 from fourier_format.adapter import Adapter
+from fourier_format.errors import UnsupportedError, Violation
 from fourier_format.fingerprint import ROUNDED_NORM, frobenius_norm
 
 _MOST_TEXT: Final = 1_000
@@ -49,7 +51,7 @@ def read_base(
     Raises:
         TargetNotFoundError: A target or replacement was not found, or not uniquely.
         BaseMismatchError: The base is not the one that the adapter was trained on.
-        UnsupportedError: The base is of a sort that is not supported.
+        UnsupportedError: The base is of a sort that is not supported, or a weight is not finite.
         FileAccessError: Reading failed.
         DependencyMissingError: The base's sort needs a package that is not installed.
     """
@@ -132,6 +134,14 @@ def _skipped(adapter: Adapter, mapping: Map) -> tuple[str, ...]:
 
 
 def _read(weight: FoundWeight) -> BaseWeight:
-    """Returns what is known of a weight; a change beside a quantised one is never rounded to it."""
-    dtype = None if weight.scheme else weight.dtype
-    return BaseWeight(frobenius_norm(weight.read()), dtype, weight.source)
+    """Returns what is known of a weight; a change beside a quantised one is never rounded to it.
+
+    Raises:
+        UnsupportedError: E-NUMBER-NONFINITE: the weight holds infinities or NaN.
+    """
+    norm = frobenius_norm(weight.read())
+    if not math.isfinite(norm):
+        name, problem = weight.target.name, f"{weight.source} in the base is not finite"
+        advice = "use a base whose weights are finite"
+        raise UnsupportedError(Violation("E-NUMBER-NONFINITE", name, problem, advice=advice))
+    return BaseWeight(norm, None if weight.scheme else weight.dtype, weight.source)

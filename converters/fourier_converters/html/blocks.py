@@ -11,7 +11,7 @@ MOST_MODULES: Final = 16
 """What a grid may have to be read at a glance."""
 
 _NUMBERED: Final = re.compile(
-    r"(?P<stack>.*?)(?:^|[./_])(?P<block>\d{1,6})[./](?P<module>.+)", re.DOTALL
+    r"(?P<stack>|.*?[./_])(?P<block>\d{1,6})[./](?P<module>.+)", re.DOTALL
 )
 
 
@@ -19,7 +19,7 @@ class Grid(NamedTuple):
     """Targets by block and module.
 
     Attributes:
-        blocks: Their numbers with what stands before them, in order.
+        blocks: Their numbers with what stands before them, its separator included, in order.
         modules: What stands behind the numbers, in the order of the adapter.
         places: The place of each target's name in (blocks, modules).
     """
@@ -30,7 +30,10 @@ class Grid(NamedTuple):
 
 
 def grid(names: Sequence[str]) -> Grid | None:
-    """Returns the grid of targets' names; None where they are not numbered, or too many."""
+    """Returns the grid of targets' names.
+
+    None where they are not numbered, are too many, or two would share a place.
+    """
     found = {name: match for name in names if (match := _NUMBERED.fullmatch(name))}
     if len(found) < 2:
         return None
@@ -42,4 +45,6 @@ def grid(names: Sequence[str]) -> Grid | None:
         return None
     row, column = {b: i for i, b in enumerate(blocks)}, {m: i for i, m in enumerate(modules)}
     places = {name: (row[keys[name]], column[m["module"]]) for name, m in found.items()}
+    if len(set(places.values())) < len(places):
+        return None
     return Grid(tuple(blocks), tuple(modules), places)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from fourier_converters.html import blocks, figures
-from fourier_converters.html.markup import Markup, counted, figure, join, name, percent, tag
-from fourier_converters.html.measuring import DETAILED, LORA_RANK, Measured, by_change
+from fourier_converters.html.markup import (
+    UNKNOWN,
+    Markup,
+    counted,
+    figure,
+    join,
+    name,
+    percent,
+    tag,
+)
+from fourier_converters.html.measuring import (
+    DETAILED,
+    LORA_RANK,
+    Measured,
+    by_change,
+    is_relative,
+)
 from fourier_converters.html.tables import FOLDED, box, table
 from fourier_format import words
 
@@ -27,13 +42,16 @@ _NORM: Final = "|ΔW|"
 _WORDS: Final = ("target", "shape", "found in")
 """Columns of the table that do not hold numbers."""
 
+_EMPTY: Final = tag("td", "", class_="none")
+"""Where a block has no such module."""
+
 
 def by_layer(measured: Sequence[Measured]) -> Markup:
     """Returns how much each layer changes: a grid, a histogram of many, and the table."""
-    relative = all(one.relative is not None for one in measured)
+    relative = is_relative(measured)
     values = [_change(one, relative) for one in measured]
     label = _RELATIVE if relative else _NORM
-    parts = [tag("p", _measure(relative), class_="aside")]
+    parts = [tag("p", _measure(measured, relative), class_="aside")]
     found = blocks.grid([one.target.name for one in measured])
     if found is not None:
         named = dict(zip((one.target.name for one in measured), values, strict=True))
@@ -44,45 +62,62 @@ def by_layer(measured: Sequence[Measured]) -> Markup:
     return join(*parts)
 
 
-def _histogram(values: Sequence[float], label: str) -> Markup:
+def _histogram(values: Sequence[float | None], label: str) -> Markup:
     """Returns how many targets change by how much, of those whose change is a number."""
-    finite = [value for value in values if np.isfinite(value)]
-    left = len(values) - len(finite)
+    known = [value for value in values if value is not None]
+    finite = [value for value in known if np.isfinite(value)]
+    left, zero = len(known) - len(finite), len(values) - len(known)
     if not finite:
-        said = f"No histogram: {label} of all {left:,} targets is not finite."
+        said = f"No histogram: {label} is finite of none of {len(values):,} targets."
         return tag("p", said, class_="aside")
     targets = f"{len(finite):,} targets"
     alt = f"Histogram of {label} over {targets}, {figure(min(finite))} to {figure(max(finite))}"
     caption = f"How many of {targets} change by how much"
     if left:
         caption += f"; {counted(left, 'other is', 'others are')} left out, not being finite"
+    if zero:
+        caption += f"; the weights of {counted(zero, 'other', 'others')} are zero"
     return figures.captioned(figures.histogram(finite, label, alt), caption)
 
 
-def _measure(relative: bool) -> str:
+def _measure(measured: Sequence[Measured], relative: bool) -> str:
+    """Returns what the numbers are, and why there are no others."""
     norm = f"{_NORM} is the Frobenius norm of a delta weight, alpha included"
+    zeros = sum(one.base.norm == 0 for one in measured)
+    if zeros == len(measured):
+        return f"{norm}. The weights are all zero, and nothing is relative to them."
     if not relative:
         return f"{norm}. The norms of the base's weights are not all known."
-    return f"{norm}; {_RELATIVE} is it over the norm of the weight that it changes."
+    said = f"{norm}; {_RELATIVE} is it over the norm of the weight that it changes."
+    if zeros:
+        said += f" {counted(zeros, 'weight is', 'weights are')} zero, beside which there is no"
+        said += f" such number: {UNKNOWN} stands in its place."
+    return said
 
 
-def _change(one: Measured, relative: bool) -> float:
-    return (one.relative or 0.0) if relative else one.norm
+def _change(one: Measured, relative: bool) -> float | None:
+    """Returns the number that is shown; None of a change over a weight of zero."""
+    return one.relative if relative else one.norm
 
 
-def _grid(found: blocks.Grid, values: Mapping[str, float], label: str) -> Markup:
-    cells: dict[tuple[int, int], float] = {
-        place: values[target] for target, place in found.places.items()
-    }
-    most = max((v for v in cells.values() if np.isfinite(v)), default=0.0) or 1.0
+def _most(values: Iterable[float | None]) -> float:
+    """Returns the largest of the values that are finite; 1 where that is zero."""
+    finite = (value for value in values if value is not None and np.isfinite(value))
+    return max(finite, default=0.0) or 1.0
+
+
+def _grid(found: blocks.Grid, values: Mapping[str, float | None], label: str) -> Markup:
+    cells = {place: values[target] for target, place in found.places.items()}
+    most = _most(cells.values())
     stacks = {stack for stack, _ in found.blocks}
-    corner = next(iter(stacks)) if len(stacks) == 1 else ""
+    corner = found.blocks[0][0].rstrip("./_") if len(stacks) == 1 else ""
     titles = [tag("th", name(corner or "block"), scope="col")]
     titles += [tag("th", name(module), scope="col") for module in found.modules]
     rows = []
     for row, (stack, number) in enumerate(found.blocks):
-        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}.{number}")
-        tds = [_shaded(cells.get((row, i)), most) for i in range(len(found.modules))]
+        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}{number}")
+        places = [(row, i) for i in range(len(found.modules))]
+        tds = [_shaded(cells[at], most) if at in cells else _EMPTY for at in places]
         rows.append(tag("tr", tag("th", title, scope="row"), *tds))
     caption = f"{label} by block and module"
     if len(found.places) < len(values):
@@ -99,7 +134,7 @@ def _grid(found: blocks.Grid, values: Mapping[str, float], label: str) -> Markup
 
 def _shaded(value: float | None, most: float) -> Markup:
     if value is None:
-        return tag("td", "", class_="none")
+        return tag("td", UNKNOWN)
     part = value / most if np.isfinite(value) else 1.0
     return tag("td", figure(value), class_=f"q{round(_STEPS * part)}")
 
@@ -113,8 +148,7 @@ def _table(measured: Sequence[Measured], relative: bool) -> Markup:
         caption = f"The {MOST_ROWS:,} of {len(measured):,} targets that change most"
     if len(measured) > DETAILED:
         caption += f"; singular values of {DETAILED} of them"
-    finite = [value for one in shown if np.isfinite(value := _change(one, relative))]
-    most = max(finite, default=0.0) or 1.0
+    most = _most(_change(one, relative) for one in shown)
     rows = [_row(one, relative, most) for one in shown]
     header = [title for title in rows[0] if any(row[title] != _plain(None) for row in rows)]
     made = table(
@@ -144,8 +178,11 @@ def _row(one: Measured, relative: bool, most: float) -> dict[str, Markup]:
         "rank for 90 %": _plain(needed),
         "found in": name(one.base.found) if one.base.found else _plain(None),
     }
+    change = _change(one, relative)
+    if change is None:
+        return cells
     barred = _RELATIVE if relative else _NORM
-    bar = figures.share_bar(_change(one, relative) / most)
+    bar = figures.share_bar(change / most)
     return cells | {barred: tag("span", bar, cells[barred], class_="barred")}
 
 

@@ -10,6 +10,7 @@ from fourier_converters.html import changes, overview, spectra
 from fourier_converters.html.bases import FoundBase, read_base
 from fourier_converters.html.facts import Source, source_of, title
 from fourier_converters.html.grids import Spectrum
+from fourier_converters.html.markup import Markup
 from fourier_converters.html.measuring import CACHED, Measured, Progress, measure
 from fourier_converters.html.page import Section, page
 from fourier_converters.mapping import Map
@@ -54,7 +55,7 @@ def to_html(
     Raises:
         TargetNotFoundError: A target or replacement was not found in the base, or not uniquely.
         BaseMismatchError: The base is not the one that the adapter was trained on.
-        UnsupportedError: The base is of a sort that is not supported.
+        UnsupportedError: The base is of a sort that is not supported, or a weight is not finite.
         OutputExistsError: `output` exists and `overwrite` is false.
         FileAccessError: Reading or writing failed.
     """
@@ -66,14 +67,15 @@ def to_html(
         found = read_base(adapter, base, mapping or Map(), verify_full, step)
     measured = measure(adapter, found.weights, started("measuring"))
     notes = (*found.notes, *notes)
-    shown = _page(adapter, measured, source_of(adapter, name, file), notes)
+    source = source_of(adapter, name, file)
+    shown = _page(adapter, measured, source, overview.findings(measured, notes, base is not None))
     write_bytes(output, shown.encode("utf-8", "backslashreplace"), overwrite)
     rows = [target_row(adapter, one.target, one.base.found, (), one.relative) for one in measured]
     return Report(str(output), tuple(rows), notes=notes)
 
 
 def _page(
-    adapter: Adapter, measured: tuple[Measured, ...], source: Source, notes: tuple[str, ...]
+    adapter: Adapter, measured: tuple[Measured, ...], source: Source, findings: Markup
 ) -> str:
     from fourier_format import __version__
 
@@ -84,7 +86,7 @@ def _page(
         return Spectrum(sets[id_], adapter.transform)
 
     sections = (
-        Section("findings", "What stands out", overview.findings(measured, notes)),
+        Section("findings", "What stands out", findings),
         Section("change", "Change by layer", changes.by_layer(measured)),
         Section("spectrum", "Spectrum", spectra.spectra(adapter, spectrum)),
         Section("layers", "Each target", spectra.layers(adapter, measured, spectrum)),

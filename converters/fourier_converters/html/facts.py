@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fourier_converters.html.markup import percent
 from fourier_converters.html.measuring import LORA_RANK
 from fourier_format import words
 from fourier_format.adapter import Adapter
@@ -89,7 +90,7 @@ def recipes(adapter: Adapter) -> Iterator[tuple[str, ...]]:
             words.shape(entry_set.shape),
             f"{rows:,}",
             f"{count:,}",
-            f"{100 * share:.2g} %",
+            percent(share),
             words.array(entry_set.coefficients).split(" ", 1)[0],
             words.recipe(entry_set, adapter.seed),
         )

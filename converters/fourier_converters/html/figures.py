@@ -227,7 +227,7 @@ def histogram(values: Sequence[float], label: str, alt: str) -> Markup:
 
 def share_bar(share: float) -> Markup:
     """Returns a small bar that is full at 1, for the cell of a table; its number stands beside."""
-    length = 60 * float(np.clip(share, 0, 1))
+    length = 60 * float(np.clip(np.nan_to_num(share), 0, 1))
     bar = tag("rect", x=0, y=0, width=length, height=8, class_="bar")
     return tag("svg", bar, viewBox="0 0 60 8", class_="share", aria_hidden="true")
 

@@ -82,10 +82,12 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Returns a share as in "12 %" and "0.34 %"; None as a dash."""
+    """Returns a share as in "12 %", "0.34 %" and "1.2e-5 %"; None as a dash."""
     if share is None:
         return UNKNOWN
-    return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.2g} %"
+    if share >= 0.095 or share == 0:
+        return f"{100 * share:.0f} %"
+    return f"{figure(float(f'{100 * share:.2g}'))} %"
 
 
 def _attribute(value: Value) -> str:

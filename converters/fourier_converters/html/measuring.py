@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -127,9 +128,26 @@ def measure(
     return tuple(found)
 
 
+def is_relative(measured: Sequence[Measured]) -> bool:
+    """Whether changes are shown over their weights: all norms are known, and some are not zero."""
+    known = all(one.base.norm is not None for one in measured)
+    return known and any(one.base.norm for one in measured)
+
+
 def by_change(measured: Sequence[Measured]) -> list[Measured]:
-    """Returns the targets, those that change most first: relative to the weight where known."""
-    return sorted(measured, key=lambda one: (-(one.relative or 0.0), -one.norm))
+    """Returns the targets, those that change most first, by what is shown: `is_relative`.
+
+    A weight of zero is changed more than any other, unless the change is zero too.
+    """
+    if not is_relative(measured):
+        return sorted(measured, key=lambda one: -one.norm)
+    return sorted(measured, key=lambda one: (-_over_weight(one), -one.norm))
+
+
+def _over_weight(one: Measured) -> float:
+    if one.relative is not None:
+        return one.relative
+    return math.inf if one.norm else 0.0
 
 
 def _norms(adapter: Adapter, entry_set: EntrySet) -> Iterator[tuple[int, float]]:

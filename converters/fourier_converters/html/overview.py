@@ -10,7 +10,7 @@ import numpy as np
 
 from fourier_converters.html.facts import Source, facts, recipes, title
 from fourier_converters.html.markup import UNKNOWN, Markup, counted, figure, join, lines, name, tag
-from fourier_converters.html.measuring import Measured
+from fourier_converters.html.measuring import Measured, is_relative
 from fourier_converters.html.tables import table
 from fourier_format import words
 from fourier_format.adapter import Adapter
@@ -35,17 +35,24 @@ def heading(adapter: Adapter, measured: Sequence[Measured], source: Source) -> M
     tiles = [
         _tile("targets", f"{count:,}"),
         _tile("coefficients", f"{total:,}"),
-        _tile("alpha", words.number(adapter.alpha)),
+        _tile("alpha", _alpha(adapter)),
         _tile("file", size),
         *_change_tiles(measured),
     ]
     return join(tag("h1", name(source.name)), lead, tag("dl", *tiles, class_="tiles"))
 
 
+def _alpha(adapter: Adapter) -> str:
+    """Returns the scale of the targets; of several the least and the largest."""
+    scales = {adapter.alpha_of(target) for target in adapter.targets}
+    return " to ".join(words.number(scale) for scale in sorted({min(scales), max(scales)}))
+
+
 def _change_tiles(measured: Sequence[Measured]) -> list[Markup]:
-    relative = [one.relative for one in measured if one.relative is not None]
-    known = relative if len(relative) == len(measured) else [one.norm for one in measured]
-    label = "|ΔW| / |W|" if known is relative else "|ΔW|"
+    label, known = "|ΔW|", [one.norm for one in measured]
+    if is_relative(measured):
+        label = "|ΔW| / |W|"  # of weights that are not zero
+        known = [one.relative for one in measured if one.relative is not None]
     least, most = min(known), max(known)
     if len(known) == 1:
         return [_tile(label, figure(most))]
@@ -58,25 +65,34 @@ def _tile(label: str, value: str) -> Markup:
 
 
 def _bytes(size: int) -> str:
+    """Returns a size in three digits, and the largest unit of which that is one or more."""
+    rounded = float(f"{size:.3g}")
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
+        if rounded >= factor:
+            return f"{figure(rounded / factor)} {unit}"
     return f"{size:,} bytes"
 
 
-def findings(measured: Sequence[Measured], notes: Sequence[str]) -> Markup:
-    """Returns what diagnostics see in the finished adapter, and what could not be looked at."""
+def findings(measured: Sequence[Measured], notes: Sequence[str], base_given: bool) -> Markup:
+    """Returns what diagnostics see in the finished adapter, and what could not be looked at.
+
+    Args:
+        measured: What is known of each target.
+        notes: What else is to be known.
+        base_given: Whether a base was read, so that a map alone can have left weights out.
+    """
     advice = advise(found for one in measured for found in one.findings())
     items = [_finding(line) for line in advice]
     unknown = sum(one.base.norm is None for one in measured)
     if unknown:
         of = f"{unknown:,} of {len(measured):,} base weights are"
         of = "the base weights are" if unknown == len(measured) else of
+        why = "The map skips them." if base_given else "Give the base with --base."
         items.append(
             _item(
                 "note",
                 f"the norms of {of} not known, so that nothing says how large the change is beside "
-                "them. Give the base with --base.",
+                f"them. {why}",
             )
         )
     items += [_item("note", note) for note in notes]

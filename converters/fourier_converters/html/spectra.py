@@ -129,13 +129,18 @@ def _in_order(some: Sequence[Measured], measured: Sequence[Measured]) -> list[Me
 
 def _layer(adapter: Adapter, one: Measured, spectrum: Spectra, *, is_open: bool = False) -> Markup:
     size = f"|ΔW| {figure(one.norm)}"
-    size += "" if one.relative is None else f", {figure(one.relative)} of the weight"
+    if one.base.norm == 0:
+        size += ", the weight is zero"
+    elif one.relative is not None:
+        size += f", {figure(one.relative)} of the weight"
     parts = [_map(adapter.coefficients(one.target), one.target.shape, spectrum(one.target.entries))]
     if one.singular is not None and one.singular.values.size:
         kept = figures.rank_words(one.singular)
         label = f"Singular values of the change over the largest, {figure(one.spectral)}; {kept}"
         drawn = figures.singular_values(one.singular, label)
         parts.append(figures.captioned(drawn, label))
+    elif one.singular is not None and not one.singular.complete:
+        parts.append(tag("p", "No singular values: ARPACK did not converge.", class_="aside"))
     summary = tag("summary", name(one.target.name), tag("span", size, class_="size"))
     body = tag("div", *parts, class_="figures")
     return tag("details", summary, body, open="open" if is_open else None)

@@ -129,6 +129,17 @@ class TestHowItWasCompared:
         assert skipped["found in"] == "-"
         assert skipped["|W|"] == f"{np.linalg.norm(W + 1):.3g}"
 
+    def test_what_the_map_skips_is_why_a_norm_is_not_known(self, tmp_path: Path) -> None:
+        whole = without_prints({"enc.q": W, "enc.k": W + 1})
+        path = tmp_path / "map.json"
+        path.write_text('{"targets": {"enc.k": {"skip": true}}}')
+
+        self.note(whole, checkpoint(tmp_path, W), tmp_path, "--map", path)
+
+        said = "1 of 2 base weights are not known, so that nothing says how large the change is"
+        assert f"{said} beside them. The map skips them." in read(tmp_path)
+        assert "--base" not in read(tmp_path)
+
     def test_what_is_skipped_of_a_peft_directory_is_said_to_be_missing(
         self, tmp_path: Path
     ) -> None:
@@ -202,6 +213,23 @@ def test_a_weight_that_differs_beyond_the_samples_is_refused_on_request(
     )
 
     assert "[E-BASE-MISMATCH]" in line
+
+
+@pytest.mark.parametrize("write", BASES)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_weight_that_is_not_finite_is_refused(
+    value: float, write: Write, tmp_path: Path, capsys: Captured
+) -> None:
+    broken = np.array(W)
+    broken[0, 1] = value
+    source, base = save(without_prints({"enc.q": W}), tmp_path), write(tmp_path, broken)
+
+    (line,) = refused(capsys, source, "--to", "html", "--base", base, "-o", tmp_path / "a.html")
+
+    assert "enc.q: " in line
+    assert "in the base is not finite; use a base whose weights are finite" in line
+    assert "[E-NUMBER-NONFINITE" in line
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_a_base_without_the_weight_is_refused(tmp_path: Path, capsys: Captured) -> None:

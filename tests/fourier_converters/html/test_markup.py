@@ -41,7 +41,14 @@ def test_numbers_are_short(value: float | None, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(None, "-"), (0.0, "0 %"), (0.5, "50 %"), (0.0034, "0.34 %"), (1.0, "100 %")],
+    [
+        (None, "-"),
+        (0.0, "0 %"),
+        (0.5, "50 %"),
+        (0.0034, "0.34 %"),
+        (1.0, "100 %"),
+        (1.2e-7, "1.2e-5 %"),
+    ],
 )
 def test_shares_are_percentages(share: float | None, said: str) -> None:
     assert percent(share) == said

@@ -57,6 +57,28 @@ def test_beside_nothing_there_is_no_relative_change(weight: BaseWeight) -> None:
     assert one.relative is None
 
 
+class TestOrder:
+    """Those that change most come first, by the number that is shown."""
+
+    def order(self, *norms: float | None) -> list[str]:
+        """Returns names of targets "a" to "c", which change ever more, by their weights' norms."""
+        names = "abc"
+        base = {name: BaseWeight(norm) for name, norm in zip(names, norms, strict=True)}
+        return [one.target.name for one in by_change(measure(made(names), base, quiet))]
+
+    def test_it_is_relative_where_every_norm_is_known(self) -> None:
+        assert self.order(1.0, 100.0, 10.0) == ["a", "c", "b"]
+
+    def test_it_is_absolute_where_a_norm_is_not_known(self) -> None:
+        assert self.order(1.0, 100.0, None) == ["c", "b", "a"]
+
+    def test_a_weight_of_zero_changes_most_and_the_others_relatively(self) -> None:
+        assert self.order(1.0, 0.0, 100.0) == ["b", "a", "c"]
+
+    def test_beside_weights_of_zero_alone_it_is_absolute(self) -> None:
+        assert self.order(0.0, 0.0, 0.0) == ["c", "b", "a"]
+
+
 def test_targets_of_their_own_alpha() -> None:
     adapter = made(["a", "b"])
     first, second = adapter.targets

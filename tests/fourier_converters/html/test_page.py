@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import fourier_format
-from fourier_converters.html import changes, measuring, to_html
+from fourier_converters.html import changes, measuring, singular, to_html
 from fourier_converters.html.markup import figure
-from fourier_format import Adapter, delta_weight
+from fourier_format import Adapter, Fingerprints, delta_weight
 from fourier_format.adapter import TRANSFORMS
 from fourier_format.errors import OutputExistsError
 from tests.fourier_converters.html.document import elements, tables
@@ -148,6 +148,75 @@ def test_fingerprints_give_the_relative_change(tmp_path: Path) -> None:
     assert rows[1][3:6] == [figure(norm), figure(weight), figure(norm / weight)]
 
 
+class TestWeightsOfZero:
+    """Zero is a norm that is known: what it has no number for is left out, and that is said."""
+
+    def zeroed(self, blocks: int, *zero: str) -> Adapter:
+        """Returns a layered adapter whose weights have norm 10, or 0 by name."""
+        adapter = layered(blocks)
+        (only,) = adapter.entry_sets
+        norms = np.array([0.0 if target.name in zero else 10.0 for target in adapter.targets])
+        prints = Fingerprints(
+            dtype="F32",
+            samples=np.zeros((len(norms), 32), np.float32),
+            norm=norms,
+            sha256=np.zeros((len(norms), 32), np.uint8),
+        )
+        sets = (samples.changed(only, fingerprints=prints),)
+        return samples.changed(adapter, entry_sets=sets)
+
+    def test_the_others_keep_their_relative_change(self, tmp_path: Path) -> None:
+        zero = "model.layers.1.self_attn.q_proj"
+        adapter = self.zeroed(2, zero)
+
+        text = page(adapter, tmp_path)
+
+        relative = {
+            t.name: figure(float(np.linalg.norm(delta_weight(adapter, t, np.float64))) / 10)
+            for t in adapter.targets
+        } | {zero: "-"}
+        found = tables(text)
+        header, *rows = found["Targets"]
+        place = header.index("|ΔW| / |W|")
+        assert {row[0]: row[place] for row in rows} == relative
+        assert {row[0]: row[header.index("|W|")] for row in rows}[zero] == "0"
+        cells = [row[1:] for row in found["|ΔW| / |W| by block and module"][1:]]
+        assert [cell for row in cells for cell in row] == list(relative.values())
+        tiles = [one.text for one in elements(text) if one.name == "dt"]
+        assert "median |ΔW| / |W|" in tiles
+        assert (
+            "1 weight is zero, beside which there is no such number: - stands in its place." in text
+        )
+        assert "not all known" not in text
+        assert "the weight is zero, so the delta weight is all there is" in text
+        assert "as large as the weight" not in text
+        sizes = [one.text for one in elements(text) if one.attributes.get("class") == "size"]
+        assert sum(size.endswith("the weight is zero") for size in sizes) == 1
+
+    def test_the_histogram_is_of_the_others(self, tmp_path: Path) -> None:
+        zero = [f"model.layers.{i}.self_attn.q_proj" for i in range(3)]
+
+        text = page(self.zeroed(30, *zero), tmp_path)
+
+        assert "How many of 57 targets change by how much; the weights of 3 others are zero" in text
+
+    def test_of_zeros_alone_norms_are_shown(self, tmp_path: Path) -> None:
+        adapter = self.zeroed(2, *(target.name for target in layered(2).targets))
+
+        text = page(adapter, tmp_path)
+
+        assert "The weights are all zero, and nothing is relative to them." in text
+        assert "median |ΔW|" in [one.text for one in elements(text) if one.name == "dt"]
+        assert "|ΔW| by block and module" in tables(text)
+
+    def test_the_report_has_no_number_of_them(self, tmp_path: Path) -> None:
+        zero = "model.layers.0.self_attn.q_proj"
+
+        report = to_html(self.zeroed(2, zero), tmp_path / "page.html")
+
+        assert [row.target for row in report.rows if row.relative_change is None] == [zero]
+
+
 def test_numbered_layers_stand_in_a_grid(tmp_path: Path) -> None:
     adapter = layered()
 
@@ -164,6 +233,39 @@ def test_alpha_is_not_rounded(tmp_path: Path) -> None:
 
     assert "<dt>alpha</dt><dd>2048</dd>" in text
     assert dict(tables(text)["What the adapter says of itself"])["alpha"] == "2048"
+
+
+def test_the_alpha_of_the_targets_is_shown_and_not_a_default_that_none_has(tmp_path: Path) -> None:
+    adapter = made(["a", "b", "c"])
+    own = [samples.changed(t, alpha=2.0 + t.row) for t in adapter.targets]
+
+    text = page(samples.changed(adapter, targets=tuple(own)), tmp_path)
+
+    assert "<dt>alpha</dt><dd>2 to 4</dd>" in text
+
+
+def test_a_size_is_rounded_before_its_unit_is_chosen(tmp_path: Path) -> None:
+    sizes = {999: "999 bytes", 999_499: "999 kB", 999_700: "1 MB", 1_230_000: "1.23 MB"}
+    heads = {str(size): np.zeros((size, 1), np.uint8) for size in sizes}
+
+    found = tables(page(made(["a"], replacements=heads), tmp_path))
+
+    _, *rows = found["Replacements: heads and biases that were trained whole"]
+    assert {int(row[0]): row[2] for row in rows} == sizes
+
+
+def test_the_part_of_the_spectrum_is_a_percentage_of_any_size(tmp_path: Path) -> None:
+    whole, side = made(["a"], (8, 8), 64), 2**31 - 1
+    few = samples.changed(whole.entry_sets[0], shape=(side, side))
+    huge = samples.changed(whole.targets[0], shape=(side, side))
+
+    pages = (
+        page(whole, tmp_path),
+        page(samples.changed(whole, entry_sets=(few,), targets=(huge,)), tmp_path),
+    )
+
+    shares = [tables(text)["Entry sets"][1][4] for text in pages]
+    assert shares == ["100 %", "1.4e-15 %"]
 
 
 class TestLegends:
@@ -226,7 +328,7 @@ class TestHistogram:
     def test_without_a_finite_norm_there_is_none(self, tmp_path: Path) -> None:
         text = page(self.loud(60), tmp_path)
 
-        assert "No histogram: |ΔW| of all 60 targets is not finite." in text
+        assert "No histogram: |ΔW| is finite of none of 60 targets." in text
 
     def test_what_is_left_out_is_said(self, tmp_path: Path) -> None:
         text = page(self.loud(3), tmp_path)
@@ -294,6 +396,19 @@ def test_the_largest_shape_takes_no_more_than_its_entries(transform: str, tmp_pa
     text = page(samples.changed(one, entry_sets=(wide,), targets=(target,)), tmp_path)
 
     assert f"{side} x {side}" in text
+
+
+def test_where_singular_values_do_not_converge_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(singular, "EXACT", 30)
+    monkeypatch.setattr(singular, "LEADING", 10)
+    monkeypatch.setattr(singular, "RESTARTS", 1)
+
+    text = page(made(["a"], (130, 120), 3000, "dct2"), tmp_path)
+
+    assert text.count("No singular values: ARPACK did not converge.") == 1
+    assert "σ₁" not in tables(text)["Targets"][0]
 
 
 class TestScale:

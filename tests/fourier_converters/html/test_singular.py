@@ -23,6 +23,7 @@ SIZES = [
     ((40, 24), 100),
     ((24, 41), 200),
     ((96, 160), 300),
+    ((130, 120), 1200),
     ((130, 120), 3000),
 ]
 """Even and odd, flat and tall, with every entry or with few; parts small and large."""
@@ -64,6 +65,33 @@ def test_of_a_large_part_the_leading_ones_are_computed_and_no_others_are_claimed
     assert 10 <= found.values.size <= 20
     leading = whole[: found.values.size]
     assert np.abs(found.values - leading).max() <= SINGULAR_VALUES * whole[0]
+
+
+def test_where_the_leading_ones_do_not_converge_none_are_claimed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(singular, "EXACT", 30)
+    monkeypatch.setattr(singular, "LEADING", 10)
+    monkeypatch.setattr(singular, "RESTARTS", 1)
+
+    found, _, norm = problem("dct2", (130, 120), 3000)
+
+    assert found.values.size == 0
+    assert not found.complete
+    assert found.energy == pytest.approx(norm**2)
+    assert (found.kept(8), found.rank_for(0.9)) == (None, None)
+
+
+def test_leading_ones_that_reach_zero_are_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(singular, "EXACT", 30)
+    monkeypatch.setattr(singular, "LEADING", 10)
+    shape = (40, 35)
+    drawn = sampling.draw(shape, 1400, samples.UNIFORM, 5)
+
+    found = Core(routes("dct2", shape, drawn)).singular(np.ones(1400, np.float32), 1.0)
+
+    assert found.complete
+    assert found.values.size == 1
 
 
 def test_what_a_rank_keeps_and_needs() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourier_format import EntrySet
-from fourier_format.spectral.places import distances, places, signed_frequencies
+from fourier_format.spectral.places import FREQUENCIES, distances, places, signed_frequencies
 
 
 def entry_set(entries: list[tuple[int, int]], shape: tuple[int, int]) -> EntrySet:
@@ -52,5 +52,23 @@ def test_the_way_from_low_to_high_is_relative_to_each_axis() -> None:
         [0, 1, np.sqrt(0.5), np.sqrt(0.5), np.hypot(1 / 4, 1 / 8) / 2**0.5]
     )
     assert cosines == pytest.approx(
-        [0, 0.5, *[np.sqrt(0.125)] * 2, np.hypot(7 / 8, 15 / 16) / 2**0.5]
+        [0, np.hypot(4 / 7, 8 / 15) / 2**0.5, *np.sqrt([8 / 49, 32 / 225]), 1]
     )
+
+
+@pytest.mark.parametrize("transform", FREQUENCIES)
+@pytest.mark.parametrize("shape", [(8, 16), (7, 5), (8, 5), (1, 9), (1, 2), (6, 1), (2, 2)])
+def test_the_highest_frequency_is_at_1_and_zero_at_0(
+    transform: str, shape: tuple[int, int]
+) -> None:
+    every = entry_set([(u, v) for u in range(shape[0]) for v in range(shape[1])], shape)
+
+    found = distances(every, transform)
+
+    assert found[0] == 0
+    assert found.max() == 1
+
+
+@pytest.mark.parametrize("transform", FREQUENCIES)
+def test_a_spectrum_of_one_entry_is_frequency_zero(transform: str) -> None:
+    assert distances(entry_set([(0, 0)], (1, 1)), transform).tolist() == [0]
