@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ class Interval:
         """Both ends; the mean twice if it has none."""
         low = self.mean if self.low is None else self.low
         return low, self.mean if self.high is None else self.high
+
+    def within(self, least: float, most: float) -> Interval:
+        """Returns it with ends that lie between `least` and `most`, as all values do."""
+        low, high = (None if end is None else min(max(end, least), most)
+                     for end in (self.low, self.high))  # fmt: skip
+        return Interval(self.mean, low, high)
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
@@ -65,6 +72,16 @@ def difference(
         labels: (examples,); ones where predictions say what is right.
         resamples: How many.
     """
+    read = [(each.shape, each.astype(np.float64).tobytes()) for each in (ours, theirs, labels)]
+    return _difference(metric, *read, resamples=resamples)
+
+
+_Read = tuple[tuple[int, ...], bytes]
+
+
+@lru_cache(maxsize=256)  # a second each, and a page asks for the same ones several times
+def _difference(metric: str, *read: _Read, resamples: int) -> Interval:
+    ours, theirs, labels = (np.frombuffer(data).reshape(shape) for shape, data in read)
     seeds, examples = ours.shape
     generator = np.random.default_rng(_SEED)
     both = [_counted(metric, predicted, labels) for predicted in (ours, theirs)]

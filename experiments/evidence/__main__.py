@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments.evidence.evidence import collected
 from experiments.evidence.page import FOLDER, page
-from experiments.evidence.plots import drawn
+from experiments.evidence.plots import carries_digest, drawn
 from experiments.evidence.sections import sections
 from experiments.records import RESULTS
 
@@ -24,12 +24,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="a folder of results")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where evidence.md goes")
     chosen = parser.parse_args()
-    made = page(sections(), collected(chosen.results))
+    committed = chosen.results.resolve() == RESULTS.resolve()
+    made = page(sections(), collected(chosen.results), committed=committed)
     folder = chosen.docs / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     names = {f"{figure.name}.png" for figure in made.figures}
     for path in folder.glob("*.png"):
-        if path.name not in names:
+        if path.name not in names and carries_digest(path):
             path.unlink()
     for figure in made.figures:
         (folder / f"{figure.name}.png").write_bytes(drawn(figure))

@@ -128,6 +128,7 @@ class Section:
         title: The heading.
         question: What it answers, in a sentence or two, before any result.
         render: Evidence of one size, in which the experiment has records -> blocks.
+        aims: Evidence of one size -> the section's aims; of what has not run they cannot be told.
         beside: What others have found, once, after all sizes; it must say whose numbers they are.
     """
 
@@ -135,4 +136,5 @@ class Section:
     title: str
     question: str
     render: Callable[[Evidence], Sequence[Block]]
+    aims: Callable[[Evidence], Sequence[Aim]] = lambda _: ()
     beside: Sequence[Block] = ()

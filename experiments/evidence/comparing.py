@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments.evidence import served
+from experiments.evidence import marks, served
 from experiments.evidence.baselines import head_level
-from experiments.evidence.blocks import Block, Figure, Level, Panel, Points, Table
+from experiments.evidence.blocks import Aim, Block, Figure, Level, Panel, Points, Table
 from experiments.evidence.differences import Difference, paired
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
@@ -21,6 +21,7 @@ from experiments.evidence.trainings import (
     reported,
     tasks,
     unit,
+    with_tried,
 )
 from experiments.settings import table
 from experiments.text.tasks import TASKS
@@ -36,6 +37,7 @@ def compared(
     name: Name,
     order: Callable[[Group], object],
     names: Sequence[str],
+    more: int,
 ) -> list[Block]:
     """Returns table, picture and sentences of an experiment.
 
@@ -45,6 +47,7 @@ def compared(
         name: A group -> what it is called.
         order: A group -> what it is sorted by; the first is what the others are held to.
         names: All that is planned on each task.
+        more: How many of them are served beside the first.
     """
     records, seeds = evidence.of(experiment), planned_seeds(experiment, evidence.size)
     planned = table(experiment, evidence.size)["tasks"]
@@ -54,18 +57,26 @@ def compared(
         for task in tasks(records)
     }
     if not found:
-        return ["Rates have been tried, and no fresh seed has reported yet.", *missing]
+        none = "Rates have been tried, and no fresh seed has reported yet."
+        return [none, *missing, *aims(evidence, experiment, more)]
     blocks: list[Block] = [_INTERVALS, *missing, _figure(evidence, experiment, found, name)]
     differences: list[Difference] = []
     for task, each in found.items():
         known = {name(group): paired(evidence, group, each[0]) for group in each[1:]}
         blocks += [_table(task, each, name, known, seeds), *_credit(task)]
-        blocks += [_said(task, name(each[0]), known), limits(task, of_task(records, task), name)]
+        every = with_tried(of_task(records, task), evidence.of("glue"))
+        blocks += [_said(task, name(each[0]), known), *limits(task, every, name)]
         differences += [each for each in known.values() if each is not None]
-    if len(differences) > 1:
-        blocks.append(among_many([each.interval for each in differences]))
+    blocks += among_many([each.interval for each in differences], "each minus the first")
     every = [group for each in found.values() for group in each]
-    return [*blocks, *served.blocks(evidence.size, every, name)]
+    return [*blocks, *served.blocks(evidence.size, every, name), *aims(evidence, experiment, more)]
+
+
+def aims(evidence: Evidence, experiment: str, more: int) -> list[Aim]:
+    """Returns the aims of what is served: each seed of the first, and `more` with one seed."""
+    planned = table(experiment, evidence.size)
+    count = len(planned["seeds"]) + more
+    return served.aims(evidence.of(experiment), planned["tasks"], count)
 
 
 def _table(
@@ -113,16 +124,7 @@ def _figure(
 
 
 def _panel(evidence: Evidence, task: str, found: Sequence[Group], name: Name) -> Panel:
-    factor, metric = unit(task).factor, TASKS[task].metric
-    means = [group.mean(metric) for group in found]
-    points = Points(
-        "",
-        list(range(len(found))),
-        [factor * mean.mean for mean in means],
-        [factor * mean.ends[0] for mean in means],
-        [factor * mean.ends[1] for mean in means],
-        [[factor * value for value in group.values(metric)] for group in found],
-    )
+    points = marks.means("", list(range(len(found))), found)
     categories = [name(group).replace(" ", "\n", 1) for group in found]
-    marks: list[Points | Level] = [points, *head_level(evidence, task)]
-    return Panel(called(task), "", axis(task), marks, categories=categories)
+    every: list[Points | Level] = [points, *head_level(evidence, task)]
+    return Panel(called(task), "", axis(task), every, categories=categories)

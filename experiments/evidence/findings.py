@@ -27,36 +27,48 @@ def against_zero(ours: str, theirs: str, found: Interval, unit: Unit) -> str:
     return f"- {ours} against {theirs}: {said}."
 
 
-def lower_end_above(what: str, found: Interval | None, bound: float, unit: Unit) -> Aim:
+def lower_end_above(
+    what: str, found: Interval | None, bound: float, unit: Unit, lacking: str = ""
+) -> Aim:
     """Returns the aim that a difference's lower end lies above `bound`.
 
-    Of no difference, or one of a single seed, it cannot be told.
+    Args:
+        what: Which difference.
+        found: None where there is none.
+        bound: 0 for one that is clear.
+        unit: Of the metric.
+        lacking: Why it cannot be told as yet; "" if nothing lacks.
     """
     above = f"lower end above {unit.called(unit.signed(bound))}" if bound else "clearly above 0"
     if found is None:
-        return Aim(what, above, "no seed of both has reported", None)
+        return Aim(what, above, lacking or "no seed of both has reported", None)
     numbers = unit.called(unit.difference(found, bound))
-    return Aim(what, above, numbers, None if found.low is None else found.low > bound)
+    if lacking or found.low is None:
+        return Aim(what, above, f"{numbers}; {lacking or 'one seed gives no interval'}", None)
+    return Aim(what, above, numbers, found.low > bound)
 
 
-def at_most(what: str, found: float, bound: float, text: str) -> Aim:
-    """Returns the aim that a number is at most `bound`; `text` is a format, as "{:.2f} times"."""
-    return Aim(what, f"at most {text.format(bound)}", text.format(found), found <= bound)
-
-
-def among_many(found: Sequence[Interval]) -> str:
+def among_many(found: Sequence[Interval], of: str) -> list[str]:
     """Returns how many of several differences are clear, beside how many chance alone gives.
 
-    Those of one seed have no interval and are not counted.
+    Those of one seed have no interval and are not counted; of fewer than two nothing is said.
+
+    Args:
+        found: The differences that answer one question.
+        of: What they are, as "FourierFT minus LoRA".
     """
     known = [each for each in found if each.low is not None]
     above = sum(each.low is not None and each.low > 0 for each in known)
     below = sum(each.high is not None and each.high < 0 for each in known)
+    if len(known) < 2:
+        return []
     chance = 0.05 * len(known)
-    return (
-        f"Of {len(known)} differences {above} are clearly above 0 and {below} clearly below; if "
-        f"there were none at all, {chance:.2g} of 95 % intervals would still leave 0 out."
+    text = (
+        f"Of {len(known)} differences, {of}, {above} are clearly above 0 and {below} clearly "
+        f"below; if there were none at all, at most about {chance:.2g} of so many 95 % intervals "
+        "would leave 0 out."
     )
+    return [text]
 
 
 def alike(what: str, values: Mapping[str, float], most: float = 1.5) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.statistics import Interval
+from experiments.statistics import Interval, mean_interval
 
 NONE = "-"
 """Of a cell for which there is no number."""
+_ROUNDED = 0.9995  # from here on three digits give 1.00 of the next unit
 _MORE = 5  # digits at most, where those of the unit do not tell two numbers apart
 
 
@@ -23,6 +25,7 @@ class Unit:
         name: After differences: "points", or nothing.
         factor: What the stored value is multiplied by.
         digits: After the point.
+        bounds: Between which all stored values lie.
     """
 
     metric: str
@@ -30,6 +33,11 @@ class Unit:
     name: str
     factor: float
     digits: int
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+
+    def mean(self, values: Sequence[float]) -> Interval:
+        """Returns the mean over seeds, with Student's interval as far as values can lie."""
+        return mean_interval(values).within(*self.bounds)
 
     def value(self, number: float) -> str:
         """Returns a value: "84.3" points, "0.8712" of a correlation."""
@@ -80,11 +88,11 @@ class Unit:
 
 
 UNITS = {
-    "accuracy": Unit("accuracy", "%", "points", 100.0, 1),
-    "f1": Unit("F1", "%", "points", 100.0, 1),
-    "matthews": Unit("Matthews", "times 100", "points", 100.0, 1),
-    "pearson": Unit("Pearson", "", "", 1.0, 4),
-    "spearman": Unit("Spearman", "", "", 1.0, 4),
+    "accuracy": Unit("accuracy", "%", "points", 100.0, 1, (0, 1)),
+    "f1": Unit("F1", "%", "points", 100.0, 1, (0, 1)),
+    "matthews": Unit("Matthews", "times 100", "points", 100.0, 1, (-1, 1)),
+    "pearson": Unit("Pearson", "", "", 1.0, 4, (-1, 1)),
+    "spearman": Unit("Spearman", "", "", 1.0, 4, (-1, 1)),
 }
 """Metric -> how it is written."""
 
@@ -107,8 +115,8 @@ def power(number: float) -> str:
 def size(number: float) -> str:
     """Returns bytes: "14.2 kB", "1.2 MB", "512 B"; of 1000."""
     for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= factor:
-            return f"{number / factor:.{1 if number < 100 * factor else 0}f} {name}"
+        if number >= _ROUNDED * factor:
+            return f"{number / factor:.{1 if number < 99.95 * factor else 0}f} {name}"
     return f"{number:.0f} B"
 
 
@@ -119,10 +127,10 @@ def memory(number: float) -> str:
 
 def seconds(number: float) -> str:
     """Returns a duration: "12 ms", "4.1 s", "240 s", "12 min", "3.2 h"."""
-    if number < 1:
+    if number < _ROUNDED:
         return f"{1000 * number:.3g} ms"
     if number < 600:
-        return f"{number:.{1 if number < 10 else 0}f} s"
+        return f"{number:.{1 if number < 9.95 else 0}f} s"
     return f"{number / 60:.0f} min" if number < 6000 else f"{number / 3600:.1f} h"
 
 

@@ -1,42 +1,55 @@
-"""The top of the page: what was run when, how to run it again, and which aims were reached."""
+"""Around the sections: what the page is, which aims were reached, and what was run when."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from experiments.evidence.blocks import Aim, Block, Table
+from experiments.evidence.codes import changed, codes
 from experiments.evidence.evidence import SIZES, Evidence
 from experiments.evidence.findings import verdict
-from experiments.evidence.formatting import NONE, listed, seconds
+from experiments.evidence.formatting import listed, seconds
 from experiments.records import Record
 
-_TOP = """\
-# Evidence: FourierFT against LoRA, on real data, to ONNX Runtime
-
+_TITLE = "# Evidence: FourierFT against LoRA, on real data, to ONNX Runtime"
+_COMMITTED = """\
 This page is built by `make evidence` from the results in
-[experiments/results](../experiments/results) alone; a test fails if it is not what they give. Every
-conclusion on it is a rule applied to numbers that stand beside it. Intervals are of 95 %, in
+[experiments/results](../experiments/results), and from the plans in
+[experiments/configs](../experiments/configs), which say what is still to run; a test fails if it is
+not what they give."""
+_OTHERS = """\
+This page was built by `python -m experiments.evidence --results` from results that were given, not
+from those of the repository, and from the plans in experiments/configs, which say what is still to
+run."""
+_RULES = """\
+Every conclusion on it is a rule applied to numbers that stand beside it. Intervals are of 95 %, in
 brackets."""
 _COLUMNS = """\
 Their time is wall time, and the machine was shared with other work; code is the digest of the code
 that trained."""
 _AGAIN = """\
-To run an experiment again: `python -m experiments NAME --size small`, one of the names below; it
+To run an experiment again: `python -m experiments NAME --size small`, one of the names above; it
 goes on where it was killed, and prints first how long it will take. `--size medium` wants a GPU,
 `--size paper` the paper's models as well: a folder with `--models`, or a hub."""
 
 
-def blocks(evidence: Sequence[Evidence], aims: Sequence[tuple[str, str, Aim]]) -> list[Block]:
-    """Returns the top: `aims` are (section's title, size, aim)."""
+def top(*, committed: bool) -> list[Block]:
+    """Returns what the page is made of: the committed results, or others that were given."""
+    return [_TITLE, f"{_COMMITTED if committed else _OTHERS}\n{_RULES}"]
+
+
+def aims(found: Sequence[tuple[str, str, Aim]]) -> list[Block]:
+    """Returns all aims in a table; `found` are (section's title, size, aim)."""
+    return ["## Aims", _aims(found)] if found else []
+
+
+def runs(evidence: Sequence[Evidence]) -> list[Block]:
+    """Returns what was run when, on what and with which code, and how to run it again."""
     ran = [found for found in evidence if found.files]
-    found: list[Block] = [_TOP]
-    if aims:
-        found += ["## Aims", _aims(aims)]
-    found.append("## What was run")
+    found: list[Block] = ["## What was run"]
     if not ran:
         return [*found, "Nothing has been run.", _AGAIN]
-    found += [_runs(ran), _COLUMNS, *_changed(ran), *_versions(ran)]
-    return [*found, _AGAIN]
+    return [*found, _runs(ran), _COLUMNS, *_changed(ran), *_versions(ran), _AGAIN]
 
 
 def not_run(name: str, sizes: Sequence[str]) -> list[str]:
@@ -74,7 +87,7 @@ def _runs(ran: Sequence[Evidence]) -> Table:
                     time,
                     _days(records),
                     _device(records),
-                    listed(_codes(records)) or NONE,
+                    codes(records),
                 ]
             )
         every = {record.key: record for found in evidence.files.values() for record in found}
@@ -86,13 +99,13 @@ def _runs(ran: Sequence[Evidence]) -> Table:
 
 def _changed(ran: Sequence[Evidence]) -> list[str]:
     """Returns a sentence about experiments whose trials ran with different code."""
-    changed = [
+    found = [
         f"`{name}` ({evidence.size})"
         for evidence in ran
         for name, records in evidence.files.items()
-        if len(_codes(records)) > 1
+        if changed(records)
     ]
-    return [f"The training code changed between trials of {listed(changed)}."] if changed else []
+    return [f"The training code changed between trials of {listed(found)}."] if found else []
 
 
 def _versions(ran: Sequence[Evidence]) -> list[str]:
@@ -107,13 +120,11 @@ def _versions(ran: Sequence[Evidence]) -> list[str]:
 
 
 def _days(records: Sequence[Record]) -> str:
-    days = sorted({record.environment["day"] for record in records if "day" in record.environment})
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "-"
-
-
-def _codes(records: Sequence[Record]) -> list[str]:
-    environments = [record.environment for record in records]
-    return sorted({each["code"] for each in environments if "code" in each})
+    known = [record.environment["day"] for record in records if "day" in record.environment]
+    days = sorted(set(known))
+    unknown = len(records) - len(known)
+    parts = [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
+    return listed([*parts, *([f"{unknown} of unknown day"] if unknown else [])])
 
 
 def _device(records: Sequence[Record]) -> str:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.evidence import overview
+from experiments.evidence import choice, overview
 from experiments.evidence.blocks import Aim, Block, Figure, Section, Table
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import verdict
 
-_NUMBERS = re.compile(r"(?=.*\d)([-+\d.,:\[\] ]|e-|e\+|ms|s|min|h|MiB|[kMG]?B)*")
+_NUMBERS = re.compile(r"(?=.*\d)([-+\d.,:\[\]\u2264 ]|e-|e\+|ms|s|min|h|MiB|[kMG]?B)*")
 """A column of numbers, with their units."""
 FOLDER = "evidence"
 """Of the pictures, beside the page."""
@@ -30,19 +30,28 @@ class Page:
     figures: Sequence[Figure]
 
 
-def page(sections: Sequence[Section], evidence: Sequence[Evidence]) -> Page:
-    """Returns the page of `sections`, each with what has run of it at each size."""
+def page(
+    sections: Sequence[Section], evidence: Sequence[Evidence], *, committed: bool = True
+) -> Page:
+    """Returns the page of `sections`, each with what has run of it at each size.
+
+    Args:
+        sections: In the order of the page.
+        evidence: Of each size.
+        committed: Whether it is of the repository's own results.
+    """
     parts = {section.name: _rendered(section, evidence) for section in sections}
     aims = [
-        (section.title, size, block)
+        (section.title, found.size, block)
         for section in sections
-        for size, blocks in parts[section.name].items()
-        for block in blocks
-        if isinstance(block, Aim)
+        for found in evidence
+        for block in _aims(section, found, parts[section.name])
     ]
-    lines = [markdown(block) for block in overview.blocks(evidence, aims)]
+    first = [*overview.top(committed=committed), *choice.blocks(evidence), *overview.aims(aims)]
+    lines = [markdown(block) for block in first]
     for section in sections:
         lines += _section(section, parts[section.name])
+    lines += [markdown(block) for block in overview.runs(evidence)]
     figures = [
         block
         for found in parts.values()
@@ -69,6 +78,13 @@ def markdown(block: Block) -> str:
 def _rendered(section: Section, evidence: Sequence[Evidence]) -> dict[str, Sequence[Block]]:
     ran = [found for found in evidence if found.of(section.name)]
     return {found.size: section.render(found) for found in ran}
+
+
+def _aims(section: Section, found: Evidence, parts: dict[str, Sequence[Block]]) -> Sequence[Aim]:
+    """Returns a section's aims at a size: as it shows them, or where it has not run as planned."""
+    if found.size in parts:
+        return [block for block in parts[found.size] if isinstance(block, Aim)]
+    return section.aims(found) if found.files else ()
 
 
 def _section(section: Section, parts: dict[str, Sequence[Block]]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.evidence.blocks import Figure, Level, Line, Panel, Points
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#6E6E6E", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#6E6E6E", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vPX"
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -37,7 +37,7 @@ _DIGITS = 9  # that count: the last bits of a sum differ between machines
 _TICKS = 8  # that fit below a panel
 _SPREAD = 0.22  # of the marks of one category
 _BESIDE = (0.09, 0.0)  # inches from a mean to its seeds' dots
-_INK = "#303030"
+INK = "#303030"
 
 
 def digest(figure: Figure) -> str:
@@ -45,6 +45,14 @@ def digest(figure: Figure) -> str:
     text = json.dumps(_rounded(asdict(figure)), sort_keys=True)
     source = Path(__file__).read_bytes()
     return hashlib.sha256(text.encode() + source).hexdigest()[:16]
+
+
+def carries_digest(path: Path) -> bool:
+    """Returns whether a PNG was made here: it has a digest in a text chunk."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return "digest" in picture.info
 
 
 def drawn(figure: Figure) -> bytes:
@@ -61,7 +69,7 @@ def drawn(figure: Figure) -> bytes:
         canvas = Canvas(figsize=inches, layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False).ravel()
         for axis, panel in zip(axes, figure.panels, strict=False):
-            _draw(axis, panel)
+            draw(axis, panel)
         for axis in axes[len(figure.panels) :]:
             axis.set_visible(False)
         _legend(canvas, axes)
@@ -71,7 +79,8 @@ def drawn(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _draw(axis: Any, panel: Panel) -> None:
+def draw(axis: Any, panel: Panel) -> None:
+    """Draw a panel on axes of matplotlib."""
     axis.set_title(panel.title)
     axis.set_xlabel(panel.x_label)
     axis.set_ylabel(panel.y_label)
@@ -103,10 +112,10 @@ def _ticks(axis: Any, panel: Panel) -> None:
 
 def _line(axis: Any, mark: Line, colour: int) -> None:
     if len(mark.low):
-        axis.fill_between(mark.x, mark.low, mark.high, color=_COLOURS[colour], alpha=0.2, lw=0)
+        axis.fill_between(mark.x, mark.low, mark.high, color=COLOURS[colour], alpha=0.2, lw=0)
     size = 4 if len(mark.x) <= 40 else 0
     axis.plot(
-        mark.x, mark.y, color=_COLOURS[colour], marker=_MARKERS[colour], markersize=size,
+        mark.x, mark.y, color=COLOURS[colour], marker=_MARKERS[colour], markersize=size,
         linewidth=1.4, label=mark.name,
     )  # fmt: skip
 
@@ -121,7 +130,7 @@ def _points(axis: Any, mark: Points, colour: int, shift: float) -> None:
         above = [high - y for y, high in zip(mark.y, mark.high, strict=True)]
         bars = [below, above]
     axis.errorbar(
-        x, mark.y, yerr=bars, color=_COLOURS[colour], marker=_MARKERS[colour], markersize=6,
+        x, mark.y, yerr=bars, color=COLOURS[colour], marker=_MARKERS[colour], markersize=6,
         linewidth=1, linestyle="-" if mark.joined else "none", elinewidth=1.6, capsize=3,
         label=mark.name or None, zorder=3,
     )  # fmt: skip
@@ -129,7 +138,7 @@ def _points(axis: Any, mark: Points, colour: int, shift: float) -> None:
     for place, seeds in zip(x, mark.dots, strict=False):
         axis.plot(
             [place] * len(seeds), seeds, linestyle="none", marker="o", markersize=3.2,
-            markerfacecolor="white", markeredgecolor=_COLOURS[colour], markeredgewidth=0.8,
+            markerfacecolor="white", markeredgecolor=COLOURS[colour], markeredgewidth=0.8,
             zorder=4, transform=beside,
         )  # fmt: skip
 
@@ -140,7 +149,7 @@ def _levels(axis: Any, levels: list[Level]) -> None:
     reach = high - low if axis.get_yscale() == "linear" else float("inf")
     for level in levels:
         if low - reach <= level.y <= high + reach:
-            axis.axhline(level.y, color=_INK, linewidth=1, linestyle=(0, (5, 3)), zorder=1)
+            axis.axhline(level.y, color=INK, linewidth=1, linestyle=(0, (5, 3)), zorder=1)
             place, where = (1, level.y), ("axes fraction", "data")
             text = level.name
         else:
@@ -149,7 +158,7 @@ def _levels(axis: Any, levels: list[Level]) -> None:
             text = f"{level.name}: {level.y:.3g}, {'below' if below else 'above'}"
         axis.annotate(
             text, place, xycoords=where, xytext=(0, 2), textcoords="offset points", ha="right",
-            va="bottom", fontsize=7.5, color=_INK, zorder=5,
+            va="bottom", fontsize=7.5, color=INK, zorder=5,
             bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
 
@@ -170,7 +179,7 @@ def _colour(panel: Panel, number: int) -> int:
     assert not isinstance(mark, Level)
     if mark.colour is not None:
         return mark.colour
-    return sum(not isinstance(other, Level) for other in panel.marks[:number]) % len(_COLOURS)
+    return sum(not isinstance(other, Level) for other in panel.marks[:number]) % len(COLOURS)
 
 
 def _shift(panel: Panel, mark: Points) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from experiments.evidence.codes import changed, codes
 from experiments.evidence.formatting import listed
 from experiments.evidence.trainings import Group, called, of_kind
 from experiments.fixed import ATTENTION_DROPOUT, WARM_UP
@@ -15,7 +16,7 @@ _SENTENCE_ENCODERS = {
     "minilm": "all-MiniLM-L6-v2",
     "sentence-transformers/all-mpnet-base-v2": "all-mpnet-base-v2",
 }
-_KINDS = {"fourier": "FourierFT", "lora": "LoRA", "full": "full", "head": "the head alone"}
+_KINDS = ("fourier", "lora", "full", "head")
 
 
 def protocol(found: Sequence[Group]) -> str:
@@ -27,7 +28,7 @@ def protocol(found: Sequence[Group]) -> str:
 
 def parity(found: Sequence[Group]) -> list[str]:
     """Returns how rates were chosen, which were tried, and the head's beside other methods."""
-    return [_rates(found), _grids(found), _heads(found)]
+    return [_rates(found), _grids(found), *_heads(found), *_codes(found)]
 
 
 def methods(found: Sequence[Group]) -> list[str]:
@@ -67,14 +68,39 @@ def _rates(found: Sequence[Group]) -> str:
         f"tie. Then fresh seeds report: {listed([str(seed) for seed in sorted(fresh)])}. No trial "
         f"that chose a rate saw the reporting split.{unequal} The epoch is the first with the "
         "highest score on the choosing split, for every method. Equal seeds have equal heads at "
-        "the start and equal batches. alpha, n and the rank were fixed beforehand."
+        f"the start and equal batches.{_fixed(found)}"
     )
+
+
+def _fixed(found: Sequence[Group]) -> str:
+    """What was fixed before any trial: " alpha 150, n = 600 and r = 8 were fixed beforehand."."""
+    names = {"alpha": "alpha", "n": "n =", "rank": "r ="}
+    each = []
+    for kind, wanted in (("fourier", ("alpha", "n")), ("lora", ("rank",))):
+        given = [group.method for group in found if group.method["kind"] == kind]
+        for name in wanted if given else ():
+            values = sorted({method[name] for method in given})
+            each.append(f"{names[name]} {' or '.join(f'{value:g}' for value in values)}")
+    if not each:
+        return ""
+    return f" {listed(each)} {'were' if len(each) > 1 else 'was'} fixed beforehand."
+
+
+def _codes(found: Sequence[Group]) -> list[str]:
+    """Which code trained what is compared, where it was not the same."""
+    if not changed([run for group in found for run in (*group.tried, *group.runs)]):
+        return []
+    each = []
+    for name in dict.fromkeys(group.name for group in found):
+        runs = [r for g in found if g.name == name for r in (*g.tried, *g.runs)]
+        each.append(f"{name}: {codes(runs)}")
+    return [f"**What is compared ran with different training code** (digests). {'; '.join(each)}."]
 
 
 def _grids(found: Sequence[Group]) -> str:
     """How far apart the rates lie that were tried, and how far they reach."""
     said, spans = [], set()
-    for kind, name in _KINDS.items():
+    for kind in _KINDS:
         group = next((each for each in found if each.method["kind"] == kind and each.tried), None)
         if group is None:
             continue
@@ -83,6 +109,7 @@ def _grids(found: Sequence[Group]) -> str:
         apart = f", each {' or '.join(steps)} times the one before" if steps else ""
         span = f"{rates[-1] / rates[0]:.2g}"
         spans.add(span)
+        name = "the head alone" if kind == "head" else group.short
         said.append(f"{name} {', '.join(f'{rate:g}' for rate in rates)}{apart}, {span} in all")
     text = f"Rates tried: {'; '.join(said)}."
     if len(spans) > 1:
@@ -93,8 +120,10 @@ def _grids(found: Sequence[Group]) -> str:
     return text
 
 
-def _heads(found: Sequence[Group]) -> str:
+def _heads(found: Sequence[Group]) -> list[str]:
     others = [group for group in found if group.method["kind"] != "head"]
+    if not others:
+        return []
     rates = {
         called(task): {
             f"{run.trial['head_rate']:g}"
@@ -109,8 +138,8 @@ def _heads(found: Sequence[Group]) -> str:
         each = _or(next(iter(rates.values()))) + (" on every task" if len(rates) > 1 else "")
     text = f"The head's rate beside every other method is fixed beforehand: {each}."
     if of_kind(found, "head") is None:
-        return text
-    return f"{text} The head alone tunes its own rate, among those above, which favours it."
+        return [text]
+    return [f"{text} The head alone tunes its own rate, among those above, which favours it."]
 
 
 def _model(found: Sequence[Group]) -> list[str]:

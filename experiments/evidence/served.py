@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from experiments.evidence.blocks import Aim, Block, Table
 from experiments.evidence.formatting import NONE, count, power, significant
-from experiments.evidence.limits import Name
-from experiments.evidence.trainings import Group, called, unit
+from experiments.evidence.limits import Name, by_name
+from experiments.evidence.trainings import Group, called, groups, unit
 from experiments.fixed import MARGIN
 from experiments.records import Record
 from experiments.text.tasks import TASKS
@@ -20,11 +20,9 @@ answered the whole reporting split in ONNX Runtime. A class may differ where tor
 than {power(MARGIN)}."""
 
 
-def blocks(
-    size_name: str, found: Sequence[Group], name: Name = lambda group: group.name
-) -> list[Block]:
-    """Returns the table of every served run, what differs, and an aim for each task."""
-    served = [(group, run) for group in found for run in group.runs if "onnxruntime" in run.result]
+def blocks(size_name: str, found: Sequence[Group], name: Name = by_name) -> list[Block]:
+    """Returns the table of every served run, and what differs."""
+    served = [(group, run) for group in found for run in _served(group)]
     made: list[Block] = [f"#### ONNX Runtime against torch ({size_name})"]
     if not served:
         return [*made, "Not run here: no trial was served in ONNX Runtime."]
@@ -33,14 +31,24 @@ def blocks(
         f"margins below {power(MARGIN)}", "largest logit difference", "largest logit",
         "metric, difference",
     )  # fmt: skip
-    rows = [_row(group, run, name) for group, run in served]
-    tasks = list(dict.fromkeys(group.task for group, _ in served))
-    aims = [_aim(task, [run for group, run in served if group.task == task]) for task in tasks]
-    return [*made, _TEXT, Table(header, rows), *aims]
+    return [*made, _TEXT, Table(header, [_row(group, run, name) for group, run in served])]
+
+
+def aims(records: Sequence[Record], tasks: Iterable[str], planned: int) -> list[Aim]:
+    """Returns an aim for each planned task: `planned` runs of it are to be served."""
+    found = groups(records)
+    return [
+        _aim(task, [run for group in found if group.task == task for run in _served(group)],
+             planned)
+        for task in tasks
+    ]  # fmt: skip
 
 
 def served_aim(
-    what: str, found: Sequence[Json], aim: str = f"equal, or at a margin below {power(MARGIN)}"
+    what: str,
+    found: Sequence[Json],
+    planned: int,
+    aim: str = f"equal, or at a margin below {power(MARGIN)}",
 ) -> Aim:
     """Returns the aim that answers are equal but where torch's own leads by less than MARGIN.
 
@@ -48,14 +56,31 @@ def served_aim(
         what: Which answers.
         found: Comparisons: how many "answers" (or "rows") each has, and the "margin" of each of
             its "differing".
+        planned: How many comparisons there are to be.
         aim: In words.
     """
+    if not found:
+        return Aim(what, aim, "none was served", None)
     margins = [one["margin"] for each in found for one in each["differing"]]
     total = sum(each["answers"] if "answers" in each else each["rows"] for each in found)
     text = f"{len(margins)} of {count(total)} answers differ"
     if margins:
         text += f", at margins of at most {max(margins):.1e}"
-    return Aim(what, aim, text, all(margin < MARGIN for margin in margins))
+    return _of_planned(
+        Aim(what, aim, text, all(margin < MARGIN for margin in margins)), len(found), planned
+    )
+
+
+def _of_planned(aim: Aim, found: int, planned: int) -> Aim:
+    """Returns the aim, which is not reached before all that is planned has been served."""
+    if found >= planned:
+        return aim
+    text = f"{aim.found}; {found} of {planned} served"
+    return Aim(aim.what, aim.aim, text, None if aim.reached else aim.reached)
+
+
+def _served(group: Group) -> list[Record]:
+    return [run for run in group.runs if "onnxruntime" in run.result]
 
 
 def _row(group: Group, run: Record, name: Name) -> list[str]:
@@ -82,12 +107,14 @@ def _metric_difference(task: str, run: Record) -> float:
     return abs(float(found[TASKS[task].metric]) - float(found["torch"]))
 
 
-def _aim(task: str, runs: Sequence[Record]) -> Aim:
-    if TASKS[task].classes == 0:
-        largest = max(_metric_difference(task, run) for run in runs)
-        what = f"{called(task)}, {unit(task).metric} in ONNX Runtime against torch"
-        return Aim(
-            what, f"within {power(_CORRELATION)}", f"{largest:.1e} at most", largest <= _CORRELATION
-        )
-    what = f"{called(task)}, classes in ONNX Runtime against torch"
-    return served_aim(what, [run.result["onnxruntime"] for run in runs])
+def _aim(task: str, runs: Sequence[Record], planned: int) -> Aim:
+    if TASKS[task].classes:
+        what = f"{called(task)}, classes in ONNX Runtime against torch"
+        return served_aim(what, [run.result["onnxruntime"] for run in runs], planned)
+    what = f"{called(task)}, {unit(task).metric} in ONNX Runtime against torch"
+    within = f"within {power(_CORRELATION)}"
+    if not runs:
+        return Aim(what, within, "none was served", None)
+    largest = max(_metric_difference(task, run) for run in runs)
+    found = Aim(what, within, f"{largest:.1e} at most", largest <= _CORRELATION)
+    return _of_planned(found, len(runs), planned)

@@ -10,6 +10,7 @@ from experiments.evidence.served import served_aim
 from experiments.evidence.trainings import method_name
 from experiments.fixed import MARGIN
 from experiments.records import Record
+from experiments.trial import Json
 
 _GENERATED = """\
 Each answer was generated twice, greedily: by torch, with the adapter merged in memory, and by
@@ -21,7 +22,7 @@ answers in ONNX Runtime, in one pass: the likeliest next token of every place mu
 
 
 def blocks(records: Sequence[Record]) -> list[Block]:
-    """Returns the table of every served run, each difference with its margin, and the aim."""
+    """Returns the table of every served run, each difference with its margin."""
     served = [found for found in records if "onnxruntime" in found.result]
     if not served:
         return ["Not run here: no model was served in ONNX Runtime."]
@@ -29,34 +30,35 @@ def blocks(records: Sequence[Record]) -> list[Block]:
     text = _GENERATED if runtimes == {"onnxruntime-genai"} else _REREAD
     header = (
         "model", "seed", "answers", "tokens", "answers that differ", "first differences",
-        "margins below 1e-4", "converted in", "answered in",
+        f"margins below {power(MARGIN)}", "converted in", "answered in",
     )  # fmt: skip
     text += (
         " Of a difference the row gives the margin by which torch's token leads where the answers "
-        "part; one below 1e-4 may fall either way."
+        f"part; one below {power(MARGIN)} may fall either way."
     )
-    return [text, Table(header, [_row(found) for found in served]), _aim(served)]
+    return [text, Table(header, [_row(found) for found in served])]
+
+
+def aim(records: Sequence[Record], planned: int) -> Aim:
+    """Returns the aim that both runtimes say the same, of all `planned` models that are served."""
+    return served_aim(
+        "answers in ONNX Runtime against torch",
+        [found.result["onnxruntime"] for found in records if "onnxruntime" in found.result],
+        planned,
+        f"token for token, or the first difference at a margin below {power(MARGIN)}",
+    )
 
 
 def name_of(found: Record) -> str:
     """Returns the method's name, or "untuned"."""
-    method = found.trial["method"]
-    bits = found.trial.get("bits", 32)
+    return called(found.trial["method"], found.trial.get("bits", 32), found.trial["model"])
+
+
+def called(method: Json | None, bits: int, model: str) -> str:
+    """Returns the name of a method on a base; None is no method."""
     base = "" if bits == 32 else f", {bits}-bit base"
-    drawn = ", random weights: cost alone" if found.trial["model"].startswith("random") else ""
+    drawn = ", random weights: cost alone" if model.startswith("random") else ""
     return "untuned" if method is None else f"{method_name(method)}{base}{drawn}"
-
-
-def step_seconds(runs: Sequence[Record]) -> float:
-    """Returns the time of a step, a mean over all of `runs`: the processor's, on a GPU the wall's.
-
-    Of the processor it is the time of all threads.
-    """
-    clock = "cpu_seconds" if runs[0].environment["device"] == "cpu" else "seconds"
-    epochs = [epoch for run in runs for epoch in run.result["history"]]
-    return float(
-        sum(each[clock] for each in epochs) / max(1, sum(each["steps"] for each in epochs))
-    )
 
 
 def _row(found: Record) -> list[str]:
@@ -78,11 +80,3 @@ def _row(found: Record) -> list[str]:
         NONE if untuned else seconds(ours["convert_seconds"]),
         seconds(ours["seconds"]),
     ]
-
-
-def _aim(served: Sequence[Record]) -> Aim:
-    return served_aim(
-        "answers in ONNX Runtime against torch",
-        [found.result["onnxruntime"] for found in served],
-        f"token for token, or the first difference at a margin below {power(MARGIN)}",
-    )

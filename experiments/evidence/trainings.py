@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from experiments.evidence.clocks import Clock
 from experiments.evidence.formatting import UNITS, Unit
+from experiments.evidence.sweeps import parted
 from experiments.records import Record
-from experiments.statistics import Interval, Numbers, mean_interval
+from experiments.statistics import Interval, Numbers
 from experiments.text.tasks import TASKS
 from experiments.trial import Json
 
@@ -35,17 +37,24 @@ class Group:
         method: The method's fields.
         tried: The trials that chose a rate, by rate; they do not report.
         runs: Those that reported, by seed, all at one rate.
+        lost: Those that were to report and diverged in their first epoch, by seed.
     """
 
     task: str
     method: Json
     tried: tuple[Record, ...]
     runs: tuple[Record, ...]
+    lost: tuple[Record, ...]
 
     @property
     def name(self) -> str:
         """The method's name: "FourierFT n = 600", "LoRA r = 8"."""
         return method_name(self.method)
+
+    @property
+    def short(self) -> str:
+        """The kind of method: "FourierFT", "LoRA", "last 3 layers", "head"."""
+        return short_name(self.method)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -69,17 +78,19 @@ class Group:
 
     def mean(self, metric: str) -> Interval:
         """Returns the mean over seeds, with Student's interval."""
-        return mean_interval(self.values(metric))
+        return UNITS[metric].mean(self.values(metric))
 
     def average(self, name: str) -> float:
         """Returns the mean over seeds of a number of the result."""
         return float(np.mean([run.result[name] for run in self.runs]))
 
-    def seconds(self) -> float:
-        """Returns the mean over seeds of the processor time of all epochs."""
-        return float(
-            np.mean([sum(e["cpu_seconds"] for e in run.result["history"]) for run in self.runs])
-        )
+    def seconds(self, told: Clock) -> float:
+        """Returns the mean over seeds of the time of all epochs."""
+        return float(np.mean(self.seconds_of_each(told)))
+
+    def seconds_of_each(self, told: Clock) -> list[float]:
+        """Returns the time of all epochs of each seed."""
+        return [sum(e[told.field] for e in run.result["history"]) for run in self.runs]
 
     def history(self, name: str) -> Numbers:
         """Returns a number of each epoch, up to the first that diverged: (seeds, epochs)."""
@@ -119,6 +130,13 @@ def tasks(records: Iterable[Record]) -> list[str]:
     """Returns the tasks that have been reported on, in the order of tasks.TASKS."""
     found = {group.task for group in groups(records) if group.runs}
     return [name for name in TASKS if name in found]
+
+
+def with_tried(found: Iterable[Group], records: Iterable[Record]) -> list[Group]:
+    """Returns the groups with the rates, too, that were tried for them among other `records`."""
+    others = {(each.task, each.name, str(each.method)): each.tried for each in groups(records)}
+    return [_with(group, others.get((group.task, group.name, str(group.method)), ()))
+            for group in found]  # fmt: skip
 
 
 def of_kind(found: Sequence[Group], kind: str) -> Group | None:
@@ -166,14 +184,23 @@ def method_name(method: Json) -> str:
     return {"head": "head alone"}[kind]
 
 
+def short_name(method: Json) -> str:
+    """Returns what a method of this kind is called where there is one of each."""
+    if method["kind"] == "full":
+        layers = method.get("layers", 0)
+        return f"last {layers} layers" if layers else "full"
+    return {"head": "head", "lora": "LoRA", "fourier": "FourierFT"}[method["kind"]]
+
+
+def _with(group: Group, tried: Sequence[Record]) -> Group:
+    every = {record.key: record for record in (*tried, *group.tried)}
+    return replace(group, tried=tuple(sorted(every.values(), key=lambda r: r.trial["rate"])))
+
+
 def _task(record: Record) -> str:
     return str(record.trial[_TASKS[record.trial["trial"]]])
 
 
 def _group(task: str, records: list[Record]) -> Group:
-    return Group(
-        task,
-        records[0].trial["method"],
-        tuple(sorted((r for r in records if not r.trial["report"]), key=lambda r: r.trial["rate"])),
-        tuple(sorted((r for r in records if r.trial["report"]), key=lambda r: r.trial["seed"])),
-    )
+    found = parted("", records)
+    return Group(task, records[0].trial["method"], found.tried, found.runs, found.lost)

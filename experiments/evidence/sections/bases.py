@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from experiments.evidence import paper
-from experiments.evidence.blocks import Block, Section
-from experiments.evidence.comparing import compared
+from experiments.evidence.blocks import Aim, Block, Section
+from experiments.evidence.comparing import aims, compared
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.trainings import Group
 from experiments.settings import table
@@ -24,7 +24,16 @@ def _rendered(evidence: Evidence) -> list[Block]:
     def order(group: Group) -> tuple[bool, str]:
         return _name(group) != "dft2", _name(group)
 
-    return [_TEXT, *compared(evidence, "bases", _name, order, names)]
+    return [_TEXT, *compared(evidence, "bases", _name, order, names, _served(evidence))]
+
+
+def _aims(evidence: Evidence) -> list[Aim]:
+    return aims(evidence, "bases", _served(evidence))
+
+
+def _served(evidence: Evidence) -> int:
+    """Returns how many are served beside dft2: the format's, as no graph holds a random basis."""
+    return len(table("bases", evidence.size)["transforms"])
 
 
 def _name(group: Group) -> str:
@@ -37,5 +46,6 @@ SECTION = Section(
     "Bases",
     "Does the Fourier basis matter, or would any basis do?",
     _rendered,
+    _aims,
     [_PAPER, paper.bases_table()],
 )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from experiments.evidence.blocks import Block, Section
-from experiments.evidence.comparing import compared
+from collections.abc import Sequence
+
+from experiments.evidence.blocks import Aim, Block, Section
+from experiments.evidence.comparing import aims, compared
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.trainings import Group
+from experiments.evidence.formatting import listed
+from experiments.evidence.limits import sweep
+from experiments.evidence.sweeps import ends
+from experiments.evidence.trainings import Group, called, of_task, with_tried
 from experiments.settings import table
 
 _TEXT = """\
@@ -30,8 +35,28 @@ def _rendered(evidence: Evidence) -> list[Block]:
         return _band(group) or (-1.0,)
 
     names = [_NONE, *(named((centre, planned["width"])) for centre in words)]
-    found = compared(evidence, "bias", lambda group: named(_band(group)), order, names)
-    return [_TEXT, _RATE, *found]
+    found = compared(evidence, "bias", lambda group: named(_band(group)), order, names, len(words))
+    return [_TEXT, _RATE, *_ends(evidence, planned["tasks"]), *found]
+
+
+def _aims(evidence: Evidence) -> list[Aim]:
+    return aims(evidence, "bias", len(table("bias", evidence.size)["centres"]))
+
+
+def _ends(evidence: Evidence, planned: Sequence[str]) -> list[str]:
+    """Says on which tasks the rate of all bands is at an end of those that GLUE's trials tried."""
+    records = [*evidence.of("glue"), *evidence.of("bias")]
+    at = [
+        f"the {word} on {called(task)}"
+        for task in planned
+        for group in of_task(evidence.of("bias"), task)
+        if _band(group) is None
+        for word in ends(sweep(with_tried([group], records)[0]))
+    ]
+    if not at:
+        return []
+    where = f"That rate is at an end of those tried, {listed(at)}"
+    return [f"{where}: a better one may lie beyond, for every band."]
 
 
 def _band(group: Group) -> tuple[float, float] | None:
@@ -46,4 +71,5 @@ SECTION = Section(
     "Is it better to draw entries of low, of middle or of high frequencies, and is the answer the "
     "same on every task?",
     _rendered,
+    _aims,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from experiments.cost import points
+from experiments.cost.experiment import CostSettings
 from experiments.cost.model import study
 from experiments.cost.points import AUTO, of
 from experiments.evidence.blocks import Block, Section
@@ -20,6 +21,8 @@ from experiments.evidence.sections import (
 )
 from experiments.evidence.sections.cost_comparing import usual
 from experiments.records import Record
+from experiments.settings import settings
+from experiments.trial import key
 
 _MEASURED = {
     "TrainTrial": "forward and backward of a layer",
@@ -34,10 +37,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     """Returns the section of one size: of each class of trials, where some have run."""
     records = evidence.of("cost")
     training, files, conversions, served = (of(records, trial) for trial in _MEASURED)
-    found: list[Block] = [_setting(records)]
-    missing = [name for trial, name in _MEASURED.items() if not of(records, trial)]
-    if missing:
-        found.append(f"Not measured yet at this size: {listed(missing)}.")
+    found: list[Block] = [_setting(records), *_missing(evidence)]
     if training:
         fitted = study(points.training(records), lambda point: point.kind == AUTO)
         found += cost_steps.steps(training, fitted, evidence.size)
@@ -50,6 +50,20 @@ def blocks(evidence: Evidence) -> list[Block]:
     if served:
         found += cost_serving.serving(served)
     return found
+
+
+def _missing(evidence: Evidence) -> list[str]:
+    """Returns which planned points have not run, of each class of trials, as a paragraph."""
+    ran = {record.key for record in evidence.of("cost")}
+    planned = settings(CostSettings, "cost", evidence.size).trials()
+    said = []
+    for kind, name in _MEASURED.items():
+        own = [trial for trial in planned if type(trial).__name__ == kind]
+        waiting = [trial.label for trial in own if key(trial) not in ran]
+        if waiting:
+            which = "" if len(waiting) == len(own) else f": {', '.join(waiting)}"
+            said.append(f"{name} ({len(waiting)} of {len(own)}{which})")
+    return [f"Not measured yet at this size: {listed(said)}."] if said else []
 
 
 def _setting(records: Sequence[Record]) -> str:

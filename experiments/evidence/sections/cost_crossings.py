@@ -12,6 +12,7 @@ from experiments.evidence.formatting import NONE, count, listed
 from experiments.records import Record
 
 _MARK = " (?)"
+_UP_TO = "\N{LESS-THAN OR EQUAL TO} "
 
 
 def crossing_points(
@@ -68,19 +69,19 @@ def _warning(rows: Sequence[Sequence[str]], poor: Collection[str]) -> list[Block
 def _model_width(found: Study, tokens: int, n: int, rank: int, poor: Collection[str]) -> str:
     width = crossings.width_from(tokens, n, rank, found.costs)
     path = crossings.path_of(width or crossings.LARGEST, tokens, n, found.costs)
-    return _told(width, crossings.LARGEST, {path, "lora", "base"} & set(poor))
+    return _told(width, crossings.WIDTHS, {path, "lora", "base"} & set(poor))
 
 
 def _model_rank(found: Study, width: int, tokens: int, n: int, poor: Collection[str]) -> str:
     rank = crossings.rank_from(width, tokens, n, found.costs)
     path = crossings.path_of(width, tokens, n, found.costs)
-    return _told(rank, crossings.MOST, {path, "lora", "base"} & set(poor))
+    return _told(rank, crossings.RANKS, {path, "lora", "base"} & set(poor))
 
 
 def _width(steps: Sequence[Record], tokens: int, n: int, rank: int) -> str:
     own = {s.trial["width"]: s.result["arms"] for s in steps if s.trial["tokens"] == tokens}
     widths = sorted(own)
-    return _told(crossing(widths, lambda width: _no_slower(own[width], n, rank)), widths[-1])
+    return _told(crossing(widths, lambda width: _no_slower(own[width], n, rank)), widths)
 
 
 def _rank(steps: Sequence[Record], width: int, tokens: int, n: int) -> str:
@@ -88,7 +89,7 @@ def _rank(steps: Sequence[Record], width: int, tokens: int, n: int) -> str:
     if not own:
         return NONE
     arms, ranks = own[0].result["arms"], sorted(own[0].trial["ranks"])
-    return _told(crossing(ranks, lambda rank: _no_slower(arms, n, rank)), ranks[-1])
+    return _told(crossing(ranks, lambda rank: _no_slower(arms, n, rank)), ranks)
 
 
 def _no_slower(arms: Sequence[dict[str, object]], n: int, rank: int) -> bool:
@@ -96,6 +97,10 @@ def _no_slower(arms: Sequence[dict[str, object]], n: int, rank: int) -> bool:
     return ratios(ours, find(arms, kind="lora", size=rank)).most <= 1
 
 
-def _told(found: int | None, largest: int, poor: Collection[str] = ()) -> str:
-    text = f"> {count(largest)}" if found is None else count(found)
+def _told(found: int | None, asked: Sequence[int], poor: Collection[str] = ()) -> str:
+    """Returns where it crosses; beyond what was asked, or below it, with a sign."""
+    if found is None:
+        text = f"> {count(asked[-1])}"
+    else:
+        text = f"{_UP_TO if found == asked[0] > 1 else ''}{count(found)}"
     return text + (_MARK if poor else "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from experiments.evidence import epochs, served
+from experiments.evidence import epochs, marks, served
 from experiments.evidence.baselines import head_level, levels
 from experiments.evidence.blocks import (
+    Aim,
     Block,
     Figure,
     Level,
@@ -16,6 +17,7 @@ from experiments.evidence.blocks import (
     Section,
     Table,
 )
+from experiments.evidence.clocks import clock
 from experiments.evidence.differences import Difference, paired
 from experiments.evidence.epochs import KINDS
 from experiments.evidence.evidence import Evidence
@@ -26,11 +28,11 @@ from experiments.evidence.trainings import (
     Group,
     axis,
     called,
-    groups,
     of_task,
     reported,
     tasks,
     unit,
+    with_tried,
 )
 from experiments.records import Record
 from experiments.settings import table
@@ -43,13 +45,22 @@ def _rendered(evidence: Evidence) -> list[Block]:
     names = [*(f"FourierFT n = {n}" for n in planned["ns"])]
     names += [f"LoRA r = {rank}" for rank in planned["ranks"]]
     seeds = planned_seeds("curves", evidence.size)
-    missing = unfinished(records, [planned["task"]], names, seeds, lambda group: group.name)
+    missing = unfinished(records, [planned["task"]], names, seeds)
     found = tasks(records)
     if not found:
-        return ["Rates have been tried, and no fresh seed has reported yet.", *missing]
+        none = "Rates have been tried, and no fresh seed has reported yet."
+        return [none, *missing, *_aims(evidence)]
     blocks = [*missing, *(block for task in found for block in _task(evidence, task))]
     every = [group for task in found for kind in _kinds(records, task).values() for group in kind]
-    return [*blocks, *served.blocks(evidence.size, every)]
+    return [*blocks, *served.blocks(evidence.size, every), *_aims(evidence)]
+
+
+def _aims(evidence: Evidence) -> list[Aim]:
+    """Of what is served: GLUE's n with each seed, the others with one."""
+    planned, glue = table("curves", evidence.size), table("glue", evidence.size)
+    seeds = len(planned["seeds"])
+    count = sum(seeds if n == glue["n"] else 1 for n in planned["ns"])
+    return served.aims(evidence.of("curves"), [planned["task"]], count)
 
 
 def _task(evidence: Evidence, task: str) -> list[Block]:
@@ -68,11 +79,11 @@ def _task(evidence: Evidence, task: str) -> list[Block]:
         _rates(evidence, found, tuned),
         _table(evidence, task, found, tuned),
         _moved(kinds),
-        limits(task, of_task(evidence.of("curves"), task)),
+        *limits(task, with_tried(of_task(evidence.of("curves"), task), evidence.of("glue"))),
         _scaling_figure(evidence, task, kinds),
         *_scaling(task, kinds, scaling),
         *_matched(task, matched, tuned),
-        *([among_many([each.interval for each in known])] if len(known) > 1 else []),
+        *among_many([each.interval for each in known], "of n, of ranks and at equal sizes"),
     ]
     return [*blocks, *epochs.pairs(evidence.size, task, [(a, b) for a, b, _ in matched])]
 
@@ -85,14 +96,8 @@ def _kinds(records: Sequence[Record], task: str) -> dict[str, list[Group]]:
 
 def _tuned(evidence: Evidence, found: Sequence[Group]) -> dict[str, int]:
     """Returns how many rates were tried, here or by GLUE's trials, of each group that was tuned."""
-    every = {record.key: record for name in ("glue", "curves") for record in evidence.of(name)}
-    tried = [group for group in groups(every.values()) if group.tried]
-    return {
-        group.name: len(other.tried)
-        for group in found
-        for other in tried
-        if (other.task, other.method) == (group.task, group.method)
-    }
+    every = with_tried(found, evidence.of("glue"))
+    return {group.name: len(group.tried) for group in every if group.tried}
 
 
 def _rates(evidence: Evidence, found: Sequence[Group], tuned: Mapping[str, int]) -> str:
@@ -115,6 +120,7 @@ def _table(
 ) -> Table:
     first, second = TASKS[task].metric, others(TASKS[task].classes)[0]
     seeds = planned_seeds("curves", evidence.size)
+    told = clock(run for group in found for run in group.runs)
     rows = [
         [
             group.name, count(group.parameters), significant(group.runs[0].trial["rate"]),
@@ -122,13 +128,13 @@ def _table(
             NONE if group.delta_norm is None else significant(group.delta_norm),
             unit(task).interval(group.mean(first)), each_seed(group, seeds),
             UNITS[second].interval(group.mean(second)), f"{group.average('epoch'):.1f}",
-            seconds(group.seconds()),
+            seconds(group.seconds(told)),
         ]
         for group in found
     ]  # fmt: skip
     header = (
         called(task), "parameters beside the head", "rate", "how", "delta norm", axis(task),
-        "each seed", UNITS[second].on(TASKS[task].reported), "best epoch", "processor",
+        "each seed", UNITS[second].on(TASKS[task].reported), "best epoch", told.header,
     )  # fmt: skip
     return Table(header, rows)
 
@@ -145,27 +151,14 @@ def _moved(kinds: Mapping[str, Sequence[Group]]) -> str:
 
 
 def _scaling_figure(evidence: Evidence, task: str, kinds: Mapping[str, Sequence[Group]]) -> Figure:
-    metric, factor = TASKS[task].metric, unit(task).factor
-    marks: list[Points | Level] = []
+    every: list[Points | Level] = []
     for kind, found in kinds.items():
-        if not found:
-            continue
-        means = [group.mean(metric) for group in found]
-        name, colour = KINDS[kind]
-        marks.append(
-            Points(
-                name,
-                [group.parameters for group in found],
-                [factor * mean.mean for mean in means],
-                [factor * mean.ends[0] for mean in means],
-                [factor * mean.ends[1] for mean in means],
-                [[factor * value for value in group.values(metric)] for group in found],
-                colour,
-                joined=True,
-            )
-        )
-    marks += [*head_level(evidence, task), *levels(evidence, task)]
-    panel = Panel(called(task), "trained numbers beside the head", axis(task), marks, log_x=True)
+        if found:
+            name, colour = KINDS[kind]
+            places = [group.parameters for group in found]
+            every.append(marks.means(name, places, found, colour, joined=True))
+    every += [*head_level(evidence, task), *levels(evidence, task)]
+    panel = Panel(called(task), "trained numbers beside the head", axis(task), every, log_x=True)
     alt = f"{axis(task)} of {called(task)} against trained parameters, of FourierFT and of LoRA."
     return Figure(f"curves-{evidence.size}-{task}-parameters", alt, [panel])
 
@@ -226,4 +219,5 @@ SECTION = Section(
     "Do more coefficients help, as the paper says, and what happens when FourierFT gets as many "
     "parameters as LoRA?",
     _rendered,
+    _aims,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from experiments.evidence import paper, spoken
 from experiments.evidence.blocks import (
     FOURIER,
     LORA,
+    Aim,
     Block,
     Figure,
     Line,
@@ -17,6 +19,7 @@ from experiments.evidence.blocks import (
     Section,
     Table,
 )
+from experiments.evidence.clocks import clock, step_seconds
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import against_zero, among_many
 from experiments.evidence.formatting import (
@@ -28,20 +31,23 @@ from experiments.evidence.formatting import (
     seconds,
     size,
 )
-from experiments.evidence.sections.generation_limits import limits, unfinished
-from experiments.evidence.spoken import name_of, step_seconds
+from experiments.evidence.limits import planned_seeds
+from experiments.evidence.spoken import name_of
+from experiments.evidence.sweeps import Sweep, lacks, parted, unfinished
+from experiments.evidence.trainings import method_name
 from experiments.fixed import WARM_UP
 from experiments.generation.bootstrap import differences
 from experiments.records import Record
-from experiments.statistics import Interval, mean_interval
+from experiments.settings import table
+from experiments.statistics import Interval
 from experiments.trial import Json
 
 _METRICS = {
-    "bleu": Unit("BLEU", "", "", 1.0, 1),
-    "nist": Unit("NIST", "", "", 1.0, 2),
-    "rouge_l": Unit("ROUGE-L", "times 100", "", 100.0, 1),
+    "bleu": Unit("BLEU", "", "", 1.0, 1, (0, 100)),
+    "nist": Unit("NIST", "", "", 1.0, 2, (0, math.inf)),
+    "rouge_l": Unit("ROUGE-L", "times 100", "", 100.0, 1, (0, 1)),
 }
-_LOSS = Unit("loss", "", "", 1.0, 3)
+_LOSS = Unit("loss", "", "", 1.0, 3, (0, math.inf))
 _WANTED = (("fourier", "lora"), ("fourier", "untuned"), ("lora", "untuned"))
 _COLOURS = {"fourier": FOURIER, "lora": LORA}
 _SCORES = """\
@@ -53,9 +59,7 @@ have the same seeds, but the untuned model, which has none. One seed gives no in
 interval is given the rate: a rate is chosen by one seed on the choosing split, and how else that
 choice might have fallen is in no interval. Where an interval holds 0, no difference is shown; that
 is no equality, and none up to its ends is ruled out."""
-_COSTS = """\
-A step is a mean over all steps of all seeds: processor seconds on a CPU, where runs share cores,
-and wall time on a GPU."""
+_COSTS = "A step is a mean over all steps of all seeds."
 _FORMULAS = """\
 NIST and ROUGE-L are other formulas than those of E2E's own script, which the paper uses, and are
 not comparable with its figures: nltk's NIST takes for each length of n-gram the best single
@@ -66,21 +70,37 @@ def _rendered(evidence: Evidence) -> list[Block]:
     records = evidence.of("generation")
     reporting = [found for found in records if "report" in found.result]
     taught = [found for found in reporting if found.trial["method"] is not None]
-    missing = unfinished(evidence.size, records)
+    sweeps = [parted(name, runs) for name, runs in _groups(records).items()]
+    missing = unfinished(_planned(evidence.size), sweeps)
+    limits = lacks([each for each in sweeps if each.name != "untuned"], "What may be missing:")
     if not taught:
-        return ["No fresh seed has reported yet.", *missing, limits(records)]
+        return ["No fresh seed has reported yet.", *missing, *limits, *_aims(evidence)]
     groups = _groups(reporting)
     blocks: list[Block] = [_protocol(records, taught), _SCORES, *missing, _scores(groups)]
-    blocks += [_COSTS, _costs(groups), _rates(records), limits(records)]
-    blocks += [_curves(evidence.size, taught), *_differences(groups), *spoken.blocks(reporting)]
+    blocks += [*_costs(groups), *_rates(sweeps), *limits]
+    blocks += [*_curves(evidence.size, taught), *_differences(groups), *spoken.blocks(reporting)]
     said = "The paper's own figures, quoted, not measured here:"
-    return [*blocks, said, paper.e2e_table(), _FORMULAS]
+    return [*blocks, *_aims(evidence), said, paper.e2e_table(), _FORMULAS]
 
 
-def _groups(reporting: Sequence[Record]) -> dict[str, list[Record]]:
+def _planned(size_name: str) -> dict[str, Sequence[int]]:
+    """Returns what is compared, by configs/generation.toml, and the seeds of each."""
+    planned = table("generation", size_name)
+    methods = {"kind": "fourier", "n": planned["n"]}, {"kind": "lora", "rank": planned["rank"]}
+    seeds = planned_seeds("generation", size_name)
+    return {"untuned": [0], **{method_name(method): seeds for method in methods}}
+
+
+def _aims(evidence: Evidence) -> list[Aim]:
+    """The untuned model is served, and each seed of FourierFT."""
+    count = 1 + len(planned_seeds("generation", evidence.size))
+    return [spoken.aim(evidence.of("generation"), count)]
+
+
+def _groups(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Returns the runs of each method, by name; the untuned model first."""
     found: dict[str, list[Record]] = {}
-    for run in sorted(reporting, key=lambda run: run.trial["method"] is not None):
+    for run in sorted(records, key=lambda run: run.trial["method"] is not None):
         found.setdefault(name_of(run), []).append(run)
     return found
 
@@ -137,10 +157,10 @@ def _scores(groups: dict[str, list[Record]]) -> Table:
     rows = []
     for name, runs in groups.items():
         values = [
-            unit.interval(mean_interval([run.result["report"][metric] for run in runs]))
+            unit.interval(unit.mean([run.result["report"][metric] for run in runs]))
             for metric, unit in _METRICS.items()
         ]
-        loss = _LOSS.interval(mean_interval([run.result["report"]["loss"] for run in runs]))
+        loss = _LOSS.interval(_LOSS.mean([run.result["report"]["loss"] for run in runs]))
         ended = sum(run.result["report"]["ended"] for run in runs)
         total = sum(len(run.result["report"]["ids"]) for run in runs)
         tokens = np.mean([run.result["report"]["of_each"]["tokens"] for run in runs])
@@ -152,7 +172,8 @@ def _scores(groups: dict[str, list[Record]]) -> Table:
     return Table(("method", "seeds", *names, "loss on test", "tokens", "answers that end"), rows)
 
 
-def _costs(groups: dict[str, list[Record]]) -> Table:
+def _costs(groups: dict[str, list[Record]]) -> list[Block]:
+    told = clock(run for runs in groups.values() for run in runs)
     rows = []
     for name, runs in groups.items():
         first = runs[0].result
@@ -161,33 +182,24 @@ def _costs(groups: dict[str, list[Record]]) -> Table:
         rows.append(
             [
                 name, f"{runs[0].trial['rate']:g}", count(first["parameters"]),
-                size(first["file_bytes"]), seconds(step_seconds(runs)),
+                size(first["file_bytes"]), seconds(step_seconds(runs, told)),
                 memory(max(run.result["peak_bytes"] for run in runs)),
                 listed([str(run.result["epoch"]) for run in runs]),
             ]
         )  # fmt: skip
-    return Table(
-        ("method", "rate", "parameters", "file", "a step", "peak memory", "best epoch"), rows
-    )
+    header = ("method", "rate", "parameters", "file", "a step", "peak memory", "best epoch")
+    return [f"{_COSTS} {told.said}", Table(header, rows)]
 
 
-def _tried(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Returns the runs that chose, of each method by rate."""
-    found: dict[str, list[Record]] = {}
-    for run in records:
-        if not run.trial["report"]:
-            found.setdefault(name_of(run), []).append(run)
-    return {name: sorted(runs, key=lambda run: run.trial["rate"]) for name, runs in found.items()}
-
-
-def _rates(records: Sequence[Record]) -> Table:
-    tried = _tried(records)
-    most = max(map(len, tried.values()))
+def _rates(sweeps: Sequence[Sweep]) -> list[Block]:
+    most = max(len(each.tried) for each in sweeps)
     rows = []
-    for name, runs in tried.items():
-        cells = [f"{run.trial['rate']:g}: {_choosing(run)}" for run in runs]
-        rows.append([name, *cells, *[NONE] * (most - len(cells))])
-    return Table(("rates that were tried", *("rate: loss on the choosing split",) * most), rows)
+    for each in sweeps:
+        cells = [f"{run.trial['rate']:g}: {_choosing(run)}" for run in each.tried]
+        if cells:
+            rows.append([each.name, *cells, *[NONE] * (most - len(cells))])
+    header = ("rates that were tried", *("rate: loss on the choosing split",) * most)
+    return [Table(header, rows)] if rows else []
 
 
 def _choosing(run: Record) -> str:
@@ -199,25 +211,29 @@ def _choosing(run: Record) -> str:
     return f"diverged in epoch {diverged}" + (f", {text} before" if diverged > 1 else "")
 
 
-def _curves(size_name: str, taught: Sequence[Record]) -> Figure:
+def _curves(size_name: str, taught: Sequence[Record]) -> list[Block]:
     lines, seen = [], set()
     for run in taught:
         name = name_of(run)
         if name in seen:
             continue
         seen.add(name)
-        losses = [loss for epoch in run.result["history"] for loss in epoch["losses"]]
-        x, y = smoothed(losses)
-        lines.append(Line(name, x, y, colour=_COLOURS[run.trial["method"]["kind"]]))
-    return Figure(
-        f"generation-{size_name}",
-        "Training loss of each method's first reporting seed, a mean over steps.",
-        (Panel("", "step", "training loss", lines),),
-    )
+        colour = _COLOURS[run.trial["method"]["kind"]]
+        lines += loss_line(name, run, colour)
+    if not lines:
+        return ["No training loss was finite, so there is no curve."]
+    alt = "Training loss of each method's first reporting seed, a mean over steps."
+    return [Figure(f"generation-{size_name}", alt, (Panel("", "step", "training loss", lines),))]
+
+
+def loss_line(name: str, run: Record, colour: int | None) -> list[Line]:
+    """Returns a run's training loss; nothing if not even the first one was finite."""
+    losses = [loss for epoch in run.result["history"] for loss in epoch["losses"]]
+    return [Line(name, *smoothed(losses), colour=colour)] if losses else []
 
 
 def smoothed(losses: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Returns places and means of about 40 equal parts of a curve."""
+    """Returns places and means of about 40 equal parts of a curve that has some."""
     parts = np.array_split(np.arange(len(losses)), min(40, len(losses)))
     found = np.asarray(losses)
     return [float(part.mean() + 1) for part in parts], [float(found[part].mean()) for part in parts]
@@ -227,7 +243,7 @@ def _differences(groups: dict[str, list[Record]]) -> list[Block]:
     of_seeds = {_kind(runs[0]): _by_seed(runs) for runs in groups.values()}
     names = {_kind(runs[0]): name for name, runs in groups.items()}
     rows, said = [], []
-    intervals: list[Interval] = []
+    of_lora: list[Interval] = []
     for ours, theirs in _WANTED:
         if not of_seeds.keys() >= {ours, theirs}:
             continue
@@ -239,7 +255,7 @@ def _differences(groups: dict[str, list[Record]]) -> list[Block]:
         if not found:
             continue
         cells = [_METRICS[metric].difference(interval) for metric, interval in found.items()]
-        intervals += found.values()
+        of_lora += found.values() if theirs == "lora" else ()
         name = f"{names[ours]} minus {names[theirs]}"
         rows.append([name, listed([str(seed) for seed in shared]), *cells])
         said += [
@@ -249,8 +265,7 @@ def _differences(groups: dict[str, list[Record]]) -> list[Block]:
     table = Table(("difference", "seeds", "BLEU", "ROUGE-L"), rows)
     if not rows:
         return []
-    known = [each for each in intervals if each.low is not None]
-    return [table, "\n".join(said), *([among_many(known)] if known else [])]
+    return [table, "\n".join(said), *among_many(of_lora, "FourierFT minus LoRA")]
 
 
 def _kind(run: Record) -> str:
@@ -267,4 +282,5 @@ SECTION = Section(
     "Does a decoder that FourierFT taught to describe restaurants (E2E) do so as well as one that "
     "LoRA taught, and does the converted model say the same, token for token?",
     _rendered,
+    _aims,
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.evidence.blocks import Block, Figure, Panel, Points, Section, Table
+from experiments.evidence import marks
+from experiments.evidence.blocks import Aim, Block, Figure, Panel, Section, Table
+from experiments.evidence.clocks import clock
 from experiments.evidence.differences import OF_ACCURACY, paired
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
@@ -33,11 +35,11 @@ def _rendered(evidence: Evidence) -> list[Block]:
         [table("images", evidence.size)["data"]],
         _names(evidence.size),
         seeds,
-        lambda group: group.name,
     )
     found = [group for group in every if group.runs]
     if not found:
-        return ["Rates have been tried, and no fresh seed has reported yet.", *missing]
+        none = "Rates have been tried, and no fresh seed has reported yet."
+        return [none, *missing, *_aims(evidence)]
     return [
         _protocol(found, records),
         OF_ACCURACY,
@@ -45,10 +47,23 @@ def _rendered(evidence: Evidence) -> list[Block]:
         _figure(evidence.size, found),
         _reached(found, seeds),
         *tried(found),
-        limits(found[0].task, every),
+        *limits(found[0].task, every),
         *_differences(evidence, found),
         *_served(found),
+        *_aims(evidence),
     ]
+
+
+def _aims(evidence: Evidence) -> list[Aim]:
+    """Every reporting seed of every FourierFT is served."""
+    planned = table("images", evidence.size)
+    answers = [
+        record.result["onnxruntime"]
+        for record in evidence.of("images")
+        if "onnxruntime" in record.result
+    ]
+    count = len(planned["n"]) * len(planned["fresh_seeds"])
+    return [served_aim("images, classes in ONNX Runtime against torch", answers, count)]
 
 
 def _names(size_name: str) -> list[str]:
@@ -114,17 +129,18 @@ def _base(base: Json, records: Sequence[Record]) -> list[str]:
 
 
 def _reached(found: Sequence[Group], seeds: Sequence[int]) -> Table:
+    told = clock(run for group in found for run in group.runs)
     rows = [
         [
             group.name, count(group.average("parameters")), count(group.average("head")),
             chosen(group), _UNIT.interval(group.mean("accuracy")), each_seed(group, seeds),
-            size(group.average("file_bytes")), seconds(group.seconds()),
+            size(group.average("file_bytes")), seconds(group.seconds(told)),
         ]
         for group in found
     ]  # fmt: skip
     header = (
         "method", "parameters beside the head", "head", "rate", _UNIT.on("test"), "each seed",
-        "file, with the head", "processor",
+        "file, with the head", told.header,
     )  # fmt: skip
     return Table(header, rows)
 
@@ -138,12 +154,16 @@ def _differences(evidence: Evidence, found: Sequence[Group]) -> list[Block]:
         if (ours.method["kind"], theirs.method["kind"]) in _PAIRS
     ]
     known = [pair for pair in pairs if pair is not None]
+    of_lora = [
+        each for each in known
+        if (each.ours.method["kind"], each.theirs.method["kind"]) == ("fourier", "lora")
+    ]  # fmt: skip
     if not known:
         return ["No two methods share a seed yet."]
     return [
         Table((_UNIT.on("test"), "difference"), [[each.name, each.written] for each in known]),
         "\n".join(each.said() for each in known),
-        among_many([each.interval for each in known]),
+        *among_many([each.interval for each in of_lora], "FourierFT minus LoRA"),
     ]
 
 
@@ -168,28 +188,15 @@ def _served(found: Sequence[Group]) -> list[Block]:
         f"margins below {power(MARGIN)}", "largest error, of the largest logit", "accuracy (%)",
         "torch (%)",
     )  # fmt: skip
-    compared = [run.result["onnxruntime"] for _, run in runs]
-    return [
-        Table(header, rows),
-        served_aim("images, classes in ONNX Runtime against torch", compared),
-    ]
+    return [Table(header, rows)]
 
 
 def _figure(name: str, found: Sequence[Group]) -> Figure:
-    means = [group.mean("accuracy") for group in found]
-    factor = _UNIT.factor
-    marks = Points(
-        "",
-        [float(place) for place in range(len(found))],
-        [factor * mean.mean for mean in means],
-        [factor * (mean.mean if mean.low is None else mean.low) for mean in means],
-        [factor * (mean.mean if mean.high is None else mean.high) for mean in means],
-        [[factor * value for value in group.values("accuracy")] for group in found],
-    )
+    points = marks.means("", [float(place) for place in range(len(found))], found)
     categories = [
         f"{group.name}\n{group.average('parameters'):,.0f}".replace(" ", "\n", 1) for group in found
     ]
-    panel = Panel("", "", _UNIT.on("test"), (marks,), categories=categories)
+    panel = Panel("", "", _UNIT.on("test"), (points,), categories=categories)
     return Figure(
         f"images-{name}", "Accuracy of each method with the parameters that it trains.", (panel,)
     )
@@ -200,4 +207,5 @@ SECTION = Section(
     "Images",
     "Does FourierFT adapt a Vision Transformer as well as LoRA, and better than a linear probe?",
     _rendered,
+    _aims,
 )

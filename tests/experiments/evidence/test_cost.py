@@ -9,6 +9,7 @@ import pytest
 
 from experiments.cost import work
 from experiments.cost.arms import Arm, arms
+from experiments.cost.experiment import COST
 from experiments.cost.model import predicted
 from experiments.cost.points import Ratios
 from experiments.evidence.blocks import Block, Figure, Table
@@ -16,8 +17,8 @@ from experiments.evidence.evidence import Evidence
 from experiments.evidence.plots import drawn
 from experiments.evidence.sections.cost import SECTION
 from experiments.evidence.sections.cost_comparing import cell, told
-from experiments.records import Record
-from experiments.trial import Json
+from experiments.records import Book, Record
+from experiments.trial import Json, Options, key
 
 SIZES, RANKS, WIDTHS, TOKENS = [200, 1000, 5000], [1, 8, 64], (256, 512, 1024), (64, 512)
 FFT = {"base": 1e-5, "lora": 5e-5, "activation": 1e-4, "weight": 1e-4, "gemm": 1e-11,
@@ -324,6 +325,26 @@ def test_crossing_points_say_how_far_was_asked_and_what_was_measured() -> None:
     assert list(widths.header[1:3]) == ["64 tokens, model", "64 tokens, measured"]
     assert set(widths.rows[2][1:]) == {"> 16,384", "> 1,024"}
     assert set(ranks.rows[0][1:]) <= {"> 512", "> 64"}
+
+
+def test_where_it_is_cheaper_from_the_first_on_the_crossing_may_lie_below() -> None:
+    free = FFT | {"fft": 0.0, "route": 0.0, "activation": 0.0, "moved": 0.0, "weight": 0.0}
+    widths, ranks = crossing_tables(free)
+
+    assert widths.rows[0][1:3] == ["\N{LESS-THAN OR EQUAL TO} 128", "\N{LESS-THAN OR EQUAL TO} 256"]
+    assert ranks.rows[0][1:3] == ["1", "1"]  # there is no lower rank
+
+
+def test_the_planned_points_that_have_not_run_are_named() -> None:
+    plan = COST.plan(Options("small"), Book("small")).trials
+    record_ = evidence(FFT).of("cost")[0]
+    ran = tuple(replace(record_, key=key(trial)) for trial in plan[1:])
+    found = said(list(SECTION.render(Evidence("small", {"cost": ran}))))
+
+    assert "forward and backward of a layer (1 of 15: train width=384 tokens=64)." in found
+    whole = (*ran, replace(record_, key=key(plan[0])))
+    found = said(list(SECTION.render(Evidence("small", {"cost": whole}))))
+    assert "Not measured yet" not in found
 
 
 def test_a_crossing_point_of_a_poor_model_is_marked() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.evidence import formatting
-from experiments.evidence.findings import against_zero, alike, among_many, at_most, lower_end_above
+from experiments.evidence.findings import against_zero, alike, among_many, lower_end_above
 from experiments.evidence.formatting import UNITS
 from experiments.statistics import Interval
 
@@ -42,6 +42,11 @@ def test_beside_an_aim_digits_show_on_which_side_of_it_an_end_lies() -> None:
         (formatting.size, 131e6, "131 MB"),
         (formatting.seconds, 0.0123, "12.3 ms"),
         (formatting.seconds, 4.12, "4.1 s"),
+        (formatting.seconds, 0.9994, "999 ms"),
+        (formatting.seconds, 0.9996, "1.0 s"),
+        (formatting.seconds, 9.97, "10 s"),
+        (formatting.size, 999_400, "999 kB"),
+        (formatting.size, 999_960, "1.0 MB"),
         (formatting.seconds, 720, "12 min"),
         (formatting.seconds, 11_520, "3.2 h"),
         (formatting.memory, 2**30, "1,024 MiB"),
@@ -82,7 +87,6 @@ def test_aims_are_reached_missed_or_cannot_be_told() -> None:
 
     assert (reached(-0.019), reached(-0.021), reached(None)) == (True, False, None)
     assert lower_end_above("A", None, 0.0, ACCURACY).reached is None
-    assert at_most("A", 1.2, 1.15, "{:.2f} times").reached is False
 
 
 def test_clear_differences_are_counted_beside_those_of_chance() -> None:
@@ -92,9 +96,30 @@ def test_clear_differences_are_counted_beside_those_of_chance() -> None:
         Interval(0, -1, 1),
         Interval(1, None, None),
     ]
-    said = among_many(found)
-    assert "Of 3 differences 1 are clearly above 0 and 1 clearly below" in said
-    assert "0.15 of 95 % intervals" in said
+    (said,) = among_many(found, "A minus B")
+    assert "Of 3 differences, A minus B, 1 are clearly above 0 and 1 clearly below" in said
+    assert "at most about 0.15 of so many 95 % intervals" in said
+
+
+def test_of_fewer_than_two_intervals_nothing_is_counted() -> None:
+    one_seed = Interval(1, None, None)
+    assert among_many([one_seed, one_seed], "A minus B") == []
+    assert among_many([one_seed, Interval(1, 0.5, 2)], "A minus B") == []
+
+
+def test_an_aim_for_which_something_lacks_cannot_be_told_and_says_why() -> None:
+    found = lower_end_above("A", Interval(0.1, 0.05, 0.2), 0.0, ACCURACY, "3 of 5 seeds")
+    assert found.reached is None
+    assert found.found.endswith("; 3 of 5 seeds")
+    found = lower_end_above("A", Interval(0.1, None, None), 0.0, ACCURACY)
+    assert found.found.endswith("; one seed gives no interval")
+
+
+def test_no_end_of_an_interval_lies_where_no_value_can() -> None:
+    """Student's interval of 0.99 and 1 reaches beyond 100 %."""
+    assert ACCURACY.interval(ACCURACY.mean([0.99, 1.0])) == "99.5 [93.1, 100.0]"
+    assert PEARSON.mean([0.9, -0.9]).ends == (-1, 1)
+    assert ACCURACY.mean([0.5]) == Interval(0.5, None, None)
 
 
 def test_numbers_are_alike_up_to_a_factor_that_is_said() -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from experiments.catalogue import EXPERIMENTS
-from experiments.evidence.blocks import Aim, Block, Table
+from experiments.evidence import choice
+from experiments.evidence.blocks import Aim, Block, Figure, Table
 from experiments.evidence.differences import paired
 from experiments.evidence.evidence import Evidence, collected
 from experiments.evidence.limits import each_seed, limits
@@ -26,6 +27,14 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("results")
     for name in ("glue", "curves", "bias", "bases"):
         fill(folder, EXPERIMENTS[name], "small", SKILL)
+    return collected(folder)[0]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """Returns GLUE's results of a FourierFT that reaches its aims."""
+    folder = tmp_path_factory.mktemp("good")
+    fill(folder, EXPERIMENTS["glue"], "small", SKILL | {"fourier": 9.0, "lora": 1.5})
     return collected(folder)[0]
 
 
@@ -112,22 +121,28 @@ def test_without_a_method_the_aims_are_still_there_and_cannot_be_told(
     aims = [block for block in rendered("glue", half) if isinstance(block, Aim)]
     found = [aim for aim in aims if aim.what.startswith("MRPC, FourierFT") and "minus" in aim.what]
     assert len(found) == 1
-    assert found[0].reached is not True
+    assert found[0].reached is None
+    assert " 0 of 5" in found[0].found
 
 
 def test_without_a_task_its_aims_cannot_be_told(evidence: Evidence) -> None:
     half = changed(evidence, "glue", lambda r: r if r.trial["task"] != "stsb" else None)
     aims = [block for block in rendered("glue", half) if isinstance(block, Aim)]
     found = {aim.what: aim for aim in aims if aim.what.startswith("STS-B")}
-    assert found.keys() == {"STS-B, FourierFT minus LoRA", "STS-B, LoRA minus the head alone"}
+    assert found.keys() == {
+        "STS-B, FourierFT n = 600 minus LoRA r = 8",
+        "STS-B, LoRA r = 8 minus the head alone",
+        "STS-B, Pearson in ONNX Runtime against torch",
+    }
     assert {aim.reached for aim in found.values()} == {None}
+    assert {aim.found for aim in found.values()} == {"none has run", "none was served"}
 
 
 def test_a_rate_at_the_end_of_its_grid_is_named_and_one_within_is_not(evidence: Evidence) -> None:
-    said = limits("mrpc", of_task(evidence.of("glue"), "mrpc"))
+    (said,) = limits("mrpc", of_task(evidence.of("glue"), "mrpc"))
     assert "LoRA r = 8 (the highest)" in said
     assert "FourierFT" not in said
-    within = limits("mrpc", [group(evidence, "fourier")])
+    (within,) = limits("mrpc", [group(evidence, "fourier")])
     assert "No rate that is chosen is the lowest or the highest" in within
 
 
@@ -222,9 +237,159 @@ def test_every_section_counts_differences_and_shows_what_was_served(
     evidence: Evidence, name: str
 ) -> None:
     said = text(name, evidence)
-    assert "if there were none at all" in said
     assert "classes in ONNX Runtime against torch" in said
     assert "by one seed on" in said or "given the rate" in said
+
+
+def lost(kind: str, seeds: set[int], task: str = "mrpc") -> Change:
+    """Lets reporting runs diverge in their first epoch."""
+
+    def change(record: Record) -> Record | None:
+        trial = record.trial
+        of = trial["task"] == task and trial.get("report") and trial["method"]["kind"] == kind
+        if not of or trial["seed"] not in seeds:
+            return record
+        kept = ("history", "epoch", "choose", "peak_bytes", "parameters", "head")
+        result = {name: record.result[name] for name in kept} | {"diverged": 1}
+        return replace(record, result=result)
+
+    return change
+
+
+def headline(evidence: Evidence, task: str = "MRPC") -> tuple[Aim, Aim]:
+    aims = [block for block in rendered("glue", evidence) if isinstance(block, Aim)]
+    ours, gain = [aim for aim in aims if aim.what.startswith(task) and "minus" in aim.what]
+    return ours, gain
+
+
+def answer(evidence: Evidence, task: str = "MRPC") -> str:
+    tables = [block for block in choice.blocks([evidence]) if isinstance(block, Table)]
+    return next(row[-1] for row in tables[0].rows if row[0].startswith(task))
+
+
+@pytest.mark.parametrize("kind", ["fourier", "lora", "head"])
+def test_a_seed_that_diverged_at_once_is_shown_and_no_aim_is_reached(
+    good: Evidence, kind: str
+) -> None:
+    assert headline(good)[0].reached is True
+    half = changed(good, "glue", lost(kind, {2}))
+    name = group(good, kind).name
+    assert each_seed(group(half, kind), [1, 2, 3, 4, 5]).endswith("(1 of 5 seeds diverged)")
+    said = text("glue", half)
+    assert "Half run" not in said
+    short = group(good, kind).short
+    lines = (
+        f"**Runs were lost; means are of the others alone.** MRPC {short} (1 of 5 seeds diverged)"
+    )
+    assert lines in said
+    rate = f"{group(good, kind).runs[0].trial['rate']:g}"
+    assert f"{name} at rate {rate}, seed 2 (epoch 1, nothing to report)" in said
+    assert headline(half)[0].reached is None
+    assert f"seeds diverged: {name} 1 of 5" in headline(half)[0].found
+    assert answer(half) == "a run was lost"
+
+
+def test_where_every_seed_diverged_the_method_does_not_vanish(evidence: Evidence) -> None:
+    half = changed(evidence, "glue", lost("fourier", {1, 2, 3, 4, 5}))
+    assert "MRPC FourierFT (5 of 5 seeds diverged)" in text("glue", half)
+    assert headline(half)[0].reached is None
+    assert answer(half) == "a run was lost"
+
+
+@pytest.mark.parametrize("kind", ["fourier", "lora", "head"])
+def test_the_headline_waits_for_every_seed_of_each_method(evidence: Evidence, kind: str) -> None:
+    ours, gain = headline(evidence)
+    assert ours.found.endswith(", 5 of 5 seeds")
+    assert gain.found.endswith(", 5 of 5 seeds")
+    half = changed(evidence, "glue", without(kind, {4}))
+    ours, gain = headline(half)
+    assert ours.reached is None
+    assert f"{group(evidence, kind).name} 4 of 5" in ours.found
+    assert gain.reached is (True if kind == "fourier" else None)
+    assert answer(half) == "4 of 5 seeds"
+
+
+def test_a_runtime_that_has_not_answered_for_every_seed_reaches_nothing(
+    evidence: Evidence,
+) -> None:
+    def aim(found: Evidence) -> Aim:
+        aims = [block for block in rendered("glue", found) if isinstance(block, Aim)]
+        return next(each for each in aims if each.what.startswith("SST-2, classes"))
+
+    assert aim(evidence).reached is True
+    half = aim(changed(evidence, "glue", without("fourier", {1}, "sst2")))
+    assert half.reached is None
+    assert half.found.endswith("; 4 of 5 served")
+
+
+def test_only_fourierft_beside_lora_is_counted_among_many(evidence: Evidence) -> None:
+    assert "Of 3 differences, FourierFT minus LoRA, " in text("glue", evidence)
+    one = changed(evidence, "glue", lambda r: r if r.trial["task"] == "mrpc" else None)
+    assert "if there were none at all" not in text("glue", one)
+
+
+def at_rate(task: str, rate: float) -> Change:
+    """Gives GLUE's FourierFT another chosen rate."""
+
+    def change(record: Record) -> Record:
+        trial = record.trial
+        if trial["task"] != task or not trial.get("report") or trial["method"]["kind"] != "fourier":
+            return record
+        return replace(record, trial=trial | {"rate": rate})
+
+    return change
+
+
+def test_curves_tell_of_a_rate_at_an_end_that_glue_has_tried(evidence: Evidence) -> None:
+    def at_end(record: Record) -> Record:
+        ours = record.trial["method"].get("n") == 600
+        return replace(record, trial=record.trial | {"rate": 0.24}) if ours else record
+
+    assert "FourierFT n = 600 (the highest)" in text("curves", changed(evidence, "curves", at_end))
+    assert "FourierFT n = 600 (the" not in text("curves", evidence)
+
+
+def test_bands_whose_one_rate_is_at_an_end_say_so(evidence: Evidence) -> None:
+    sentence = "That rate is at an end of those tried, the lowest on MRPC and"
+    half = changed(evidence, "bias", at_rate("mrpc", 0.03))
+    half = changed(half, "bias", at_rate("stsb", 0.24))
+    assert f"{sentence} the highest on STS-B: a better one may lie beyond" in text("bias", half)
+    assert "That rate is at an end" not in text("bias", evidence)
+
+
+def test_all_weights_of_a_few_layers_are_not_called_full(evidence: Evidence) -> None:
+    half = changed(evidence, "glue", without("full", {1}))
+    assert "MRPC last 3 layers (4 of 5 seeds so far)" in text("glue", half)
+    categories = [
+        name
+        for block in rendered("glue", evidence)
+        if isinstance(block, Figure)
+        for panel in block.panels
+        for name in panel.categories
+    ]
+    assert "last\n3 layers" in categories
+    assert "full" not in categories
+    assert "; last 3 layers 2e-05, " in text("glue", evidence)
+
+
+def test_on_a_gpu_times_are_wall_times_and_memory_is_the_gpus(evidence: Evidence) -> None:
+    def on_gpu(record: Record) -> Record:
+        return replace(record, environment=record.environment | {"device": "NVIDIA H100"})
+
+    def time(found: Evidence) -> tuple[str, str]:
+        tables = [b for b in rendered("glue", found) if isinstance(b, Table)]
+        costs = next(b for b in tables if "peak memory" in b.header)
+        return costs.header[2], costs.rows[0][2]
+
+    assert time(evidence) == ("processor time", "12 s")
+    gpu = changed(evidence, "glue", on_gpu)
+    assert time(gpu) == ("wall time", "16 s")
+    assert "memory is the most that torch" in text("glue", gpu)
+    assert "memory is the most that the trial's own process held" in text("glue", evidence)
+    some = changed(evidence, "glue", lambda r: on_gpu(r) if r.trial.get("seed") == 1 else r)
+    assert "must not be compared" in text("glue", some)
+    for name in ("curves", "bias", "bases"):
+        assert "processor" not in text(name, changed(evidence, name, on_gpu))
 
 
 def test_bands_are_said_to_have_the_rate_of_no_band(evidence: Evidence) -> None:

@@ -181,7 +181,7 @@ def test_images_say_what_may_be_missing_and_what_intervals_mean(tmp_path: Path) 
     assert "No seed was best at its last epoch." in said
     assert "Every interval is given the rate" in said
     assert "no difference is shown, and none up to its ends is ruled out" in said
-    assert "of 95 % intervals would still leave 0 out" in said
+    assert "Of 4 differences, FourierFT minus LoRA, " in said
     assert "is at an end of those tried" in said
     last = [replace(r, result={**r.result, "epoch": r.trial.get("epochs")}) for r in whole]
     assert "Best at their last epoch, so that more epochs may help: 3 of 3 seeds of head" in text(
@@ -218,7 +218,61 @@ def test_architectures_say_what_fell_and_what_is_refused(falls: bool, tmp_path: 
     assert "refused: E-CONVERSION-UNSUPPORTED" in cells
     assert "which is no measure of what the head would reach alone" in text(blocks)
     headers = [name for block in blocks if isinstance(block, Table) for name in block.header]
-    assert "processor" in headers
+    assert "processor time" in headers
     assert not {"merging", "training"} & set(headers)
     assert "1.9 s" in cells
+    assert aims(blocks)["served live in each"] is False
+    live = next(block for block in blocks if isinstance(block, Aim) and "live in" in block.what)
+    assert (
+        live.found == f"{len(trials) - 1} of {len(trials)}; not EfficientNet (efficientnet-lite0)"
+    )
     assert len({asdict(record)["label"] for record in records}) == len(records)
+
+
+def some_architectures(tmp_path: Path, *skipped: str) -> list[Block]:
+    trials = architectures(Options("small"), Book("small", tmp_path)).trials
+    found = [trial for trial in trials if trial.label not in skipped]
+    records = [record(trial, architecture(trial, falls=True, live=True)) for trial in found]
+    return rendered("architectures", tuple(records))
+
+
+def test_an_architecture_that_has_not_run_is_named_and_no_aim_is_reached(tmp_path: Path) -> None:
+    assert set(aims(some_architectures(tmp_path)).values()) == {True}
+    blocks = some_architectures(tmp_path, "gpt2 4 x 256, random", "bert minilm")
+    assert set(aims(blocks).values()) == {None}
+    names = "nothing yet: BERT (minilm) and GPT-2 (4 x 256, random weights)."
+    assert names in text(blocks)
+    assert "fell in 9 of 9 models that have run, of 11." in text(blocks)
+    (trains, live, _) = [block for block in blocks if isinstance(block, Aim)]
+    assert trains.found == live.found == "9 of 11; 2 have not run"
+
+
+def test_each_class_that_differs_in_an_architecture_is_listed(tmp_path: Path) -> None:
+    trial = architectures(Options("small"), Book("small", tmp_path)).trials[0]
+    found = architecture(trial, falls=True, live=True)
+    found["merged"] = onnx(None) | {"differing": [{"id": k, "margin": 3e-5} for k in range(9)]}
+    blocks = rendered("architectures", (record(trial, found),))
+    cells = [cell for block in blocks if isinstance(block, Table) for r in block.rows for cell in r]
+    (listed,) = [cell for cell in cells if cell.startswith("9: ")]
+    assert all(f"(row {k})" in listed for k in range(9))
+
+
+def test_every_seed_of_images_is_to_be_served(tmp_path: Path) -> None:
+    whole = trained(tmp_path)
+    what = "images, classes in ONNX Runtime against torch"
+    assert aims(rendered("images", whole))[what] is True
+    fewer = [r for r in whole if not (kind_of(r) == "fourier" and r.trial.get("seed") == 2)]
+    assert aims(rendered("images", tuple(fewer)))[what] is None
+
+
+def test_a_seed_of_images_that_diverged_at_once_does_not_vanish(tmp_path: Path) -> None:
+    def lost(found: Record) -> Record:
+        if kind_of(found) != "lora" or not found.trial["report"] or found.trial["seed"] != 2:
+            return found
+        kept = {k: found.result[k] for k in ("history", "epoch", "choose", "parameters", "head")}
+        return replace(found, result=kept | {"diverged": 1})
+
+    blocks = rendered("images", tuple(map(lost, trained(tmp_path))))
+    assert cells(blocks, "LoRA r = 8")[0][5].endswith("(1 of 3 seeds diverged)")
+    assert "seed 2 (epoch 1, nothing to report)" in text(blocks)
+    assert "**Runs were lost; means are of the others alone.**" in text(blocks)

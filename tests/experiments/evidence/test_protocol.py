@@ -93,6 +93,37 @@ def test_grids_that_are_not_equally_fine_are_said_to_be_so(found: list[Group]) -
     assert "The grids are not equally fine" in said
 
 
+def test_what_was_fixed_beforehand_is_stated_with_its_values(found: list[Group]) -> None:
+    assert "alpha 150, n = 600 and r = 8 were fixed beforehand." in protocol(found)
+    several = [*with_method(found[:], "fourier", alpha=75.0, n=50), *found]
+    assert "alpha 75 or 150, n = 50 or 600 and r = 8 were fixed" in protocol(several)
+
+
+def test_where_only_the_head_has_reported_no_fact_is_empty(found: list[Group]) -> None:
+    said = protocol([group for group in found if group.method["kind"] == "head"])
+    assert "fixed beforehand" not in said
+    assert "beside every other method" not in said
+
+
+def test_trials_that_are_compared_and_ran_with_different_code_are_told(
+    found: list[Group],
+) -> None:
+    assert "different training code" not in protocol(found)
+
+    def other(group: Group) -> Group:
+        environment = group.tried[0].environment
+        older = replace(group.tried[0], environment=environment | {"code": "89abcdef"})
+        unknown = {name: value for name, value in environment.items() if name != "code"}
+        rest = replace(group.tried[1], environment=unknown)
+        return replace(group, tried=(older, rest, *group.tried[2:]))
+
+    lora = [group for group in found if (group.task, group.method["kind"]) == ("mrpc", "lora")]
+    said = protocol([*(group for group in found if group not in lora), *map(other, lora)])
+    assert "**What is compared ran with different training code** (digests)." in said
+    assert "LoRA r = 8: 0123abcd, 89abcdef and 1 of unknown code" in said
+    assert "FourierFT n = 600: 0123abcd" in said
+
+
 def test_unequal_numbers_of_rates_are_in_bold(found: list[Group]) -> None:
     assert "not tried equally often" not in protocol(found)
     fewer = [replace(found[0], tried=found[0].tried[:2]), *found[1:]]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from experiments.catalogue import EXPERIMENTS
-from experiments.evidence.blocks import Aim, Figure, Table
-from experiments.evidence.evidence import Evidence, collected
+from experiments.evidence.__main__ import main as evidence_main
+from experiments.evidence.blocks import Aim, Figure, Level, Panel, Table
+from experiments.evidence.evidence import SIZES, Evidence, collected
 from experiments.evidence.page import Page, page
+from experiments.evidence.plots import drawn
 from experiments.evidence.sections import sections
-from experiments.records import RESULTS, Book
+from experiments.records import RESULTS, Book, Record
 from experiments.trial import Options
-from tests.experiments.evidence.synthetic import SKILL, fill, finished
+from tests.experiments.evidence.synthetic import SKILL, changed, fill, finished
 
 Made = Callable[..., list[Evidence]]
 _HERE = ("glue", "curves", "bias", "bases")
@@ -75,7 +80,7 @@ def test_the_same_results_give_the_same_page(made: Made) -> None:
 
 
 def test_every_aim_stands_at_the_top_as_well(made: Made, whole: Page) -> None:
-    top = whole.text.split("## What was run")[0]
+    top = whole.text.split("\n## GLUE\n")[0]
     found = aims(made("glue"))
     assert found.keys() == {
         "MRPC, FourierFT n = 600 minus LoRA r = 8",
@@ -105,6 +110,11 @@ def test_without_a_gain_of_lora_over_the_head_the_comparison_is_said_to_show_not
     assert aims(without)["MRPC, FourierFT n = 600 minus LoRA r = 8"] is None
     said = [b for b in glue(without) if isinstance(b, str)]
     assert any("On MRPC LoRA itself is not clearly above" in text for text in said)
+    assert any("proves nothing there. FourierFT is clearly above the head" in t for t in said)
+    reasons = [b.found for b in glue(without) if isinstance(b, Aim) and "FourierFT" in b.what]
+    assert any("LoRA r = 8 is not clearly above the head alone" in found for found in reasons)
+    beside = [b for b in glue(made("glue", fourier=0.8, lora=0.5, head=0.8)) if isinstance(b, str)]
+    assert any("proves nothing there. What was tried" in text for text in beside)
     said = [b for b in glue(made("glue", lora=9.0, head=0.5)) if isinstance(b, str)]
     assert not any("LoRA itself is not clearly above" in text for text in said)
 
@@ -115,6 +125,72 @@ def test_what_has_not_run_is_said_and_nothing_else() -> None:
     for section in sections():
         assert f"Not run here: `{section.name}` at the sizes small, medium and paper." in empty.text
     assert not empty.figures
+    assert "## Aims" not in empty.text
+
+
+def test_where_something_has_run_the_aims_of_what_has_not_stand_at_the_top(made: Made) -> None:
+    text = page(sections(), made("bases")).text
+    aims = text.split("## Aims")[1].split("\n## ")[0]
+    for name in ("GLUE", "Frequency bias", "Architectures", "Generation", "Instruction", "Images"):
+        rows = [row for row in aims.splitlines() if row.startswith(f"| {name}")]
+        assert rows, name
+        assert all(row.endswith("| cannot be told |") for row in rows)
+    assert "Bases: MRPC, classes in ONNX Runtime against torch | small" in aims
+    assert "| medium |" not in aims
+
+
+def test_every_aim_that_cannot_be_told_says_why(made: Made) -> None:
+    for section in sections():
+        for size in SIZES:
+            for aim in section.aims(Evidence(size, {})):
+                assert aim.reached is None
+                assert aim.found.startswith(("none ", "0 of "))
+
+
+def test_what_was_run_stands_at_the_end_and_the_answer_first(whole: Page) -> None:
+    headings = re.findall(r"^## (.*)$", whole.text, re.MULTILINE)
+    assert headings[:2] == ["FourierFT or LoRA?", "Aims"]
+    assert headings[-1] == "What was run"
+
+
+def test_the_page_says_of_which_results_it_is(made: Made, whole: Page) -> None:
+    other = page(sections(), made("bases"), committed=False).text
+    assert "](../experiments/results)" in whole.text.split("\n## ")[0]
+    assert "](../experiments/results)" not in other
+    assert "experiments/configs" in whole.text.split("\n## ")[0]
+    assert "experiments/configs" in other.split("\n## ")[0]
+
+
+def test_records_that_do_not_say_which_code_or_day_are_counted(made: Made) -> None:
+    def without(record: Record) -> Record:
+        if record.trial.get("seed") != 1:
+            return record
+        kept = {k: v for k, v in record.environment.items() if k not in {"code", "day"}}
+        return replace(record, environment=kept)
+
+    (evidence, *_) = made("bases")
+    text = page(sections(), [changed(evidence, "bases", without)]).text
+    row = next(row for row in text.splitlines() if row.startswith("| `bases` | small "))
+    assert "0123abcd and 6 of unknown code |" in row
+    assert "2026-11-26 and 6 of unknown day |" in row
+    assert "The training code changed between trials of `bases` (small)." in text
+    assert "The training code changed" not in page(sections(), [evidence]).text
+
+
+def test_another_folders_pictures_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "results").mkdir()
+    mine, stale = tmp_path / "evidence" / "mine.png", tmp_path / "evidence" / "stale.png"
+    Image.new("RGB", (4, 4)).save(mine)
+    stale.write_bytes(drawn(Figure("stale", "", (Panel("", "", "", (Level("", 1.0),)),))))
+    given = ["--results", str(tmp_path / "results"), "--docs", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["evidence", *given])
+    evidence_main()
+    assert mine.exists()
+    assert not stale.exists()
+    assert "from results that were given" in (tmp_path / "evidence.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", _HERE)

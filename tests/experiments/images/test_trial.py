@@ -110,6 +110,15 @@ def test_logits_that_are_not_finite_end_a_run(tmp_path: Path, shared: Path) -> N
     assert found["history"][1]["choose"] == DIVERGED
 
 
+def test_a_reporting_trial_that_diverged_in_its_first_epoch_has_a_result_and_no_report(
+    tmp_path: Path, shared: Path
+) -> None:
+    broken = replace(TOY, method=Lora(2, 4.0), rate=1e30, batch=10)
+    found = broken.run(Context(tmp_path, shared, tmp_path, "cpu", lambda: None))
+    assert found["diverged"] == 1
+    assert not {"report", "right", "file_bytes"} & found.keys()
+
+
 def test_a_base_whose_result_was_forgotten_is_trained_anew(tmp_path: Path, shared: Path) -> None:
     trial = PretextTrial(PRETEXT)
     for name in ("first", "forgotten"):

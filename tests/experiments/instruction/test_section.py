@@ -1,5 +1,6 @@
 """The page says of instruction tuning what the numbers say."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,20 @@ def result(trial: InstructionTrial, last: float) -> Json:
     return found
 
 
-def made(folder: Path, last: float, size: str = "small") -> list[Block]:
-    """Return the section of made-up results, whose last loss is `last`."""
+def made(
+    folder: Path,
+    last: float,
+    size: str = "small",
+    keep: Callable[[InstructionTrial], bool] = lambda _: True,
+    device: str = "cpu",
+) -> list[Block]:
+    """Return the section of the made-up results that are kept, whose last loss is `last`."""
     book = Book(size, folder)
-    environment = {"device": "cpu", "threads": 2}
+    environment = {"device": device, "threads": 2}
     for trial in INSTRUCTION.plan(Options(size), book).trials:
         assert isinstance(trial, InstructionTrial)
+        if not keep(trial):
+            continue
         fields = key(trial), trial.label, trial.work, trial.steps, described(trial)
         book.add(Record(*fields, result(trial, last), 9.0, environment))
     return list(SECTION.render(Evidence(size, {"instruction": tuple(book)})))
@@ -95,3 +104,32 @@ def test_random_weights_are_said_to_be_cost_alone(tmp_path: Path) -> None:
     assert f"FourierFT n = 1000{drawn} against LoRA r = 64{drawn}: " in text
     (figure,) = [block for block in blocks if isinstance(block, Figure)]
     assert not any("random" in mark.name for panel in figure.panels for mark in panel.marks)
+
+
+def said(blocks: list[Block]) -> str:
+    return "\n".join(block for block in blocks if isinstance(block, str))
+
+
+def test_random_weights_alone_are_shown_without_a_curve(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 4.0, "medium", lambda trial: trial.model.startswith("random"))
+
+    assert "No run has a finite training loss, so there is no curve." in said(blocks)
+    assert {block.reached for block in blocks if isinstance(block, Aim)} == {None}
+    assert "FourierFT n = 1000" in said(blocks).split("nothing yet: ")[1]
+
+
+def test_what_has_not_run_is_named_and_no_aim_is_reached(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 4.0, keep=lambda trial: trial.bits == 32)
+
+    names = [f"{name}, 4-bit base" for name in ("FourierFT n = 1000", "LoRA r = 64", "LoRA r = 8")]
+    assert f"nothing yet: {names[0]}, {names[1]} and {names[2]}." in said(blocks)
+    assert {block.reached for block in blocks if isinstance(block, Aim)} == {None}
+    assert "Half run" not in said(made(tmp_path / "whole", 4.0))
+    assert "Half run" not in said(made(tmp_path / "medium", 4.0, "medium"))
+
+
+def test_on_a_gpu_a_step_is_wall_time_and_memory_the_gpus(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 4.0, device="NVIDIA H100")
+
+    assert set(_cells(blocks, "a step").values()) == {"4.5 s"}
+    assert "torch held on the GPU" in said(blocks)

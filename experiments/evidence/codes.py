@@ -1,0 +1,25 @@
+"""Which training code ran: the digests that the records hold, and how many hold none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.evidence.formatting import listed
+from experiments.records import Record
+
+
+def codes(records: Sequence[Record]) -> str:
+    """Returns all digests, and how many have none: "31c7829f and 2 of unknown code"."""
+    unknown = len(records) - sum("code" in record.environment for record in records)
+    return listed([*_digests(records), *([f"{unknown} of unknown code"] if unknown else [])])
+
+
+def changed(records: Sequence[Record]) -> bool:
+    """Returns whether they ran with different code, or may have, as some hold no digest."""
+    known = [record for record in records if "code" in record.environment]
+    return len(_digests(records)) > 1 or 0 < len(known) < len(records)
+
+
+def _digests(records: Sequence[Record]) -> list[str]:
+    environments = [record.environment for record in records]
+    return sorted({each["code"] for each in environments if "code" in each})

@@ -1,0 +1,168 @@
+"""The answer at the top of the page is one rule on the numbers beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from experiments.catalogue import EXPERIMENTS
+from experiments.evidence import choice
+from experiments.evidence.blocks import Block, Table
+from experiments.evidence.evidence import Evidence, collected
+from experiments.evidence.headline import Headline, headlines
+from experiments.evidence.trainings import Group
+from experiments.records import Record
+from experiments.statistics import Interval
+from tests.experiments.evidence.synthetic import SKILL, changed, fill, resulting
+from tests.experiments.evidence.test_cost import FFT
+from tests.experiments.evidence.test_cost import evidence as of_cost
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    folder = tmp_path_factory.mktemp("results")
+    fill(folder, EXPERIMENTS["glue"], "small", SKILL)
+    return collected(folder)[0]
+
+
+def given(
+    evidence: Evidence, ours: tuple[float, float], gain: float = 0.1, task: str = "mrpc"
+) -> Headline:
+    """Returns a headline with the ends of FourierFT minus LoRA and LoRA's least gain."""
+    found = next(each for each in headlines(evidence) if each.task == task)
+    assert found.ours is not None
+    assert found.gain is not None
+    low, high = ours
+    return replace(
+        found,
+        ours=replace(found.ours, interval=Interval((low + high) / 2, low, high)),
+        gain=replace(found.gain, interval=Interval(gain + 0.01, gain, gain + 0.02)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "gain", "answer"),
+    [
+        ((-0.3, 0.3), -0.005, "LoRA does not beat the head: nothing to compare"),
+        ((-0.019, 0.01), 0.1, "as good within 2 points"),
+        ((-0.019, -0.003), 0.1, "as good within 2 points, and worse by at least 0.3 points"),
+        ((0.004, 0.02), 0.1, "as good within 2 points, and better by at least 0.4 points"),
+        ((-0.03, -0.012), 0.1, "worse, by at least 1.2 points"),
+        ((-0.03, 0.002), 0.1, "not decided: up to 3.0 points worse is possible"),
+        ((-0.02, 0.002), 0.1, "not decided: up to 2.0 points worse is possible"),
+    ],
+)
+def test_an_answer_follows_the_ends_of_the_interval(
+    evidence: Evidence, ours: tuple[float, float], gain: float, answer: str
+) -> None:
+    assert given(evidence, ours, gain).answer() == answer
+
+
+def test_of_a_correlation_the_bound_is_a_hundredth(evidence: Evidence) -> None:
+    assert given(evidence, (-0.009, 0.01), task="stsb").answer() == "as good within 0.01"
+    assert (
+        given(evidence, (-0.011, 0.01), task="stsb")
+        .answer()
+        .startswith("not decided: up to 0.0110")
+    )
+
+
+def tables(blocks: list[Block]) -> list[Table]:
+    return [block for block in blocks if isinstance(block, Table)]
+
+
+def test_every_planned_task_has_a_row_with_what_there_is(evidence: Evidence) -> None:
+    rows = tables(choice.blocks([evidence]))[0].rows
+    assert [row[0] for row in rows] == [
+        "MRPC, accuracy (%)",
+        "STS-B, Pearson",
+        "SST-2, accuracy (%)",
+    ]
+    assert {row[5] for row in rows} == {"5 of 5"}
+
+    def half(record: Record) -> Record | None:
+        task, trial = record.trial["task"], record.trial
+        if task == "stsb":
+            return None
+        gone = task == "mrpc" and trial.get("report") and trial["method"]["kind"] == "head"
+        return None if gone and trial["seed"] > 2 else record
+
+    rows = tables(choice.blocks([changed(evidence, "glue", half)]))[0].rows
+    assert [row[-1] for row in rows[:2]] == ["2 of 5 seeds", "not run"]
+    assert [row[5] for row in rows[:2]] == ["2, 5, 5 of 5", "0 of 5"]
+    assert set(rows[1][1:5]) == {"-"}
+
+
+def ratios(blocks: list[Block]) -> dict[str, str]:
+    return {row[0].split(" (")[0]: row[1] for row in tables(blocks)[1].rows}
+
+
+def test_ratios_are_of_the_same_tasks_and_what_has_not_run_is_left_open(
+    evidence: Evidence,
+) -> None:
+    found = ratios(choice.blocks([evidence]))
+    assert found["trained numbers beside the head"] == "0.098"
+    assert found["bytes of the file, with the head"] == "0.20"
+    assert found["training, processor time"] == "1.00"
+    assert found["serving, live graph, an adapter a row"] == "-"
+    cost = of_cost(FFT).of("cost")
+    both = replace(evidence, files={**evidence.files, "cost": cost})
+    served = ratios(choice.blocks([both]))
+    assert served["serving, live graph, one adapter for all rows"] == "1.09"
+    assert served["serving, live graph, an adapter a row"] == "0.30"
+    alone = ratios(choice.blocks([Evidence("small", {"cost": cost})]))
+    assert alone["trained numbers beside the head"] == "-"
+    assert alone["serving, live graph, an adapter a row"] == "0.30"
+
+
+def said(evidence: Evidence) -> str:
+    return " ".join(block for block in choice.blocks([evidence]) if isinstance(block, str))
+
+
+@pytest.mark.parametrize(
+    ("factor", "sentence"),
+    [(2.0, "training takes longer"), (0.5, "training takes less time"), (1.0, "")],
+)
+def test_a_difference_of_time_is_told_where_every_seed_shows_it(
+    evidence: Evidence, factor: float, sentence: str
+) -> None:
+    def timed(record: Record) -> Record:
+        if record.trial.get("method", {}).get("kind") != "fourier":
+            return record
+        history = [
+            {**each, "cpu_seconds": factor * each["cpu_seconds"]}
+            for each in record.result["history"]
+        ]
+        return resulting(record, history=history)
+
+    found = said(changed(evidence, "glue", timed))
+    assert sentence in found
+    assert ("Its training" in found) is bool(sentence)
+
+
+def test_a_verdict_waits_for_every_task_and_size_for_what_is_smaller(evidence: Evidence) -> None:
+    assert "FourierFT is worse than LoRA on " in said(evidence)
+    assert "FourierFT is the smaller: 0.098 of LoRA's trained numbers" in said(evidence)
+    half = changed(evidence, "glue", lambda r: r if r.trial["task"] != "stsb" else None)
+    assert "FourierFT is worse" not in said(half)
+
+    def larger(record: Record) -> Record:
+        ours = record.trial.get("method", {}).get("kind") == "fourier"
+        return resulting(record, file_bytes=10**9) if ours else record
+
+    assert "the smaller" not in said(changed(evidence, "glue", larger))
+
+
+def test_a_size_at_which_nothing_has_run_has_no_table(evidence: Evidence) -> None:
+    blocks = choice.blocks([evidence, Evidence("medium", {})])
+    assert len(tables(blocks)) == 2
+    assert "Nothing has been run." in said(Evidence("small", {}))
+
+
+def test_groups_without_a_run_have_no_mean(evidence: Evidence) -> None:
+    tried = changed(evidence, "glue", lambda r: None if r.trial.get("report") else r)
+    for row in tables(choice.blocks([tried]))[0].rows:
+        assert row[1:5] == ["-"] * 4
+        assert row[-1] == "not run"
+    assert all(isinstance(g, Group) for h in headlines(tried) for g in h.groups.values())
