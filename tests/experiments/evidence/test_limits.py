@@ -142,6 +142,10 @@ def test_a_rate_at_the_end_of_its_grid_is_named_and_one_within_is_not(evidence: 
     (said,) = limits("mrpc", of_task(evidence.of("glue"), "mrpc"))
     assert "LoRA r = 8 (the highest)" in said
     assert "FourierFT" not in said
+    begun = changed(evidence, "glue", without("lora", {1, 2, 3, 4, 5}))
+    (said,) = limits("mrpc", of_task(begun.of("glue"), "mrpc"))
+    assert "head alone (the highest)" in said
+    assert "LoRA" not in said  # nothing is chosen yet
     (within,) = limits("mrpc", [group(evidence, "fourier")])
     assert "No rate that is chosen is the lowest or the highest" in within
 
