@@ -92,6 +92,12 @@ def test_what_a_mark_has_beside_its_means_is_drawn_too(with_it: str, without: st
     assert pixels(MARKS[with_it], colour) > pixels(MARKS[without], colour) + 30
 
 
+def test_a_band_is_a_fifth_of_its_lines_colour() -> None:
+    parts = [int(plots.COLOURS[LORA][k : k + 2], 16) for k in (1, 3, 5)]
+    light = "#" + "".join(f"{255 - round(0.2 * (255 - part)):02X}" for part in parts)
+    assert pixels(MARKS["band"], light) > pixels(MARKS["line"], light) + 1000
+
+
 def test_each_seeds_dot_is_drawn() -> None:
     """A dot is a thin ring, most of whose pixels are a mixture."""
     dots = MARKS["dots"]
