@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from experiments import selection
@@ -24,12 +24,14 @@ class BasesSettings:
         transforms: Names of the format's registry, beside "dft2".
         controls: Random bases.
         seeds: Of each.
+        rates: "fourier" -> the rates that are tried for each; GLUE's where none are given.
     """
 
     tasks: Sequence[str]
     transforms: Sequence[str]
     controls: Sequence[Literal["gaussian", "orthogonal"]]
     seeds: Sequence[int]
+    rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def plan(options: Options, results: Results) -> Plan:
@@ -38,7 +40,7 @@ def plan(options: Options, results: Results) -> Plan:
     glue = GlueSettings.of(options)
     return selection.together(
         [
-            glue.plan(task, method, found.seeds, results)
+            glue.plan(task, method, found.seeds, results, found.rates)
             for task in found.tasks
             for method in _methods(found, glue.fourier(task), glue.width)
         ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from experiments import selection
 from experiments.glue import GlueSettings
@@ -24,6 +24,7 @@ class CurvesSettings:
         tuned_ns: Those for which rates are tried.
         tuned_ranks: Likewise.
         seeds: Of each.
+        rates: Kind of method -> the rates that are tried of these; GLUE's where none are given.
     """
 
     task: str
@@ -32,6 +33,7 @@ class CurvesSettings:
     tuned_ns: Sequence[int]
     tuned_ranks: Sequence[int]
     seeds: Sequence[int]
+    rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def plan(options: Options, results: Results) -> Plan:
@@ -47,7 +49,7 @@ def plan(options: Options, results: Results) -> Plan:
     fourier, lora = glue.fourier(found.task), glue.lora()
 
     def tuned(method: Method) -> Plan:
-        return glue.plan(found.task, method, found.seeds, results)
+        return glue.plan(found.task, method, found.seeds, results, found.rates)
 
     def scaled(method: Method, chooser: Method, factor: float) -> Plan:
         return glue.like(found.task, method, chooser, factor, found.seeds, results)

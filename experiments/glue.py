@@ -108,11 +108,18 @@ class GlueSettings:
         one = seed == self.fresh_seeds[0]
         return method.kind == "fourier" and (one or method == self.fourier(task))
 
-    def plan(self, task: str, method: Method, seeds: Sequence[int], results: Results) -> Plan:
-        """Returns the trials of one method on one task, rates first."""
+    def plan(
+        self,
+        task: str,
+        method: Method,
+        seeds: Sequence[int],
+        results: Results,
+        rates: Mapping[str, Sequence[float]] | None = None,
+    ) -> Plan:
+        """Returns the trials of one method on one task, rates first: its own, or of `rates`."""
         kind = "fourier" if method.kind == "control" else method.kind
-        make = self.make(task, method)
-        return selection.plan(make, self.rates[kind], self.choosing_seed, seeds, results)
+        tried = (rates or self.rates)[kind]
+        return selection.plan(self.make(task, method), tried, self.choosing_seed, seeds, results)
 
     def like(
         self,

