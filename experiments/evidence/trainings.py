@@ -133,10 +133,14 @@ def tasks(records: Iterable[Record]) -> list[str]:
 
 
 def with_tried(found: Iterable[Group], records: Iterable[Record]) -> list[Group]:
-    """Returns the groups with the rates, too, that were tried for them among other `records`."""
-    others = {(each.task, each.name, str(each.method)): each.tried for each in groups(records)}
-    return [_with(group, others.get((group.task, group.name, str(group.method)), ()))
-            for group in found]  # fmt: skip
+    """Returns the groups; those without rates of their own with those tried among `records`."""
+    others = {(each.task, str(each.method)): each.tried for each in groups(records)}
+    return [
+        group
+        if group.tried
+        else replace(group, tried=others.get((group.task, str(group.method)), ()))
+        for group in found
+    ]
 
 
 def of_kind(found: Sequence[Group], kind: str) -> Group | None:
@@ -190,11 +194,6 @@ def short_name(method: Json) -> str:
         layers = method.get("layers", 0)
         return f"last {layers} layers" if layers else "full"
     return {"head": "head", "lora": "LoRA", "fourier": "FourierFT"}[method["kind"]]
-
-
-def _with(group: Group, tried: Sequence[Record]) -> Group:
-    every = {record.key: record for record in (*tried, *group.tried)}
-    return replace(group, tried=tuple(sorted(every.values(), key=lambda r: r.trial["rate"])))
 
 
 def _task(record: Record) -> str:

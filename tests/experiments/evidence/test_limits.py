@@ -15,8 +15,9 @@ from experiments.evidence.evidence import Evidence, collected
 from experiments.evidence.limits import each_seed, limits
 from experiments.evidence.page import markdown
 from experiments.evidence.sections import sections
-from experiments.evidence.trainings import Group, of_kind, of_task, reported
+from experiments.evidence.trainings import Group, of_kind, of_task, reported, with_tried
 from experiments.records import Record
+from experiments.settings import table
 from tests.experiments.evidence.synthetic import SKILL, changed, fill, resulting
 
 Change = Callable[[Record], Record | None]
@@ -345,18 +346,32 @@ def at_rate(task: str, rate: float) -> Change:
 
 
 def test_curves_tell_of_a_rate_at_an_end_that_glue_has_tried(evidence: Evidence) -> None:
+    highest = table("glue", "small")["rates"]["fourier"][-1]
+
     def at_end(record: Record) -> Record:
         ours = record.trial["method"].get("n") == 600
-        return replace(record, trial=record.trial | {"rate": 0.24}) if ours else record
+        return replace(record, trial=record.trial | {"rate": highest}) if ours else record
 
-    assert "FourierFT n = 600 (the highest)" in text("curves", changed(evidence, "curves", at_end))
+    half = changed(evidence, "curves", at_end)
+    assert "FourierFT n = 600 (the highest)" in text("curves", half)
     assert "FourierFT n = 600 (the" not in text("curves", evidence)
 
 
+def test_rates_of_a_sweeps_own_are_those_that_its_choice_is_held_to(evidence: Evidence) -> None:
+    """GLUE tries other rates for the same method: they chose nothing here."""
+    (lora,) = [g for g in of_task(evidence.of("curves"), "mrpc") if g.name == "LoRA r = 8"]
+    (same,) = with_tried([lora], evidence.of("glue"))
+    assert same == lora
+    none = replace(lora, tried=())
+    (with_them,) = with_tried([none], evidence.of("glue"))
+    assert with_them.tried == group(evidence, "lora").tried != lora.tried
+
+
 def test_bands_whose_one_rate_is_at_an_end_say_so(evidence: Evidence) -> None:
+    rates = table("glue", "small")["rates"]["fourier"]
     sentence = "That rate is at an end of those tried, the lowest on MRPC and"
-    half = changed(evidence, "bias", at_rate("mrpc", 0.03))
-    half = changed(half, "bias", at_rate("stsb", 0.24))
+    half = changed(evidence, "bias", at_rate("mrpc", rates[0]))
+    half = changed(half, "bias", at_rate("stsb", rates[-1]))
     assert f"{sentence} the highest on STS-B: a better one may lie beyond" in text("bias", half)
     assert "That rate is at an end" not in text("bias", evidence)
 

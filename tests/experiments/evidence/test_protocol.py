@@ -74,6 +74,7 @@ def test_head_rates_and_who_tunes_its_own_are_stated(found: list[Group]) -> None
 
 
 def test_grids_that_are_not_equally_fine_are_said_to_be_so(found: list[Group]) -> None:
+    found = [replace(group, tried=group.tried[:4]) for group in found]
     assert "FourierFT 0.03, 0.06, 0.12, 0.24, each 2 times the one before, 8 in all" in protocol(
         found
     )
