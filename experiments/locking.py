@@ -1,4 +1,4 @@
-"""What processes that run side by side make once, or one after the other."""
+"""Files that processes make whole or not at all; side by side, once, or one after the other."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives where to write a file that then becomes `path`: it is there whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    yield partial
+    partial.replace(path)
 
 
 @contextmanager

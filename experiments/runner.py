@@ -26,7 +26,7 @@ from typing import Any
 import threadpoolctl
 from tqdm import tqdm
 
-from experiments.locking import locked
+from experiments.locking import locked, whole
 from experiments.records import Book, Record, record
 from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, distinct, key
 
@@ -191,19 +191,14 @@ def _work(trial: Trial, place: Path, machine: Machine) -> Record:
         try:
             result: Json = trial.run(context)
             found = record(trial, result, clock.seconds(), machine.device, machine.threads)
-            _write(kept, json.dumps(asdict(found), allow_nan=False))
+            with whole(kept) as partial:
+                partial.write_text(json.dumps(asdict(found), allow_nan=False), "utf-8")
         except BaseException:
             (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
             raise
         for checkpoint in folder.glob("checkpoint*"):
             checkpoint.unlink()
         return found
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 class _Clock:
@@ -217,6 +212,7 @@ class _Clock:
         return time.perf_counter() - self._start
 
     def step(self) -> None:
-        _write(self._path, str(self.seconds()))
+        with whole(self._path) as partial:
+            partial.write_text(str(self.seconds()))
         if _queue is not None:
             _queue.put(1)

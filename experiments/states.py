@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from experiments.locking import once
+from experiments.locking import once, whole
 
 States = npt.NDArray[np.float32]
 Parts = Iterable[tuple[Sequence[int] | npt.NDArray[np.int64], States]]
@@ -19,11 +19,10 @@ def kept(path: Path, shape: tuple[int, ...], fill: Callable[[States], None]) -> 
     """Returns the array of `path`, mapped, which `fill` writes where it is not there yet."""
     with once(path) as missing:
         if missing:
-            partial = path.with_suffix(".partial")
-            file = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-            fill(file)
-            file.flush()
-            partial.replace(path)
+            with whole(path) as partial:
+                file = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+                fill(file)
+                file.flush()
     found: States = np.load(path, mmap_mode="r")
     return found
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.fixed import WARM_UP
+from experiments.locking import whole
 from experiments.memory import peak_bytes, start_peak
 from experiments.trial import Json
 
@@ -101,17 +102,12 @@ def fit(
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         }
-        _save(state, checkpoint)
+        with whole(checkpoint) as partial:
+            torch.save(state, partial)
         step()
     put(model, state["best"]["parameters"])
     model.eval()
     return _told(state)
-
-
-def _save(state: dict[str, Any], checkpoint: Path) -> None:
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(checkpoint)
 
 
 def _told(state: dict[str, Any]) -> Json:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from experiments.locking import whole
 from experiments.trial import Json
 
 Job = Callable[[], object]
@@ -72,9 +73,8 @@ def in_turn(
         for name in names[first:] + names[:first]:
             taken.seconds.setdefault(name, []).append(_timed(jobs[name], calls[name], wait))
         taken.load.append(round(os.getloadavg()[0], 2))
-        partial = checkpoint.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(taken)))
-        partial.replace(checkpoint)
+        with whole(checkpoint) as partial:
+            partial.write_text(json.dumps(asdict(taken)))
         step()
     return Timed({name: taken.seconds[name] for name in names}, taken.load)
 

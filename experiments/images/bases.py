@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from experiments.images.data import Images, splits, values
 from experiments.images.scoring import accuracy
-from experiments.locking import once
+from experiments.locking import once, whole
 from experiments.pretrained import pretrained
 from experiments.training import Loop, autocast, fit, shuffled
 from experiments.trial import Context, Json
@@ -146,9 +146,8 @@ class Pretext:
         groups = [{"params": list(model.parameters()), "lr": self.rate}]
         history = fit(model, groups, loop, checkpoint, context.step)["history"]
         torch.save(history, path.with_suffix(".history"))
-        partial = path.with_suffix(".partial")
-        torch.save(model.cpu().state_dict(), partial)
-        partial.replace(path)
+        with whole(path) as partial:
+            torch.save(model.cpu().state_dict(), partial)
         checkpoint.unlink()
 
 
