@@ -9,7 +9,7 @@ from experiments.evidence.blocks import Block, Table
 from experiments.evidence.clocks import clock
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import NONE, listed, significant
-from experiments.evidence.headline import KINDS, Headline, headlines
+from experiments.evidence.headline import KINDS, Headline, Verdict, headlines
 from experiments.evidence.sections.cost_comparing import RANK, usual
 from experiments.evidence.trainings import Group, called, metric, unit
 
@@ -21,13 +21,6 @@ _RATIOS = """\
 FourierFT's over LoRA's, from the least to the most of what was measured; below 1 FourierFT needs
 less. Serving is of adapters that are not merged:"""
 _SMALL = "FourierFT is the smaller: {parameters} of LoRA's trained numbers, {file} of its file."
-_VERDICTS = {
-    "as good": "as good as LoRA within the bound",
-    "worse": "worse than LoRA",
-    "not decided": "neither shown to be as good nor worse",
-    "LoRA does not": "beside a LoRA that does not beat the head",
-}
-"""How an answer begins, where there is one -> how the tasks are told together."""
 _SERVED = {
     "one": "one adapter for all rows",
     "rows": "an adapter a row",
@@ -142,14 +135,12 @@ def _said(
 
 def _quality(found: Sequence[Headline]) -> list[str]:
     """On which tasks it is as good, once each has an answer."""
-    on: dict[str, list[str]] = {words: [] for words in _VERDICTS}
-    for task in found:
-        answer = task.answer()
-        words = next((each for each in on if answer.startswith(each)), None)
-        if words is None:
-            return []
-        on[words].append(called(task.task))
-    said = [f"{_VERDICTS[words]} on {listed(tasks)}" for words, tasks in on.items() if tasks]
+    if any(task.verdict is None for task in found):
+        return []
+    said = []
+    for verdict in Verdict:
+        tasks = [called(task.task) for task in found if task.verdict is verdict]
+        said += [f"{verdict.value} on {listed(tasks)}"] if tasks else []
     return [f"FourierFT is {'; '.join(said)}."]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from experiments.evidence.blocks import Aim
 from experiments.evidence.differences import Difference, paired
@@ -22,6 +23,15 @@ _AIMS = ("mrpc", "stsb")
 """Tasks for which the issue names an aim."""
 _POINTS, _CORRELATION = -0.02, -0.01
 """What FourierFT minus LoRA shall lie above, with its whole interval."""
+
+
+class Verdict(Enum):
+    """Where all planned seeds have reported, what they say; in words that follow "FourierFT is"."""
+
+    NOTHING = "beside a LoRA that does not beat the head"
+    AS_GOOD = "as good as LoRA within the bound"
+    WORSE = "worse than LoRA"
+    OPEN = "neither shown to be as good as LoRA nor worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +129,33 @@ class Headline:
             )
         return [f"{said} What was tried stands in the table of rates."]
 
-    def answer(self) -> str:
-        """Returns whether FourierFT is as good, by one rule in this order."""
-        unknown = self._unknown()
-        if unknown or self.ours is None:
-            return unknown
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether FourierFT is as good, by one rule in the order of Verdict; None if not known."""
+        if self._unknown() or self.ours is None:
+            return None
         if self.gain is None or not self.gain.clear:
-            return "LoRA does not beat the head: nothing to compare"
+            return Verdict.NOTHING
         low, high = self.ours.interval.ends
         if low > self.bound:
-            beside = f", and worse by at least {self._amount(high)}" if high < 0 else ""
-            beside = f", and better by at least {self._amount(low)}" if low > 0 else beside
-            return f"as good within {self.within}{beside}"
-        if high < 0:
-            return f"worse, by at least {self._amount(high)}"
-        return f"not decided: up to {self._amount(low)} worse is possible"
+            return Verdict.AS_GOOD
+        return Verdict.WORSE if high < 0 else Verdict.OPEN
+
+    def answer(self) -> str:
+        """Returns the verdict with its numbers, or why there is none."""
+        if self.verdict is None or self.ours is None:
+            return self._unknown()
+        low, high = self.ours.interval.ends
+        worse, by = f"worse by at least {self._amount(high)}", self._amount(low)
+        if self.verdict is Verdict.NOTHING:
+            return "LoRA does not beat the head: nothing to compare"
+        if self.verdict is Verdict.WORSE:
+            return worse
+        if self.verdict is Verdict.OPEN:
+            return f"not decided: up to {by} worse is possible"
+        beside = f", and {worse}" if high < 0 else ""
+        beside = f", and better by at least {by}" if low > 0 else beside
+        return f"as good within {self.within}{beside}"
 
     def _unknown(self) -> str:
         """Returns why there is no answer; "" if there is one."""

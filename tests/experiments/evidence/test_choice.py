@@ -48,7 +48,7 @@ def given(
         ((-0.019, 0.01), 0.1, "as good within 2 points"),
         ((-0.019, -0.003), 0.1, "as good within 2 points, and worse by at least 0.3 points"),
         ((0.004, 0.02), 0.1, "as good within 2 points, and better by at least 0.4 points"),
-        ((-0.03, -0.012), 0.1, "worse, by at least 1.2 points"),
+        ((-0.03, -0.012), 0.1, "worse by at least 1.2 points"),
         ((-0.03, 0.002), 0.1, "not decided: up to 3.0 points worse is possible"),
         ((-0.02, 0.002), 0.1, "not decided: up to 2.0 points worse is possible"),
     ],
