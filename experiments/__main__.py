@@ -49,9 +49,10 @@ def main() -> None:
     failed: dict[str, str] = {}
     for experiment in (EXPERIMENTS[name] for name in chosen.names):
         if chosen.dry_run:
-            print(forecast(experiment, experiment.plan(options, book), machine, book))
+            plan = experiment.plan(options, book).only(chosen.only)
+            print(forecast(experiment, plan, machine, book))
         else:
-            failed |= run(experiment, options, machine, book)
+            failed |= run(experiment, options, machine, book, chosen.only)
     if failed:
         raise SystemExit(_told(failed))
 
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="in place of the configured model")
     add("--work", type=Path, default=WORK, help="the folder of checkpoints")
     add("--results", type=Path, default=RESULTS, help="the folder of results")
+    add("--only", metavar="LABEL", action="append", default=[], help="run only such trials")
     add("--again", metavar="LABEL", action="append", default=[], help="forget such trials' results")
     add("--dry-run", action="store_true", help="only say what there is to run")
     return parser

@@ -56,8 +56,21 @@ class Machine:
         return max(1, (os.cpu_count() or 1) // self.jobs)
 
 
-def run(experiment: Experiment, options: Options, machine: Machine, book: Book) -> dict[str, str]:
-    """Run all trials of `experiment`, and write its JSON after each of them.
+def run(
+    experiment: Experiment,
+    options: Options,
+    machine: Machine,
+    book: Book,
+    only: Sequence[str] = (),
+) -> dict[str, str]:
+    """Run the trials of `experiment`, and write its JSON after each of them.
+
+    Args:
+        experiment: What plans them.
+        options: For the plan.
+        machine: Where they run.
+        book: All results so far.
+        only: Parts of labels: trials that hold none of them wait for another run.
 
     Returns:
         Label -> what went wrong, of each trial that failed; the others have run.
@@ -65,8 +78,8 @@ def run(experiment: Experiment, options: Options, machine: Machine, book: Book) 
     machine = replace(machine, jobs=1) if experiment.alone else machine
     failed: dict[str, str] = {}
     suspects: set[str] = set()  # keys of trials that ran as a process was killed: one is to blame
-    print(forecast(experiment, experiment.plan(options, book), machine, book))
-    while waiting := _waiting(experiment.plan(options, book), book, failed):
+    print(forecast(experiment, experiment.plan(options, book).only(only), machine, book))
+    while waiting := _waiting(experiment.plan(options, book).only(only), book, failed):
         alone = [trial for trial in waiting if key(trial) in suspects]
         jobs = 1 if alone else machine.jobs
         with _bar(waiting) as (bar, queue), _pool(machine, queue) as pool:

@@ -104,6 +104,16 @@ class Plan:
     trials: Sequence[Trial]
     later: Sequence[Trial] = ()
 
+    def only(self, parts: Sequence[str]) -> Plan:
+        """Returns the trials whose label holds one of `parts`; all if there are none."""
+        if not parts:
+            return self
+        kept = (
+            [trial for trial in trials if any(part in trial.label for part in parts)]
+            for trials in (self.trials, self.later)
+        )
+        return Plan(*kept)
+
 
 def distinct(trials: Iterable[Trial]) -> list[Trial]:
     """Returns the trials, each once: several methods may ask for the same."""

@@ -130,6 +130,18 @@ def test_what_another_run_has_finished_is_taken_from_its_folder(
     assert other.get(Toy("a")) == book.get(Toy("a"))
 
 
+def test_only_trials_whose_label_holds_a_part_run_and_the_others_wait(
+    machine: Machine, book: Book
+) -> None:
+    toys = [Toy("one"), Toy("two"), Toy("three")]
+
+    assert run(experiment(*toys), OPTIONS, machine, book, ["one", "thr"]) == NOTHING
+
+    assert [book.get(toy) is not None for toy in toys] == [True, False, True]
+    plan = Plan(toys, toys).only(["two"])
+    assert (plan.trials, plan.later) == ([toys[1]], [toys[1]])
+
+
 def test_trials_that_wait_for_results_run_in_a_second_round(machine: Machine, book: Book) -> None:
     first, second = Toy("a"), Toy("b")
 
