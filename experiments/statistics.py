@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.fixed import SEED
+
 Numbers = npt.NDArray[np.float64]
 
 RESAMPLES = 10_000
 _LEVEL = 0.95
-_SEED = 2405_03003
 _CHUNK = 1000  # resamples at a time: 1000 x 1725 counts are 14 MB
 
 
@@ -83,7 +84,7 @@ _Read = tuple[tuple[int, ...], bytes]
 def _difference(metric: str, *read: _Read, resamples: int) -> Interval:
     ours, theirs, labels = (np.frombuffer(data).reshape(shape) for shape, data in read)
     seeds, examples = ours.shape
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(SEED)
     both = [_counted(metric, predicted, labels) for predicted in (ours, theirs)]
     of_seeds = (both[0](np.ones((1, examples))) - both[1](np.ones((1, examples))))[0]  # (seeds,)
     if seeds == 1:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from experiments.architectures.models import Origin, Sort, Weights, language_source
 from experiments.architectures.shapes import Shape
+from experiments.fixed import SEED
 from experiments.generation import e2e
 from experiments.generation.e2e import Meaning
 from experiments.images.data import Images, values
@@ -27,7 +28,6 @@ from experiments.pretrained import pretrained
 IGNORED = -100
 """The label of what does not count: padding."""
 
-_SEED = 2405_03003
 _Counts = tuple[int, int, int]
 _AREAS = ("riverside", "city centre")
 
@@ -187,7 +187,7 @@ def _drawn(meanings: Sequence[Meaning], sort: Sort, count: int) -> list[_Row]:
     ]
     if sort == "encoder":
         rows = [row for row in rows if row.area != IGNORED]
-    chosen = np.random.default_rng(_SEED).permutation(len(rows))[:count]
+    chosen = np.random.default_rng(SEED).permutation(len(rows))[:count]
     return [rows[place] for place in np.sort(chosen)]
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from experiments.fixed import SEED
 from experiments.generation.scoring import bleu
 from experiments.statistics import Interval
 from experiments.trial import Json
 
 _RESAMPLES = 2000
-_SEED = 2405_03003
 _ENDS = (0.025, 0.975)
 Score = Callable[[npt.NDArray[np.int64]], float]
 """Numbers of meanings -> their score together."""
@@ -43,7 +43,7 @@ def _difference(pairs: Sequence[tuple[Score, Score]], meanings: int) -> Interval
     def of_seeds(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return np.array([one(drawn) - other(drawn) for one, other in pairs])
 
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(SEED)
     found = of_seeds(np.arange(meanings))  # (seeds,)
     if len(pairs) == 1:
         return Interval(float(found[0]), None, None)

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.causal.rows import Row, row
+from experiments.fixed import SEED
 
-_SEED = 2405_03003
 _SYSTEM = "Describe the restaurant in a sentence or two."
 
 
@@ -68,7 +68,7 @@ def splits(
         train = drawn(read(data, "trainset"), count)
         return Splits(train, read(data, "devset"), report, len(test))
     found = read(data, "devset")
-    order = np.random.default_rng(_SEED).permutation(len(found))
+    order = np.random.default_rng(SEED).permutation(len(found))
     tenth = len(found) // 10
     apart = {int(place) for place in order[:tenth]}
     choose = [each for place, each in enumerate(found) if place in apart]
@@ -101,7 +101,7 @@ def drawn(meanings: list[Meaning], count: int | None) -> list[Meaning]:
     """Returns `count` of the meanings, the same ones for all, in their order."""
     if count is None or count >= len(meanings):
         return meanings
-    order = np.random.default_rng(_SEED).permutation(len(meanings))[:count]
+    order = np.random.default_rng(SEED).permutation(len(meanings))[:count]
     return [meanings[place] for place in sorted(order)]
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_SEED = 2405_03003  # of what is drawn once for all trials
+from experiments.fixed import SEED
+
 _INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # of Debian's dataset-fashion-mnist
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
@@ -199,4 +200,4 @@ def _opened(files: Sequence[Path], classes: Sequence[str], side: int) -> Images:
 
 
 def _order(count: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(_SEED).permutation(count)
+    return np.random.default_rng(SEED).permutation(count)

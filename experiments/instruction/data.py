@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from experiments.causal.rows import Row, row
+from experiments.fixed import SEED
 from experiments.generation.e2e import Meaning, read
 
-_SEED = 2405_03003
 _WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further "
     "context. Write a response that appropriately completes the request.\n\n"
@@ -70,7 +70,7 @@ def splits(source: str, data: Path, count: int | None) -> Splits:
         SystemExit: `data` is not there, or a line is not such an example.
     """
     found = list(_from_e2e(data) if source == "e2e" else _from_jsonl(data))
-    order = np.random.default_rng(_SEED).permutation(len(found))[:count]
+    order = np.random.default_rng(SEED).permutation(len(found))[:count]
     chosen = [found[place] for place in order]
     tenth = max(1, len(chosen) // 10)
     sizes = Counter(example.group for example in chosen)

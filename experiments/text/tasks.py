@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from experiments.fixed import SEED
+
 Labels = npt.NDArray[np.float64]
 
 
@@ -95,7 +97,7 @@ def splits(task: Task, data: Path, rows: int | None = None) -> Splits:
 
 
 def _drawn(rows: Rows, count: int) -> Rows:
-    order = np.random.default_rng(2405_03003).permutation(len(rows))[:count]
+    order = np.random.default_rng(SEED).permutation(len(rows))[:count]
     return rows.chosen(np.sort(order))
 
 
@@ -140,7 +142,7 @@ def _glue(
             return Rows([row[first] for row in rows], others, labels, list(range(len(rows))))
 
         train = split("train")
-        order = np.random.default_rng(2405_03003).permutation(len(train))
+        order = np.random.default_rng(SEED).permutation(len(train))
         tenth = len(train) // 10
         return Splits(
             train.chosen(np.sort(order[tenth:])), train.chosen(np.sort(order[:tenth])), split("dev")
