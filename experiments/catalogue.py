@@ -7,6 +7,7 @@ from experiments.bases import BASES
 from experiments.bias import BIAS
 from experiments.cost.experiment import COST
 from experiments.curves import CURVES
+from experiments.further import FURTHER
 from experiments.generation.plan import GENERATION
 from experiments.glue import GLUE
 from experiments.images.experiment import IMAGES
@@ -17,6 +18,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
         GLUE,
+        FURTHER,
         CURVES,
         BIAS,
         BASES,

@@ -117,7 +117,6 @@ def _told(state: dict[str, Any]) -> Json:
         "history": state["history"],
         "epoch": best["epoch"],
         "choose": best["choose"],
-        "peak_bytes": max(epoch["peak_bytes"] for epoch in state["history"]),
     }
     return result if state["diverged"] is None else result | {"diverged": state["diverged"]}
 

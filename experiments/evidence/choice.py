@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.cost.points import find, of, ratios
 from experiments.evidence.blocks import Block, Table
-from experiments.evidence.clocks import clock
+from experiments.evidence.clocks import clock, peak_bytes
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import NONE, listed, significant
 from experiments.evidence.headline import KINDS, Headline, Verdict, headlines
@@ -88,9 +88,7 @@ def _costs(pairs: Sequence[tuple[Group, Group]]) -> dict[str, list[float]]:
             a.average("file_bytes") / b.average("file_bytes") for a, b in pairs
         ],
         f"training, {told.header}": [a.seconds(told) / b.seconds(told) for a, b in pairs],
-        "peak memory of training": [
-            a.average("peak_bytes") / b.average("peak_bytes") for a, b in pairs
-        ],
+        "peak memory of training": [peak_bytes(a.runs) / peak_bytes(b.runs) for a, b in pairs],
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from experiments.evidence import marks, served
 from experiments.evidence.baselines import head_level
 from experiments.evidence.blocks import Aim, Block, Figure, Level, Panel, Points, Table
-from experiments.evidence.differences import Difference, paired
+from experiments.evidence.differences import AS_UNDER_GLUE, Difference, paired
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
 from experiments.evidence.formatting import NONE, significant
@@ -25,10 +25,6 @@ from experiments.evidence.trainings import (
 )
 from experiments.settings import table
 from experiments.text.tasks import TASKS
-
-_INTERVALS = """\
-Intervals are as under GLUE, and given the rate: its choice, by one seed on the choosing split, is
-in none of them."""
 
 
 def compared(
@@ -59,7 +55,7 @@ def compared(
     if not found:
         none = "Rates have been tried, and no fresh seed has reported yet."
         return [none, *missing, *aims(evidence, experiment, more)]
-    blocks: list[Block] = [_INTERVALS, *missing, _figure(evidence, experiment, found, name)]
+    blocks: list[Block] = [AS_UNDER_GLUE, *missing, _figure(evidence, experiment, found, name)]
     differences: list[Difference] = []
     for task, each in found.items():
         known = {name(group): paired(evidence, group, each[0]) for group in each[1:]}

@@ -25,6 +25,9 @@ One seed gives no interval. "Clearly" above or below means that the interval lea
 does not, no difference is shown, and none up to its ends is ruled out. Every interval is given the
 rate: a rate is chosen by one seed on the choosing split, and how else that choice might have fallen
 is in no interval."""
+AS_UNDER_GLUE = """\
+Intervals are as under GLUE, and given the rate: its choice, by one seed on the choosing split, is
+in none of them."""
 OF_ACCURACY = f"{_MEANS}\n{_CLEARLY}"
 INTERVALS = f"{_MEANS}\n{_RIGHT_ALONE}\n{_CLEARLY}"
 

@@ -1,4 +1,4 @@
-"""What curves and bias plan: rates of GLUE's choice, and fresh seeds that alone report."""
+"""What curves, bias and further plan: rates of GLUE's choice, and fresh seeds that alone report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import bias, curves
+from experiments import bias, curves, further
 from experiments.text.methods import Fourier
 from experiments.text.trial import TextTrial
 from experiments.trial import Json, Options, Plan, Results, Trial, distinct
@@ -59,7 +59,19 @@ def test_all_bands_take_the_rate_that_was_chosen_without_one() -> None:
     assert len(plain) == 3 * 3  # tasks, seeds: all else is equal
 
 
-@pytest.mark.parametrize("plan", [curves.plan, bias.plan])
+def test_both_methods_go_further_alike_at_the_rates_that_were_chosen() -> None:
+    found = _reporting(further.plan(OPTIONS, Chosen(0.12, 2e-3)))
+
+    rates = {(t.method.kind, t.rate) for t in found}
+    assert rates == {("fourier", 0.12), ("lora", 2e-3)}
+    assert {(t.task, t.trained_layers, t.epochs) for t in found} == {
+        ("mrpc", 0, 8), ("stsb", 0, 6), ("stsb", 3, 18)
+    }  # fmt: skip
+    assert len(found) == 3 * 2 * 3  # settings, methods, seeds
+    assert all(t.serve == (t.method.kind == "fourier") for t in found)
+
+
+@pytest.mark.parametrize("plan", [curves.plan, bias.plan, further.plan])
 def test_no_trial_that_chooses_reports(plan: object) -> None:
     assert callable(plan)
     every = plan(OPTIONS, Chosen(0.06, 1e-3)).trials

@@ -7,8 +7,8 @@ import importlib
 from experiments.evidence.blocks import Section
 
 _ORDER = (
-    "glue", "curves", "bias", "bases", "architectures", "generation", "instruction", "images",
-    "cost",
+    "glue", "further", "curves", "bias", "bases", "architectures", "generation", "instruction",
+    "images", "cost",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from experiments.evidence.blocks import (
     Section,
     Table,
 )
-from experiments.evidence.clocks import clock, step_seconds
+from experiments.evidence.clocks import clock, peak_bytes, step_seconds
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import against_zero, among_many
 from experiments.evidence.formatting import (
@@ -183,7 +183,7 @@ def _costs(groups: dict[str, list[Record]]) -> list[Block]:
             [
                 name, f"{runs[0].trial['rate']:g}", count(first["parameters"]),
                 size(first["file_bytes"]), seconds(step_seconds(runs, told)),
-                memory(max(run.result["peak_bytes"] for run in runs)),
+                memory(peak_bytes(runs)),
                 listed([str(run.result["epoch"]) for run in runs]),
             ]
         )  # fmt: skip

@@ -20,7 +20,7 @@ from experiments.evidence.blocks import (
     Section,
     Table,
 )
-from experiments.evidence.clocks import clock
+from experiments.evidence.clocks import clock, peak_bytes
 from experiments.evidence.differences import INTERVALS, Difference, paired, seeds_alone
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
@@ -137,7 +137,7 @@ def _costs(found: Sequence[Group]) -> list[Block]:
     rows = [
         [
             group.name, size(group.average("file_bytes")), seconds(group.seconds(told)),
-            memory(group.average("peak_bytes")),
+            memory(peak_bytes(group.runs)),
             f"{group.average('epoch'):.1f} of {group.runs[0].trial['epochs']}",
         ]
         for group in found

@@ -17,7 +17,7 @@ from experiments.evidence.blocks import (
     Section,
     Table,
 )
-from experiments.evidence.clocks import Clock, clock, step_seconds
+from experiments.evidence.clocks import Clock, clock, peak_bytes, step_seconds
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import NONE, count, memory, seconds, size
 from experiments.evidence.sections.generation import loss_line
@@ -106,7 +106,7 @@ def _costs(records: Sequence[Record], told: Clock) -> Table:
             count(found.result["parameters"]),
             _of(found, "file_bytes", size),
             seconds(step_seconds([found], told)),
-            memory(found.result["peak_bytes"]),
+            memory(peak_bytes([found])),
             memory(found.result["before_bytes"]),
             _first(found),
             "diverged" if "diverged" in found.result else f"{found.result['choose_loss']:.3f}",
@@ -140,14 +140,13 @@ def _ratios(records: Sequence[Record]) -> list[str]:
         for theirs in alike:
             if theirs.trial["method"]["kind"] == "fourier" or not ours:
                 continue
-            ratio = {
-                name: ours[0].result[name] / theirs.result[name]
-                for name in ("parameters", "file_bytes", "peak_bytes")
-            }
+            parameters, file = (
+                ours[0].result[name] / theirs.result[name] for name in ("parameters", "file_bytes")
+            )
+            peak = peak_bytes(ours[:1]) / peak_bytes([theirs])
             lines.append(
-                f"- {name_of(ours[0])} against {name_of(theirs)}: {ratio['parameters']:.3f} times "
-                f"the parameters, {ratio['file_bytes']:.3f} times the file, "
-                f"{ratio['peak_bytes']:.2f} times the peak memory."
+                f"- {name_of(ours[0])} against {name_of(theirs)}: {parameters:.3f} times the "
+                f"parameters, {file:.3f} times the file, {peak:.2f} times the peak memory."
             )
     return ["\n".join(lines)] if lines else []
 

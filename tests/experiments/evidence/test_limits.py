@@ -26,7 +26,7 @@ Change = Callable[[Record], Record | None]
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("results")
-    for name in ("glue", "curves", "bias", "bases"):
+    for name in ("glue", "further", "curves", "bias", "bases"):
         fill(folder, EXPERIMENTS[name], "small", SKILL)
     return collected(folder)[0]
 
@@ -65,7 +65,7 @@ def group(evidence: Evidence, kind: str, task: str = "mrpc") -> Group:
     return found
 
 
-@pytest.mark.parametrize("name", ["glue", "curves", "bias", "bases"])
+@pytest.mark.parametrize("name", ["glue", "further", "curves", "bias", "bases"])
 def test_a_whole_sweep_is_not_called_half_run(evidence: Evidence, name: str) -> None:
     assert "Half run" not in text(name, evidence)
     assert "so far" not in text(name, evidence)
@@ -237,7 +237,7 @@ def test_deltas_that_did_not_move_alike_are_said_so(evidence: Evidence) -> None:
     assert "to 9 (FourierFT n = 6144), a factor of 4.5: not alike" in said
 
 
-@pytest.mark.parametrize("name", ["glue", "curves", "bias", "bases"])
+@pytest.mark.parametrize("name", ["glue", "further", "curves", "bias", "bases"])
 def test_every_section_counts_differences_and_shows_what_was_served(
     evidence: Evidence, name: str
 ) -> None:
@@ -254,7 +254,7 @@ def lost(kind: str, seeds: set[int], task: str = "mrpc") -> Change:
         of = trial["task"] == task and trial.get("report") and trial["method"]["kind"] == kind
         if not of or trial["seed"] not in seeds:
             return record
-        kept = ("history", "epoch", "choose", "peak_bytes", "parameters", "head")
+        kept = ("history", "epoch", "choose", "parameters", "head")
         result = {name: record.result[name] for name in kept} | {"diverged": 1}
         return replace(record, result=result)
 
@@ -413,3 +413,45 @@ def test_on_a_gpu_times_are_wall_times_and_memory_is_the_gpus(evidence: Evidence
 
 def test_bands_are_said_to_have_the_rate_of_no_band(evidence: Evidence) -> None:
     assert "This favours\nno bias" in text("bias", evidence)
+
+
+def test_further_tells_methods_within_a_setting_and_settings_within_a_method(
+    evidence: Evidence,
+) -> None:
+    said = text("further", evidence)
+    tables = [block for block in rendered("further", evidence) if isinstance(block, Table)]
+    pairs = [(row[0], row[1]) for table in tables if "minus" in table.header for row in table.rows]
+    ours, theirs = "FourierFT n = 600", "LoRA r = 8"
+    settings = ("as under GLUE", "all layers", "three times the epochs")
+    of_stsb = [(f"{ours}, {each}", f"{theirs}, {each}") for each in settings]
+    of_stsb += [
+        (f"{m}, {each}", f"{m}, as under GLUE") for each in settings[1:] for m in (theirs, ours)
+    ]
+    of_mrpc = [pair for pair in of_stsb if "epochs" not in pair[0]]
+    assert pairs == of_mrpc + of_stsb
+    assert "- FourierFT n = 600, all layers against LoRA r = 8, all layers: " in said
+    assert "| STS-B | FourierFT n = 600, three times the epochs | 1 |" in said
+
+    half = changed(evidence, "further", lambda r: None if r.trial["trained_layers"] else r)
+    assert "nothing yet: STS-B LoRA, three times the epochs and STS-B Four" in text("further", half)
+    half = changed(evidence, "further", without("lora", {1, 2, 3}))
+    assert "nothing yet: MRPC LoRA, all layers." in text("further", half)
+    alone = changed(evidence, "glue", lambda _: None)
+    assert "as under GLUE |" not in text("further", alone)
+
+
+def test_memory_is_that_of_the_epoch_which_held_least(evidence: Evidence) -> None:
+    def of_lora(change: Change) -> str:
+        tables = [b for b in rendered("glue", changed(evidence, "glue", change))
+                  if isinstance(b, Table) and "peak memory" in b.header]  # fmt: skip
+        return next(row[3] for row in tables[0].rows if row[0] == "LoRA r = 8")
+
+    def stopped(record: Record) -> Record:
+        if "history" not in record.result:
+            return record
+        history = [dict(each) for each in record.result["history"]]
+        history[-1] |= {"loss": None, "peak_bytes": 1e6}
+        return resulting(record, history=history, diverged=len(history))
+
+    assert of_lora(lambda record: record) == "582 MiB"  # 6.1e8, the first epoch's
+    assert of_lora(stopped) == "582 MiB"

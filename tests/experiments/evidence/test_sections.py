@@ -25,7 +25,7 @@ from experiments.trial import Options
 from tests.experiments.evidence.synthetic import SKILL, changed, fill, finished
 
 Made = Callable[..., list[Evidence]]
-_HERE = ("glue", "curves", "bias", "bases")
+_HERE = ("glue", "further", "curves", "bias", "bases")
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,13 @@ def result(trial: GenerationTrial, skills: dict[str, float], margins: list[float
     """Return what a trial might give."""
     losses = [2.0, 1.6, 1.5]
     epoch = {"loss": 1.5, "losses": losses, "steps": 3, "seconds": 9.0, "cpu_seconds": 2.4}
+    epoch["peak_bytes"] = 2**30
     found: Json = {"meanings": 492, "choosing": 54}
     if trial.method is not None:
         found |= {
             "history": [epoch] * trial.epochs, "epoch": trial.epochs, "choose": -1.2 - trial.rate,
             "choose_loss": 1.2 + trial.rate, "parameters": 16000, "file_bytes": 70_000,
-            "peak_bytes": 2**30, "learned_answers": 1400,
+            "learned_answers": 1400,
         }  # fmt: skip
     if trial.report:
         kind = "untuned" if trial.method is None else trial.method.kind
@@ -257,6 +258,7 @@ def test_a_model_that_was_not_served_leaves_the_aim_open(tmp_path: Path) -> None
 
 def test_where_no_loss_was_finite_there_is_no_curve(tmp_path: Path) -> None:
     epoch: Json = {"loss": None, "losses": [], "steps": 0, "seconds": 9.0, "cpu_seconds": 2.4}
+    epoch["peak_bytes"] = 2**30
     found = section(tmp_path, lambda _: True, history=[epoch, epoch])
 
     assert "No training loss was finite, so there is no curve." in words(found)

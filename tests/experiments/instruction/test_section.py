@@ -18,13 +18,27 @@ def result(trial: InstructionTrial, last: float) -> Json:
     """Return what a trial might give."""
     fourier = trial.method.kind == "fourier"
     history = [
-        {"loss": 5.0, "losses": [9.0, 1.0], "steps": 2, "seconds": 9.0, "cpu_seconds": 1.0},
-        {"loss": last, "losses": [last, last], "steps": 2, "seconds": 9.0, "cpu_seconds": 2.0},
+        {
+            "loss": 5.0,
+            "losses": [9.0, 1.0],
+            "steps": 2,
+            "seconds": 9.0,
+            "cpu_seconds": 1.0,
+            "peak_bytes": 2**30,
+        },
+        {
+            "loss": last,
+            "losses": [last, last],
+            "steps": 2,
+            "seconds": 9.0,
+            "cpu_seconds": 2.0,
+            "peak_bytes": 2**31,
+        },
     ]
     found: Json = {
         "history": history, "choose_loss": 3.0, "parameters": 64 if fourier else 6400,
         "file_bytes": 1000 if fourier else 20_000, "merged_loss": 3.25,
-        "peak_bytes": 2**30, "before_bytes": 2**29, "learned_answers": 180,
+        "before_bytes": 2**29, "learned_answers": 180,
     }  # fmt: skip
     if trial.answered:
         found["onnxruntime"] = {

@@ -47,7 +47,7 @@ def test_it_is_measured_and_answers_like_torch(tmp_path: Path) -> None:
     assert result["onnxruntime"]["differing"] == []
     assert result["merged_loss"] == pytest.approx(result["choose_loss"], rel=1e-5)
     assert all(epoch["cpu_seconds"] > 0 and epoch["steps"] > 0 for epoch in result["history"])
-    assert result["peak_bytes"] >= result["before_bytes"] > 0
+    assert min(epoch["peak_bytes"] for epoch in result["history"]) >= result["before_bytes"] > 0
     assert result["file_bytes"] > 4 * result["parameters"]
 
 
@@ -101,6 +101,6 @@ def test_random_weights_are_trained_for_their_cost(kind: str, tmp_path: Path) ->
 
     assert result["parameters"] == {"fourier": 4 * 60, "lora": 4 * 2 * (64 + 64)}[kind]
     assert result["file_bytes"] > 4 * result["parameters"]
-    assert result["peak_bytes"] >= result["before_bytes"] > 0
+    assert min(epoch["peak_bytes"] for epoch in result["history"]) >= result["before_bytes"] > 0
     assert "merged_loss" not in result
     assert result["history"][0]["losses"]

@@ -39,7 +39,6 @@ def trained(
             raise KilledError
 
     found = train(model, groups, recipe, toys.rows(), toys.rows(), path, step)
-    del found["peak_bytes"]
     for epoch in found["history"]:
         del epoch["seconds"], epoch["cpu_seconds"], epoch["peak_bytes"]
     return found, {name: value.detach().clone() for name, value in model.named_parameters()}
