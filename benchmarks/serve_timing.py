@@ -16,8 +16,8 @@ from serve_arms import Arm, Setup, open_arm
 
 _SAMPLE_SECONDS: Final = 0.15
 """What is timed lasts at least so long, or is repeated until it does."""
-_REST_SECONDS: Final = 0.02
-"""Until the threads of the session before no longer wait in a loop."""
+_REST_SECONDS: Final = 0.1
+"""Until the threads of the session before no longer wait in a loop: some 50 ms."""
 _MEMORY_CALLS: Final = 3
 _WHOLE: Final = ("lora_two_sessions", "session_rows_1000")
 """Arms whose rows are all another's."""

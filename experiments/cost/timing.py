@@ -18,6 +18,9 @@ from experiments.trial import Json
 Job = Callable[[], object]
 
 _MOST_CALLS = 200
+_REST_SECONDS = 0.1
+"""Before each sample: threads of an ONNX Runtime session wait in a loop for some 50 ms after its
+last Run, and would take a core from the session that is timed next."""
 _CPUS = Path("/proc/cpuinfo")
 
 
@@ -94,6 +97,7 @@ def _calls(job: Job, sample: float, wait: Job) -> int:
 
 
 def _timed(job: Job, calls: int, wait: Job) -> float:
+    time.sleep(_REST_SECONDS)
     begun = time.perf_counter()
     for _ in range(calls):
         job()
