@@ -10,9 +10,11 @@ from PIL import Image
 
 from experiments.evidence.__main__ import DOCS
 from experiments.evidence.evidence import collected
+from experiments.evidence.headline import headlines
 from experiments.evidence.page import FOLDER, Page, page
 from experiments.evidence.plots import digest
 from experiments.evidence.sections import sections
+from experiments.evidence.trainings import unit
 
 REMEDY = "run `make evidence`"
 
@@ -38,3 +40,13 @@ def test_each_committed_picture_was_drawn_from_the_numbers_of_today(made: Page) 
             assert picture.info["digest"] == digest(figure), f"{path.name}: {REMEDY}"
             shades = np.asarray(picture.convert("L"))
             assert shades.min() < 100 < shades.max(), f"{path.name} shows nothing"
+
+
+def test_the_readme_quotes_the_headline_of_today() -> None:
+    readme = " ".join((DOCS.parent / "README.md").read_text("utf-8").split())
+    small = next(each for each in collected() if each.size == "small")
+    found = {each.task: each.ours for each in headlines(small)}
+    for task in ("mrpc", "stsb"):
+        ours = found[task]
+        assert ours is not None
+        assert unit(task).difference(ours.interval) in readme, task
