@@ -111,6 +111,16 @@ def lock(file: IO[bytes] | int) -> bool:
     return True
 
 
+def share(file: IO[bytes] | int) -> None:
+    """Wait for a lock that others may share; until `file` is closed, `lock` of it fails.
+
+    Where the system has no locks, `lock` fails in any case.
+    """
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+
 def lockable(directory: Path) -> int | None:
     """Returns a descriptor to lock a directory by; None where the system has no locks.
 

@@ -202,6 +202,8 @@ class MergedSessions:
         for entry in entries:
             entry.made.cancel()
         self._worker.shutdown(cancel_futures=True)
+        self._layouts.clear()
+        self._opening = None  # what is kept of the base may go now
 
     def _run(self, name: str, entry: _Entry) -> None:
         """Make one session, in the worker's thread."""
