@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import IO, Any, Final
 from fourier_converters.base.shards import read_json
 from fourier_converters.keras.base import INDEX_SUFFIX, Base
 from fourier_converters.keras.mapped import Mapped
+from fourier_converters.keras.together import staged_together
 from fourier_converters.merging import Change
 from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Array
-from fourier_format.atomic import refuse_existing, staged
+from fourier_format.atomic import os_errors, refuse_existing, staged
 from fourier_format.dtypes import little_endian_bytes
 from fourier_format.errors import UsageError, Violation
 
@@ -22,7 +22,7 @@ Compute = Callable[[Change], Array]
 """Gives a change's new values, in its dtype and shape."""
 
 _SHARD: Final = "_{:05}.weights.h5"
-"""Keras looks for its shards by the index's name and a number."""
+"""Keras opens number 0 before it reads the index: new shards cannot have names of their own."""
 
 
 def refuse_outputs(base: Base, output: Path, overwrite: bool) -> None:
@@ -101,14 +101,13 @@ def _shard_paths(base: Base, output: Path) -> dict[str, Path]:
 def _write_shards(
     base: Base, output: Path, changes: Sequence[Change], compute: Compute, overwrite: bool
 ) -> None:
-    """Write all shards, and the index last; they are renamed together, when all are there."""
+    """Write the index and all shards, which appear together."""
     paths = _shard_paths(base, output)
-    with contextlib.ExitStack() as stack:  # is left in the other order: the index comes last
-        index = stack.enter_context(staged(output, overwrite))
+    with staged_together([output, *paths.values()], overwrite) as (index, *shards):
         index.write(json.dumps(_index(base.path, paths), indent=4).encode())
-        for name, path in paths.items():
-            target = stack.enter_context(staged(path, overwrite))
-            _write_over(base, base.shards[name], target, changes, compute)
+        for (name, path), target in zip(paths.items(), shards, strict=True):
+            with os_errors(path, "write"):
+                _write_over(base, base.shards[name], target, changes, compute)
 
 
 def _index(path: Path, paths: dict[str, Path]) -> Any:

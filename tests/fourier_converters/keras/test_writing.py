@@ -134,6 +134,29 @@ class TestShards:
 
         assert list(output.parent.iterdir()) == []
 
+    @pytest.mark.parametrize("overwrite", [True, False])
+    @pytest.mark.parametrize("after", range(6))
+    def test_ctrl_c_leaves_what_was_there(
+        self, after: int, overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index, output = write_shards(tmp_path / "base"), tmp_path / "new" / "m.weights.json"
+        output.parent.mkdir()
+        if overwrite:
+            to_keras(WHOLE, index, output)
+        before = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+        calls = list[int]()
+
+        def interrupted(_: int) -> None:
+            calls.append(1)
+            if len(calls) > after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("os.fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            to_keras(dense({"block/up": UP}), index, output, overwrite=overwrite)
+
+        assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == before
+
     def test_a_shard_that_is_there_is_not_overwritten(self, tmp_path: Path) -> None:
         index = write_shards(tmp_path / "base")
         (tmp_path / "merged_00001.weights.h5").write_bytes(b"mine")
