@@ -21,8 +21,28 @@ from fourier_format.errors import UsageError, Violation
 Compute = Callable[[Change], Array]
 """Gives a change's new values, in its dtype and shape."""
 
+_SUFFIXES: Final = (".keras", ".weights.h5", INDEX_SUFFIX, ".h5", ".hdf5")
+"""Keras tells by the name how to read a file; the first that fits."""
+
 _SHARD: Final = "_{:05}.weights.h5"
 """Keras opens number 0 before it reads the index: new shards cannot have names of their own."""
+
+
+def refuse_other_suffix(base: Base, output: Path) -> None:
+    """Check that Keras reads the result as it reads the base, which it tells by the name.
+
+    Raises:
+        UsageError: E-USAGE: the name does not end as the base's.
+    """
+    wanted = INDEX_SUFFIX if base.shards else _suffix(base.path)
+    if wanted and _suffix(output) != wanted:
+        problem = f"the result is read as its base is, by a name that ends with {wanted}"
+        advice = f"choose one with -o, such as merged{wanted}"
+        raise UsageError(Violation("E-USAGE", str(output), problem, got=output.name, advice=advice))
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), "")
 
 
 def refuse_outputs(base: Base, output: Path, overwrite: bool) -> None:
@@ -30,12 +50,9 @@ def refuse_outputs(base: Base, output: Path, overwrite: bool) -> None:
 
     Raises:
         OutputExistsError: One exists, and `overwrite` is false.
-        UsageError: One is the base's, or the index's name is not one that Keras reads.
+        UsageError: One is the base's.
     """
     shards = [base.path.with_name(name) for name in base.shards]
-    if base.shards and not output.name.endswith(INDEX_SUFFIX):
-        problem = f"the base is an index of shards, whose name ends with {INDEX_SUFFIX}"
-        raise UsageError(Violation("E-USAGE", str(output), problem, advice="choose it with -o"))
     for path in (output, *_shard_paths(base, output).values()):
         refuse_input(path, base.path, *shards)
         refuse_existing(path, overwrite)

@@ -216,6 +216,30 @@ def test_an_output_that_is_there_stays(tmp_path: Path) -> None:
     assert zipfile.is_zipfile(tmp_path / "merged.m.keras")
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("m.keras", "merged.weights.h5"),
+        ("m.keras", "merged"),
+        ("m.weights.h5", "merged.keras"),
+        ("m.weights.h5", "merged.h5"),
+        ("m.h5", "merged.weights.h5"),
+    ],
+)
+def test_a_name_that_keras_would_read_otherwise_is_refused(
+    name: str, output: str, dry_run: bool, tmp_path: Path
+) -> None:
+    write = write_archive if name.endswith(".keras") else write_weights
+    base = write(tmp_path / name)
+    suffix = name.removeprefix("m")
+
+    with pytest.raises(UsageError, match=f"ends with {suffix}.*, such as merged{suffix}"):
+        to_keras(WHOLE, base, tmp_path / output, dry_run=dry_run)
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_the_base_is_never_the_output(tmp_path: Path) -> None:
     base = write_archive(tmp_path / "m.keras")
 
