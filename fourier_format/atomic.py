@@ -144,8 +144,8 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         if file is not None:
-            place.unlink(missing_ok=True)
-            file.close()
+            with file:
+                place.unlink(missing_ok=True)
 
 
 def _locked(place: Path) -> IO[bytes] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,8 +138,8 @@ def verified(adapter: Adapter, base: Path, mapping: Map, verify_full: bool) -> I
 
 def to_onnx(
     adapter: Adapter,
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     mapping: Map | None = None,
     quantized: QuantizedMode = "live",
@@ -176,6 +177,7 @@ def to_onnx(
         UsageError: `output` is one of the base's files, or lies where it cannot refer to them.
         FileAccessError: Reading or writing failed.
     """
+    base, output = Path(base), Path(output)
     refuse_input(output, base)
     if not dry_run:
         refuse_existing(output, overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +126,8 @@ def _refuse_live(model: Model, base: Path) -> None:
 
 def to_live(
     adapters: Sequence[Adapter],
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     mapping: Map | None = None,
     static: bool = False,
@@ -159,6 +160,7 @@ def to_live(
         OutputExistsError: `output` exists and `overwrite` is false.
         FourierFormatError: As `find_live`.
     """
+    base, output = Path(base), Path(output)
     refuse_input(output, base)
     if not dry_run:
         refuse_existing(output, overwrite)
@@ -178,8 +180,8 @@ def to_live(
 
 def to_live_directory(
     adapters: Sequence[Adapter],
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -198,6 +200,7 @@ def to_live_directory(
     Raises:
         FourierFormatError: As `to_live` and `to_onnx_directory`.
     """
+    base, output = Path(base), Path(output)
     return converted_directory(
         base,
         output,
@@ -209,7 +212,7 @@ def to_live_directory(
 
 def live_at_load(
     adapters: Sequence[Adapter],
-    base: Path,
+    base: str | os.PathLike[str],
     options: Any = None,
     *,
     mapping: Map | None = None,
@@ -230,6 +233,7 @@ def live_at_load(
         DependencyMissingError: onnxruntime is not installed.
         FourierFormatError: As `to_live`.
     """
+    base = Path(base)
     onnxruntime = require_onnxruntime("a live session")
     found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
     model = found.candidates.model
@@ -243,7 +247,7 @@ def live_at_load(
     return Live(proto, options, found.plan.interface, found.report(str(base)))
 
 
-def read_interface(path: Path) -> Interface | None:
+def read_interface(path: str | os.PathLike[str]) -> Interface | None:
     """Returns what the ONNX model at `path` says of itself; None of a graph that is not live.
 
     Raises:
@@ -251,6 +255,7 @@ def read_interface(path: Path) -> Interface | None:
         UnsupportedError: It is no ONNX model, or of another version.
         FileAccessError: The file cannot be read.
     """
+    path = Path(path)
     texts = [p.value for p in Model(path).proto.metadata_props if p.key == KEY]
     text = only_text(texts, str(path))
     return None if text is None else from_text(text, str(path))
