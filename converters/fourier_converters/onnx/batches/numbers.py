@@ -63,7 +63,8 @@ def _elementwise(function: Callable[..., Any]) -> Callable[..., Array]:
 def _ints(node: Any, name: str, given: Array | None) -> list[int]:
     """Returns what is an input in newer versions of an operator, and an attribute in older ones."""
     if given is None:
-        return attribute(node, name, [])
+        said: list[int] = attribute(node, name, [])
+        return said
     if given.size > _MOST_AXES:
         raise ValueError(name)
     return [int(n) for n in np.ravel(given)]
