@@ -162,7 +162,7 @@ class Batches:
         """Returns the states of a node's outputs; the last also for those behind it."""
         model, sizes = self._model, self._sizes
         given = [model.resolve(scope, name) if name else None for name in node.input]
-        states = [None if v is None else self._states.get(v, SHARED) for v in given]
+        states = [None if v is None else self._read(v) for v in given]
         step = Step(
             node=node,
             states=states,
@@ -175,6 +175,13 @@ class Batches:
             named=_named(node),
         )
         return _follow(step)
+
+    def _read(self, value: Value) -> State:
+        """Returns the state of what a node reads; ONNX Runtime takes nodes in any order."""
+        found = self._states.get(value)
+        if found is None and self._model.producer(value) is not None:
+            return Lost(f"{value.name!r} is read before the node that computes it")
+        return found or SHARED
 
     def _enter(self, scope: int, node: Any) -> None:
         """If gives what both branches give, Loop what its body keeps; Scan is not followed."""
