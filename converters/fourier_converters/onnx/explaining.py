@@ -73,17 +73,18 @@ def _replacement(
     entry = mapping.replacement(name)
     if entry.skip:
         return {"skip": True, "explanation": {"why": "the map says so"}}
+    said = {} if entry.layout is None else {"layout": entry.layout}
     try:
         found = match_replacement(name, adapter, candidates, entry)
     except FourierFormatError as error:
-        return {"explanation": {"problem": str(error)}}
+        return said | {"explanation": {"problem": str(error)}}
     if found.added:  # a bias that the graph lacks has no use that a map could name
         return {"explanation": {"why": found.evidence}}
     # the node alone could mean its other parameters, too
     tensors = list(dict.fromkeys(c.use.initializer for c in found.uses))
     stated: dict[str, Any] = {"initializer": tensors[0] if len(tensors) == 1 else tensors}
     stated |= _places(found.uses, candidates.model)
-    return stated | {"explanation": {"why": found.evidence}}
+    return stated | said | {"explanation": {"why": found.evidence}}
 
 
 def _places(uses: Sequence[Candidate], model: Model) -> dict[str, Any]:
