@@ -39,7 +39,7 @@ def capture(
 ) -> Adapter:
     """Returns what was trained, as an adapter; `fourier_format.save` makes it a file.
 
-    It warns of buffers that have changed, such as the running means of batch norm, which an
+    The adapter stays what it is while the model trains on. It warns of buffers that have changed, such as the running means of batch norm, which an
     adapter does not hold. Where parameters are sharded (FSDP2), every rank has to call it.
 
     Args:
@@ -60,7 +60,7 @@ def capture(
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
     adapter = adapter_of(
         pieces,
-        {plain_name(k): to_numpy(whole(v)) for k, v in record.whole.items()},
+        {plain_name(k): to_numpy(whole(v)).copy() for k, v in record.whole.items()},
         record.config,
         record.source,
         base_model=_base_model(root),
@@ -72,7 +72,7 @@ def capture(
 
 
 def to_numpy(tensor: Tensor) -> Array:
-    """Returns the values of a tensor, on the CPU; bfloat16 as ml_dtypes has it."""
+    """Returns the values of a tensor, its own memory if on the CPU; bfloat16 as ml_dtypes has it."""
     values = tensor.detach().cpu().contiguous()
     if values.dtype == torch.bfloat16:
         return values.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
