@@ -27,6 +27,7 @@ from fourier_trainers.torch.state import (
     Witness,
     base_parameters,
     found_state,
+    module_of,
     named,
     witness,
 )
@@ -157,7 +158,7 @@ def detach(model: M, name: str | None = None) -> M:
     for gone in names:
         record = state.adapters.pop(gone)
         for target in record.targets:
-            module = root.get_submodule(target)
+            module = module_of(root, target)
             adapters = cast("Adapted", module).fourier
             del adapters[gone]
             adapters.forget()

@@ -19,7 +19,7 @@ from fourier_trainers.sizes import refuse_sizes
 from fourier_trainers.torch.adapted import Calling, Reading
 from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
 from fourier_trainers.torch.matching import NAMES, matching
-from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
+from fourier_trainers.torch.state import base_modules, base_parameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +27,7 @@ class Site:
     """A module that becomes a target.
 
     Attributes:
-        name: Its path in the model.
+        name: Its plain name in the model.
         module: The module.
         kind: How it is adapted.
         mixin: Whether it is called, or its weight read by its parent.
@@ -65,7 +65,7 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
     refuse_shared(sites)
     for field in ("n_pattern", "alpha_pattern"):
         for key in getattr(config, field):
-            if not any(NAMES.has_suffix(plain_name(site.name), key) for site in sites):
+            if not any(NAMES.has_suffix(site.name, key) for site in sites):
                 names = [site.name for site in sites]
                 raise NAMES.not_found(field, key, names, "no target has this name")
     refuse_sizes(sites)
@@ -96,11 +96,11 @@ def saved_modules(model: nn.Module, suffixes: Sequence[str]) -> list[str]:
     Raises:
         TargetNotFoundError: One of them matches nothing.
     """
-    names = {name: plain_name(name) for name in base_modules(model) if name}
+    names = [name for name in base_modules(model) if name]
     for suffix in suffixes:
-        if not any(NAMES.has_suffix(plain, suffix) for plain in names.values()):
-            raise NAMES.not_found("modules_to_save", suffix, list(names.values()))
-    return [n for n, plain in names.items() if any(NAMES.has_suffix(plain, s) for s in suffixes)]
+        if not any(NAMES.has_suffix(name, suffix) for name in names):
+            raise NAMES.not_found("modules_to_save", suffix, names)
+    return [name for name in names if any(NAMES.has_suffix(name, s) for s in suffixes)]
 
 
 def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]) -> list[str]:
@@ -153,8 +153,8 @@ def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) ->
         kind=kind,
         mixin=mixin,
         shape=kind.shape(module),
-        n=NAMES.by_pattern(config.n_pattern, plain_name(name), config.n),
-        alpha=NAMES.by_pattern(config.alpha_pattern, plain_name(name), config.alpha),
+        n=NAMES.by_pattern(config.n_pattern, name, config.n),
+        alpha=NAMES.by_pattern(config.alpha_pattern, name, config.alpha),
     )
 
 
