@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from fourier_format import fingerprint as fingerprints
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
 from fourier_trainers import mapping
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.torch.layers import DTYPES, kind_of, weight_of
+from fourier_trainers.torch.layers import DTYPES, LayerKind, kind_of, weight_of
 from fourier_trainers.torch.selecting import Site, sites_of
-from fourier_trainers.torch.state import base_modules, base_parameters
+from fourier_trainers.torch.state import base_modules, base_parameters, norm_of, samples_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +59,8 @@ def fitted(model: nn.Module, adapter: Adapter) -> Adapter:
 
 def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violation]:
     """Yields what says that a module is not the target that the adapter was trained on."""
-    if not mapping.same_kind(site.kind.kind, target.kind):
-        yield _mismatch(site.name, "another kind of layer", site.kind.kind, target.kind)
-        return
-    if site.shape != target.shape:
-        got, expected = (f"{shape[0]}x{shape[1]}" for shape in (site.shape, target.shape))
-        yield _mismatch(site.name, "its weight has another shape", got, expected)
-        return
-    prints = adapter.entry_set(target).fingerprints
-    if prints is None or not site.kind.holds_weight():
-        return
-    stored = weight_of(site.module)
-    if stored.device.type == "meta":
-        return
-    samples = _samples(site.kind.canonical(stored.detach()))
-    dtype = DTYPES.get(stored.dtype, "F32")
-    if not fingerprints.agrees(prints.samples[target.row], samples, dtype):
-        problem = "its base weight is not the one that the adapter was trained on"
-        if prints.dtype == dtype:
-            advice = "load the model that it was trained on"
-            yield Violation("E-BASE-MISMATCH", site.name, problem, advice=advice)
-            return
-        wanted = f"values of {prints.dtype}, or rounded to {dtype} from them"
-        advice = f"cast the model to the adapter's {prints.dtype}, if it is the same one"
-        weight = f"a weight of {dtype}"
-        yield Violation("E-BASE-MISMATCH", site.name, problem, weight, wanted, advice)
+    candidate = _candidate(site.module, site.kind)
+    return mapping.differences(site.name, candidate, target, adapter)
 
 
 def _prefix(model: nn.Module, adapter: Adapter, modules: Mapping[str, nn.Module]) -> Prefix | None:
@@ -124,20 +99,24 @@ def _layers(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, mapping.Can
             kind = kind_of(module, name)
         except FourierFormatError:
             continue
-        if kind is None or not kind.holds_weight():
-            continue
-        stored = weight_of(module)
-        if stored.device.type != "meta":
-            dtype = DTYPES.get(stored.dtype, "F32")
-            samples = functools.partial(_samples, kind.canonical(stored.detach()))
-            yield name, mapping.Candidate(kind.kind, kind.shape(module), dtype, samples)
+        if kind is not None:
+            yield name, _candidate(module, kind)
+
+
+def _candidate(module: nn.Module, kind: LayerKind) -> mapping.Candidate:
+    stored = weight_of(module)
+    held = None
+    if kind.holds_weight() and stored.device.type != "meta":
+        matrix = kind.canonical(stored.detach())
+        held = mapping.Held(
+            DTYPES.get(stored.dtype, "F32"), partial(_samples, matrix), partial(norm_of, matrix)
+        )
+    return mapping.Candidate(kind.kind, kind.shape(module), held)
 
 
 def _samples(matrix: Tensor) -> Array:
     """Returns the (32,) float32 samples of a canonical matrix (spec, clause 9)."""
-    shape = int(matrix.shape[0]), int(matrix.shape[1])
-    places = torch.from_numpy(fingerprints.positions(shape)).to(matrix.device)
-    samples: Array = matrix[places // shape[1], places % shape[1]].float().cpu().numpy()
+    samples: Array = samples_of(matrix).float().cpu().numpy()
     return samples
 
 
@@ -166,9 +145,3 @@ def _renamed(adapter: Adapter, prefix: Prefix) -> Adapter:
         targets=tuple(replace(t, name=prefix(t.name) or t.name) for t in adapter.targets),
         replacements={prefix(key) or key: value for key, value in adapter.replacements.items()},
     )
-
-
-def _mismatch(
-    name: str, problem: str, got: str | None = None, expected: str | None = None
-) -> Violation:
-    return Violation("E-BASE-MISMATCH", name, problem, got, expected)

@@ -97,12 +97,20 @@ def witness(matrix: Tensor) -> Witness | None:
     """Returns the witness of a canonical `matrix`; None for one without values (meta)."""
     if matrix.device.type == "meta":
         return None
-    places = torch.from_numpy(fingerprint.positions((matrix.shape[0], matrix.shape[1])))
-    rows, columns = places // matrix.shape[1], places % matrix.shape[1]
     values = matrix.detach()
-    samples = values[rows.to(values.device), columns.to(values.device)].to("cpu", torch.float64)
-    norm = torch.linalg.vector_norm(values, dtype=torch.float64).item()
-    return Witness(samples, norm, matrix.dtype)
+    return Witness(samples_of(values).to("cpu", torch.float64), norm_of(values), matrix.dtype)
+
+
+def samples_of(matrix: Tensor) -> Tensor:
+    """Returns the (32,) samples of a canonical `matrix`, as it holds them (spec, clause 9)."""
+    shape = int(matrix.shape[0]), int(matrix.shape[1])
+    places = torch.from_numpy(fingerprint.positions(shape)).to(matrix.device)
+    return matrix[places // shape[1], places % shape[1]]
+
+
+def norm_of(matrix: Tensor) -> float:
+    """Returns the Frobenius norm of a canonical `matrix`, accumulated in float64."""
+    return torch.linalg.vector_norm(matrix, dtype=torch.float64).item()
 
 
 def is_same(then: Witness, now: Witness) -> bool:
