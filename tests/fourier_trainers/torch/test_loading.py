@@ -215,7 +215,7 @@ def test_another_base_is_refused_and_left_alone(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_base_that_is_another_between_the_samples_is_refused(dtype: torch.dtype) -> None:
-    base = nn.Sequential(nn.Linear(24, 16)).to(dtype)
+    base: Any = nn.Sequential(nn.Linear(24, 16)).to(dtype)
     adapter = capture(models.attached(deepcopy(base), "0"))
     other = base[0].weight.detach().flatten()
     sampled = torch.isin(torch.arange(len(other)), torch.from_numpy(positions((16, 24))))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_what_is_wrapped_after_attach_is_trained_as_if_it_were_not(
     plain, model = attached(), attached()
     wrap(model, path, wrapper)
     for one in (plain, model):
-        models.train(one, lambda one=one: loss(one))
+        models.train(one, partial(loss, one))
 
     expected = trained_state(plain)
     assert trained_state(model).keys() == expected.keys() == TRAINED
@@ -96,7 +97,7 @@ def test_what_was_wrapped_since_is_left_by_detach_as_it_was_before_attach(
     path: str, wrapper: Callable[[nn.Module], Any]
 ) -> None:
     torch.manual_seed(0)
-    model = Net().eval()
+    model: Any = Net().eval()
     model.block.norm.requires_grad_(requires_grad=False)
     before = {id(p): p.requires_grad for p in model.parameters()}
     values = [p.clone() for p in model.parameters()]

@@ -110,7 +110,7 @@ def samples_of(matrix: Tensor) -> Tensor:
 
 def norm_of(matrix: Tensor) -> float:
     """Returns the Frobenius norm of a canonical `matrix`, accumulated in float64."""
-    return torch.linalg.vector_norm(matrix, dtype=torch.float64).item()
+    return float(torch.linalg.vector_norm(matrix, dtype=torch.float64))
 
 
 def is_same(then: Witness, now: Witness) -> bool:
