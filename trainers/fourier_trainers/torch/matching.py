@@ -15,6 +15,9 @@ from fourier_trainers.torch.state import base_modules, unwrapped
 
 ALL_LINEAR: Final = "all-linear"
 
+ADAPTABLE: Final = "Linear, Conv2d, Embedding, or Conv1D of transformers"
+"""The layers that can be adapted, for errors."""
+
 NAMES: Final = Naming(".", "model.named_modules()")
 """How PyTorch names modules."""
 
@@ -68,17 +71,13 @@ def _adaptable(modules: Mapping[str, nn.Module], names: Sequence[str], wanted: s
     for name, kind in kinds.items():
         if kind is None and any(True for _ in modules[name].parameters(recurse=False)):
             problem = f"matched by {wanted!r}, but not a layer that can be adapted"
-            got, expected = (
-                type(modules[name]).__name__,
-                "Linear, Conv2d, Embedding, or Conv1D of transformers",
-            )
-            raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
+            got = type(modules[name]).__name__
+            raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, ADAPTABLE))
     found = [name for name, kind in kinds.items() if kind is not None]
     if not found:
         problem = f"{wanted!r} matches no layer that can be adapted"
         got = ", ".join(sorted({type(modules[name]).__name__ for name in names}))
-        expected = "Linear, Conv2d, Embedding, or Conv1D of transformers"
         raise TargetNotFoundError(
-            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, expected)
+            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, ADAPTABLE)
         )
     return found

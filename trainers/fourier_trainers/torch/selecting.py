@@ -15,10 +15,10 @@ from fourier_format.errors import (
     raise_all,
 )
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.sizes import refuse_sizes
+from fourier_trainers.refusals import refuse_patterns, refuse_sizes
 from fourier_trainers.torch.adapted import Calling, Reading
 from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
-from fourier_trainers.torch.matching import NAMES, matching
+from fourier_trainers.torch.matching import ADAPTABLE, NAMES, matching
 from fourier_trainers.torch.state import base_modules, base_parameters
 
 
@@ -63,11 +63,7 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
         raise NAMES.not_found("target_modules", str(config.target_modules), [], problem)
     sites = sites_of(model, chosen, config)
     refuse_shared(sites)
-    for field in ("n_pattern", "alpha_pattern"):
-        for key in getattr(config, field):
-            if not any(NAMES.has_suffix(site.name, key) for site in sites):
-                names = [site.name for site in sites]
-                raise NAMES.not_found(field, key, names, "no target has this name")
+    refuse_patterns(sites, config, NAMES)
     refuse_sizes(sites)
     return sites
 
@@ -141,8 +137,7 @@ def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) ->
     kind = kind_of(module, name)
     if kind is None:
         problem, got = "not a layer that can be adapted", type(module).__name__
-        expected = "Linear, Conv2d, Embedding, or Conv1D of transformers"
-        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, ADAPTABLE))
     mixin = _mixin(modules, name)
     if mixin is Reading and not kind.holds_weight():
         problem = "its parent reads the weight itself, and it is quantised"
