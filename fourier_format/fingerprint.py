@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -126,17 +126,56 @@ def row_of(prints: Fingerprints, row: int) -> Fingerprint:
     )
 
 
+def rows_of(prints: Fingerprints, rows: Sequence[int]) -> Fingerprints:
+    """Returns the fingerprints of the targets in some `rows` of their entry set."""
+    picked = list(rows)
+    return Fingerprints(
+        dtype=prints.dtype,
+        samples=prints.samples[picked],
+        norm=prints.norm[picked],
+        sha256=prints.sha256[picked],
+    )
+
+
 def without_fingerprints(adapter: Adapter) -> Adapter:
     """Returns the adapter as if nothing were known of its base's weights."""
     sets = tuple(replace(entry_set, fingerprints=None) for entry_set in adapter.entry_sets)
     return replace(adapter, entry_sets=sets)
 
 
+def disagreement(
+    expected: Fingerprint | Fingerprints,
+    dtype: str,
+    samples: Array,
+    norm: Callable[[], float | Array],
+) -> str | None:
+    """Returns what says that a base's weight is not the fingerprint's; None where it is (clause 9).
+
+    Samples find a weight and the norm confirms it: a weight may differ wherever it is not sampled.
+    The weights of several rows are compared at once, and one that differs is enough.
+
+    Args:
+        expected: The fingerprint, or those of several rows.
+        dtype: The dtype in which the base holds the weight.
+        samples: (32,) float32, of the base's canonical matrix, or (T, 32).
+        norm: Gives its Frobenius norm, or (T,) norms; asked for where the samples agree.
+
+    Returns:
+        "samples", "norm" or None.
+    """
+    if not agrees(expected.samples, samples, dtype):
+        return "samples"
+    tolerance = NORM_TOLERANCE if expected.dtype == dtype else ROUNDED_NORM[dtype]
+    near = np.abs(norm() - expected.norm) <= tolerance * expected.norm
+    return None if np.all(near) else "norm"
+
+
 def agrees(expected: Array, found: Array, dtype: str) -> bool:
     """Whether samples `found` in a base of `dtype` are the `expected` ones.
 
-    The expected samples are rounded to `dtype` and must then be equal bit for bit, but for values
-    near float16's subnormals, which float16 converters clamp to a smallest magnitude.
+    That finds the weights that may be meant; `disagreement` says whether one is. The expected
+    samples are rounded to `dtype` and must then be equal bit for bit, but for values near float16's
+    subnormals, which float16 converters clamp to a smallest magnitude.
     """
     rounded = expected if dtype in _HOLD_F32 else round_to(expected, dtype)
     equal = rounded == found

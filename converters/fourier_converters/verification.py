@@ -1,14 +1,22 @@
-"""Checks that a base's weights are those the adapter was trained on, beyond the samples."""
+"""Checks that the weights found in a base are those that the adapter was trained on."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from fourier_format.adapter import Array, Fingerprints, Target
 from fourier_format.errors import BaseMismatchError, Violation
-from fourier_format.fingerprint import NORM_TOLERANCE, ROUNDED_NORM, frobenius_norm, sha256_of
+from fourier_format.fingerprint import (
+    Fingerprint,
+    disagreement,
+    frobenius_norm,
+    row_of,
+    samples_of,
+    sha256_of,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,23 +54,28 @@ class Verified:
     notes: tuple[str, ...]
 
 
-def check_norms(weights: Iterable[FoundWeight]) -> None:
-    """Compare Frobenius norms, as exactly as the base's dtype lets them be.
+def check_fingerprints(weights: Iterable[FoundWeight]) -> None:
+    """Compare samples and Frobenius norms, as exactly as the base's dtype lets them be.
 
     Raises:
         BaseMismatchError: E-BASE-MISMATCH.
     """
-    found = []
+    found: list[Violation] = []
     for weight in weights:
         if weight.prints is not None and weight.scheme is None:
-            norm = float(weight.prints.norm[weight.target.row])
-            got = frobenius_norm(weight.read())
-            same = weight.prints.dtype == weight.dtype
-            tolerance = NORM_TOLERANCE if same else ROUNDED_NORM[weight.dtype]
-            if not math.isclose(got, norm, rel_tol=tolerance):
-                found.append(_mismatch(weight, "norm", f"{got:.9g}", f"{norm:.9g}"))
+            found += _differences(weight, row_of(weight.prints, weight.target.row))
     if found:
         raise BaseMismatchError(found)
+
+
+def _differences(weight: FoundWeight, expected: Fingerprint) -> Iterator[Violation]:
+    matrix = weight.read()
+    norm = partial(frobenius_norm, matrix)
+    part = disagreement(expected, weight.dtype, samples_of(matrix), norm)
+    if part == "norm":
+        yield _mismatch(weight, part, f"{norm():.9g}", f"{expected.norm:.9g}")
+    elif part is not None:
+        yield _mismatch(weight, part)
 
 
 def check_digests(weights: Iterable[FoundWeight]) -> list[str]:
@@ -90,11 +103,16 @@ def check_digests(weights: Iterable[FoundWeight]) -> list[str]:
     return notes
 
 
-def _mismatch(weight: FoundWeight, what: str, got: str, expected: str) -> Violation:
+_OTHER: Final = {"samples": "other samples", "norm": "another norm", "SHA-256": "another SHA-256"}
+
+
+def _mismatch(
+    weight: FoundWeight, part: str, got: str | None = None, expected: str | None = None
+) -> Violation:
     return Violation(
         "E-BASE-MISMATCH",
         weight.target.name,
-        f"{weight.source} has another {what} than the weight that was trained on",
+        f"{weight.source} has {_OTHER[part]} than the weight that was trained on",
         got,
         expected,
         "use the base that the adapter was trained on, not a fine-tune of it",

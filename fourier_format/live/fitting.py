@@ -16,7 +16,7 @@ from fourier_format.errors import (
     Violation,
     raise_all,
 )
-from fourier_format.fingerprint import NORM_TOLERANCE, ROUNDED_NORM, agrees
+from fourier_format.fingerprint import disagreement, row_of, rows_of
 from fourier_format.live.interface import Bank, Interface, Seat, entries_digest
 
 _ADVICE: Final = (
@@ -45,10 +45,8 @@ class _Chairs:
         if dtype is None:
             errors = np.linalg.norm(expected - found, axis=1)  # (T,)
             return bool((errors <= self.tolerances[seats] * np.linalg.norm(expected, axis=1)).all())
-        tolerance = NORM_TOLERANCE if prints.dtype == dtype else ROUNDED_NORM[dtype]
-        wanted, got = prints.norm[rows], self.norms[seats]  # (T,)
-        close = np.abs(wanted - got) <= tolerance * np.maximum(wanted, got)
-        return bool(close.all()) and agrees(expected, found, dtype)
+        norms = self.norms[seats]  # (T,)
+        return disagreement(rows_of(prints, rows), dtype, found, lambda: norms) is None
 
 
 class _Seated(NamedTuple):
@@ -193,26 +191,20 @@ def _mismatches(seated: list[_Seated], where: str, unverified: bool) -> Iterator
 
 
 def _mismatch(prints: Fingerprints, target: Target, seat: Seat, name: str) -> Iterator[Violation]:
-    expected = prints.samples[target.row]  # (32,)
-    if not _has_samples(seat, expected):
+    expected = row_of(prints, target.row)
+    norm = math.nan if seat.norm is None else seat.norm
+    if seat.dtype is None:
+        error = float(np.linalg.norm(expected.samples - seat.samples))
+        near = error <= seat.tolerance * float(np.linalg.norm(expected.samples))
+        part = None if near else "samples"
+    else:
+        part = disagreement(expected, seat.dtype, seat.samples, lambda: norm)
+    if part == "samples":
         problem = "the live graph's base is not the one that the adapter was trained on"
         yield Violation("E-BASE-MISMATCH", name, problem)
-        return
-    norm = float(prints.norm[target.row])
-    if seat.dtype is not None and seat.norm is not None:
-        same = prints.dtype == seat.dtype
-        tolerance = NORM_TOLERANCE if same else ROUNDED_NORM[seat.dtype]
-        if not math.isclose(seat.norm, norm, rel_tol=tolerance):
-            problem = "the base's weight has another norm than the one that was trained on"
-            got, wanted = f"{seat.norm:.9g}", f"{norm:.9g}"
-            yield Violation("E-BASE-MISMATCH", name, problem, got, wanted)
-
-
-def _has_samples(seat: Seat, expected: Array) -> bool:
-    if seat.dtype is not None:
-        return agrees(expected, seat.samples, seat.dtype)
-    error = float(np.linalg.norm(expected - seat.samples))
-    return error <= seat.tolerance * float(np.linalg.norm(expected))
+    elif part == "norm":
+        problem = "the base's weight has another norm than the one that was trained on"
+        yield Violation("E-BASE-MISMATCH", name, problem, f"{norm:.9g}", f"{expected.norm:.9g}")
 
 
 def _coefficients(adapter: Adapter, seated: list[_Seated], where: str) -> dict[str, Array]:

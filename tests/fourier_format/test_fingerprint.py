@@ -12,12 +12,17 @@ import pytest
 
 from fourier_format import fingerprint as module
 from fourier_format.adapter import Array
+from fourier_format.dtypes import dtype_name
 from fourier_format.errors import UnsupportedError
 from fourier_format.fingerprint import (
+    Fingerprint,
     agrees,
+    disagreement,
     fingerprint,
+    frobenius_norm,
     positions,
     round_to,
+    rows_of,
     samples_of,
     sha256_of,
     stack,
@@ -179,3 +184,54 @@ def test_lifting_excuses_no_larger_difference() -> None:
 
     assert not agrees(tiny, np.full(32, 2e-7, np.float32), "F16")
     assert not agrees(np.full(32, 1e-3, np.float32), np.full(32, 1e-7, np.float32), "F16")
+
+
+def other_between_the_samples(weight: Array) -> Array:
+    changed = np.full_like(weight, 9)
+    rows, columns = np.divmod(positions((48, 32)), 32)
+    changed[rows, columns] = weight[rows, columns]
+    return changed
+
+
+def compared(expected: Fingerprint, found: Array) -> str | None:
+    """Returns what says that `found`, as a base holds it, is not the weight of a fingerprint."""
+    dtype = str(dtype_name(found.dtype))
+    return disagreement(expected, dtype, samples_of(found), lambda: frobenius_norm(found))
+
+
+FLOATS = [np.float32, np.float16, ml_dtypes.bfloat16, np.float64]
+
+
+@pytest.mark.parametrize("base", FLOATS)
+@pytest.mark.parametrize("trained", FLOATS)
+def test_a_weight_is_its_fingerprints_in_every_dtype_and_no_other_is(
+    weight: Array, trained: type, base: type
+) -> None:
+    expected = fingerprint(weight.astype(trained), "w")
+    held: Array = weight.astype(trained).astype(base)
+
+    assert compared(expected, held) is None
+    assert compared(expected, held[::-1]) == "samples"
+    assert compared(expected, other_between_the_samples(held)) == "norm"
+
+
+@pytest.mark.parametrize("wrong", [np.inf, np.nan, 0.0])
+def test_a_norm_that_is_no_weights_never_agrees(weight: Array, wrong: float) -> None:
+    expected = fingerprint(weight, "w")
+
+    assert disagreement(expected, "F16", round_to(expected.samples, "F16"), lambda: wrong) == "norm"
+
+
+def test_a_norm_is_not_computed_where_samples_tell(weight: Array) -> None:
+    expected = fingerprint(weight, "w")
+
+    assert disagreement(expected, "F32", -expected.samples, pytest.fail) == "samples"
+
+
+def test_one_wrong_row_among_several_is_enough(weight: Array) -> None:
+    prints = stack([fingerprint(weight * k, "w") for k in (1, 2, 3)])
+    picked = rows_of(prints, [2, 0])
+
+    assert disagreement(picked, "F32", picked.samples, lambda: picked.norm) is None
+    assert disagreement(picked, "F32", prints.samples[[2, 1]], lambda: picked.norm) == "samples"
+    assert disagreement(picked, "F32", picked.samples, lambda: prints.norm[[2, 1]]) == "norm"

@@ -60,8 +60,8 @@ class FourierConfig:
             every linear layer but the output layer and what is in `modules_to_save`.
         n: Coefficients of a target.
         alpha: The scale of the delta weights; the paper takes 10 to 300.
-        n_pattern: Suffix of a name -> its own n.
-        alpha_pattern: Suffix of a name -> its own alpha.
+        n_pattern: Suffix of a name -> its own n; the longest suffix wins.
+        alpha_pattern: Suffix of a name -> its own alpha, in the same way.
         transform: "dft2", "dct2", "dht2" or "dwt2:<wavelet>" (spec, clause 3.2).
         entries: How entries are drawn; targets of one shape and n share them.
         seed: Of the draw, and of the start where that is "normal".

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import numpy as np
 
 from fourier_format import sampling
 from fourier_format.adapter import Array, Sampling
 from fourier_format.errors import TargetNotFoundError, UsageError, Violation
 from fourier_trainers.config import BandPass, Explicit, FourierConfig, TorchRandperm
+from fourier_trainers.refusals import Sized
+
+B = TypeVar("B")
 
 
 def recipe_of(config: FourierConfig, shape: tuple[int, int]) -> Sampling:
@@ -21,6 +27,31 @@ def recipe_of(config: FourierConfig, shape: tuple[int, int]) -> Sampling:
     if isinstance(entries, TorchRandperm):
         return Sampling(method="torch-randperm", generator=sampling.torch_generator(shape))
     return Sampling(method="uniform", generator="splitmix64-fisher-yates")
+
+
+def bases_of(
+    sites: Sequence[Sized],
+    config: FourierConfig,
+    basis: Callable[[str, tuple[int, int], Array], B],
+) -> list[B]:
+    """Returns the basis of each site; those of one shape and n are one object.
+
+    Args:
+        sites: The targets.
+        config: What was asked for.
+        basis: Makes a basis of a transform, a shape and entries.
+
+    Raises:
+        TargetNotFoundError: Entries are explicit, and there are none for a shape.
+        UsageError: They are not n distinct entries within the shape.
+    """
+    made: dict[tuple[tuple[int, int], int], B] = {}
+    for site in sites:
+        key = site.shape, site.n
+        if key not in made:
+            entries = entries_for(config, site.shape, site.n, site.name)
+            made[key] = basis(config.transform, site.shape, entries)
+    return [made[site.shape, site.n] for site in sites]
 
 
 def entries_for(config: FourierConfig, shape: tuple[int, int], n: int, where: str) -> Array:

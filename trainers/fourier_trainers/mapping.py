@@ -1,4 +1,4 @@
-"""An adapter's names, and a model's: where they differ, fingerprints say which target is which.
+"""An adapter's targets, and a model's layers: whether one is the other, and if names differ, which.
 
 An adapter that was trained in Keras names its targets as Keras does, and one of PyTorch as PyTorch
 does; Keras numbers layers anew in every process. What a target is stays: its weight.
@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.errors import TargetNotFoundError, Violation
-from fourier_format.fingerprint import agrees
+from fourier_format.fingerprint import Fingerprint, disagreement, row_of
 
 _SHOWN: Final = 5
 """Candidates that an error lists."""
+
+
+class Held(NamedTuple):
+    """A weight as a model holds it.
+
+    Attributes:
+        dtype: The format's name for its dtype.
+        samples: Returns the (32,) float32 samples of its canonical matrix.
+        norm: Returns the Frobenius norm of that.
+    """
+
+    dtype: str
+    samples: Callable[[], Array]
+    norm: Callable[[], float]
 
 
 class Candidate(NamedTuple):
@@ -26,14 +40,28 @@ class Candidate(NamedTuple):
     Attributes:
         kind: The format's name for its kind.
         shape: (out, in) of its canonical matrix.
-        dtype: The format's name for its weight's dtype.
-        samples: Returns the (32,) float32 samples of its canonical matrix.
+        held: Its weight; None where the model holds no values of it, or others in their place.
     """
 
     kind: str
     shape: tuple[int, int]
-    dtype: str
-    samples: Callable[[], Array]
+    held: Held | None
+
+
+def differences(
+    name: str, candidate: Candidate, target: Target, adapter: Adapter
+) -> Iterator[Violation]:
+    """Yields what says that a layer, `name`, is not the target that the adapter was trained on."""
+    if not same_kind(candidate.kind, target.kind):
+        yield _mismatch(name, "another kind of layer", candidate.kind, target.kind)
+        return
+    if candidate.shape != target.shape:
+        got, expected = (f"{shape[0]}x{shape[1]}" for shape in (candidate.shape, target.shape))
+        yield _mismatch(name, "its weight has another shape", got, expected)
+        return
+    prints = adapter.entry_set(target).fingerprints
+    if prints is not None and candidate.held is not None:
+        yield from _other_weight(name, candidate.held, row_of(prints, target.row))
 
 
 def same_kind(one: str, other: str) -> bool:
@@ -94,15 +122,32 @@ def _agreeing(
     prints = adapter.entry_set(target).fingerprints
     if prints is None:
         return []
-    names = []
+    expected, names = row_of(prints, target.row), list[str]()
     for name, candidate in candidates.items():
-        if candidate.shape != target.shape or not same_kind(candidate.kind, target.kind):
+        held = candidate.held
+        fits = candidate.shape == target.shape and same_kind(candidate.kind, target.kind)
+        if held is None or not fits:
             continue
         if name not in samples:
-            samples[name] = candidate.samples()
-        if agrees(prints.samples[target.row], samples[name], candidate.dtype):
+            samples[name] = held.samples()
+        if disagreement(expected, held.dtype, samples[name], held.norm) is None:
             names.append(name)
     return names
+
+
+def _other_weight(name: str, held: Held, expected: Fingerprint) -> Iterator[Violation]:
+    part = disagreement(expected, held.dtype, held.samples(), held.norm)
+    problem = "its base weight is not the one that the adapter was trained on"
+    if part == "norm":
+        got, wanted = f"a norm of {held.norm():.9g}", f"{expected.norm:.9g}"
+        advice = "load the weights that it was trained on, not a fine-tune of them"
+        yield _mismatch(name, problem, got, wanted, advice)
+    elif part is not None and held.dtype == expected.dtype:
+        yield _mismatch(name, problem, advice="load the weights that it was trained on")
+    elif part is not None:
+        wanted = f"values of {expected.dtype}, or rounded to {held.dtype} from them"
+        advice = f"cast the model to the adapter's {expected.dtype}, if it is the same one"
+        yield _mismatch(name, problem, f"a weight of {held.dtype}", wanted, advice)
 
 
 def _unclear(adapter: Adapter, target: Target, names: list[str]) -> Violation:
@@ -118,3 +163,13 @@ def _unclear(adapter: Adapter, target: Target, names: list[str]) -> Violation:
     expected = f"{target.kind} {target.shape[0]}x{target.shape[1]}"
     advice = "load the base that the adapter was trained on, in its dtype"
     return Violation("E-TARGET-NOT-FOUND", target.name, problem, None, expected, advice)
+
+
+def _mismatch(
+    name: str,
+    problem: str,
+    got: str | None = None,
+    expected: str | None = None,
+    advice: str | None = None,
+) -> Violation:
+    return Violation("E-BASE-MISMATCH", name, problem, got, expected, advice)

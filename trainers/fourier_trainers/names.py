@@ -31,9 +31,9 @@ class Naming(NamedTuple):
         return name == suffix or name.endswith(self.separator + suffix)
 
     def by_pattern(self, pattern: Mapping[str, T], name: str, usual: T) -> T:
-        """Returns the value whose key is a suffix of `name`, or the usual one."""
-        found = (value for key, value in pattern.items() if self.has_suffix(name, key))
-        return next(found, usual)
+        """Returns the value whose key is the longest suffix of `name`, or the usual one."""
+        found = [key for key in pattern if self.has_suffix(name, key)]
+        return pattern[max(found, key=len)] if found else usual
 
     def within(self, name: str, owners: Iterable[str]) -> bool:
         """Whether `name` is one of `owners`, or inside one."""

@@ -27,7 +27,7 @@ from fourier_converters.naming import Renaming
 from fourier_converters.outputs import refuse_input
 from fourier_converters.replacing import Replaced
 from fourier_converters.report import Report
-from fourier_converters.verification import FoundWeight, Verified, check_digests, check_norms
+from fourier_converters.verification import FoundWeight, Verified, check_digests, check_fingerprints
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
 
@@ -140,7 +140,7 @@ def _plan(adapter: Adapter, base: Base, mapping: Map, verify_full: bool) -> _Pla
     places = Places(base, adapter)
     matches = match_targets(adapter, places, mapping)
     replaced = match_replacements(adapter, matches, places, mapping)
-    check_norms(_weights(adapter, matches, base))
+    check_fingerprints(_weights(adapter, matches, base))
     notes = check_digests(_weights(adapter, matches, base)) if verify_full else []
     notes += _notes(matches, places)
     return _Plan(adapter, matches, replaced, mapping.skipped, tuple(notes))

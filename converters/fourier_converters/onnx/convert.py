@@ -29,7 +29,7 @@ from fourier_converters.onnx.stores import Store
 from fourier_converters.onnx.writing import carry_out
 from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, replacement_row, target_row
-from fourier_converters.verification import Verified, check_digests, check_norms
+from fourier_converters.verification import Verified, check_digests, check_fingerprints
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UnsupportedError, Violation
@@ -109,7 +109,7 @@ def find(
     candidates = Candidates(model, module_names(adapter))
     matches = match_targets(adapter, candidates, mapping)
     replaced = match_replacements(adapter, candidates, mapping)
-    check_norms(found_weights(adapter, matches, candidates))
+    check_fingerprints(found_weights(adapter, matches, candidates))
     notes = check_digests(found_weights(adapter, matches, candidates)) if verify_full else []
     refuse_unclear_readers(matches, replaced, candidates)
     plan = make_plan(matches, replaced, model, quantized)

@@ -22,7 +22,7 @@ from fourier_converters.safetensors import writing
 from fourier_converters.safetensors.matching import Match, match_targets
 from fourier_converters.safetensors.places import Places, values_of
 from fourier_converters.safetensors.replacing import match_replacements
-from fourier_converters.verification import Verified, check_digests, check_norms
+from fourier_converters.verification import Verified, check_digests, check_fingerprints
 from fourier_format.adapter import Adapter, Array
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import UnsupportedError, Violation
@@ -135,7 +135,7 @@ def _plan(adapter: Adapter, checkpoint: Checkpoint, mapping: Map, verify_full: b
     places = Places(checkpoint, module_names(adapter))
     matches = match_targets(adapter, places, mapping)
     replaced = match_replacements(adapter, matches, places, mapping)
-    check_norms(found_weights(adapter, matches))
+    check_fingerprints(found_weights(adapter, matches))
     notes = check_digests(found_weights(adapter, matches)) if verify_full else []
     untied = _untied(matches, places)
     return _Plan(adapter, places, matches, replaced, untied, mapping.skipped, notes)

@@ -19,7 +19,7 @@ from fourier_format.errors import (
     UnsupportedError,
     UsageError,
 )
-from fourier_format.fingerprint import without_fingerprints
+from fourier_format.fingerprint import positions, without_fingerprints
 from fourier_trainers.keras import capture, detach, load_adapter, named_layers
 from tests.fourier_trainers.keras import models
 
@@ -237,6 +237,15 @@ def with_head() -> Adapter:
     return simple(modules_to_save=("second",))
 
 
+def other_between_the_samples() -> Any:
+    model = models.functional()
+    matrix = models.weights(model)["first/kernel"].T  # (out, in)
+    values = np.full(matrix.shape, 9, np.float32)
+    values.flat[positions((12, 8))] = matrix.flat[positions((12, 8))]
+    model.get_layer("first").kernel.assign(values.T)
+    return model
+
+
 FAILING: dict[str, tuple[Any, Any, dict[str, Any], type[FourierFormatError], str, str]] = {
     "another base": (
         lambda: models.functional(seed=1),
@@ -245,6 +254,14 @@ FAILING: dict[str, tuple[Any, Any, dict[str, Any], type[FourierFormatError], str
         BaseMismatchError,
         "E-BASE-MISMATCH",
         r"^first: its base weight is not the one .*; load the weights that it was trained on",
+    ),
+    "another base between the samples": (
+        other_between_the_samples,
+        simple,
+        {},
+        BaseMismatchError,
+        "E-BASE-MISMATCH",
+        r"^first: its base weight is not the one .*got a norm of .*not a fine-tune of them",
     ),
     "another shape": (
         other_shape,

@@ -11,7 +11,7 @@ import pytest
 
 import fourier_format
 from fourier_format.errors import UsageError
-from fourier_trainers.keras import FourierModel, capture, detach, merge, unmerge
+from fourier_trainers.keras import Explicit, FourierModel, capture, detach, merge, unmerge
 from tests import tolerances
 from tests.fourier_trainers.keras import models
 
@@ -55,6 +55,19 @@ def test_a_merged_weight_is_the_exact_sum_rounded_once() -> None:
     exact = kernel + adapter.alpha * np.fft.ifft2(spectrum).real.T
     found = models.weights(model)["first/kernel"]
     assert np.abs(found - exact).max() <= np.spacing(np.abs(exact).astype(np.float32)).max() / 2
+
+
+def test_a_merged_weight_is_rounded_once_to_bfloat16() -> None:
+    """1 + 2^-8 + 2^-30 is 1.0078 in bfloat16; by way of float32 it would be 1."""
+    first = keras.layers.Dense(12, kernel_initializer="ones", name="first", dtype="bfloat16")
+    model = keras.Sequential([keras.Input((8,)), first])
+    constant = Explicit({(12, 8): np.zeros((1, 2), np.int32)})
+    models.attached(model, "first", n=1, alpha=96.0, entries=constant)
+    first.fourier.coefficients.assign([2.0**-8 + 2.0**-30])
+
+    merge(model)
+
+    assert (models.weights(model)["first/kernel"] == 1.0078125).all()
 
 
 PLAIN = """

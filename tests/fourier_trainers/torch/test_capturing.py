@@ -55,6 +55,17 @@ def test_bfloat16_coefficients_stay_so() -> None:
     assert str(coefficients.dtype) == "bfloat16"
 
 
+def test_what_is_captured_stays_while_the_model_trains_on() -> None:
+    model = models.attached(models.layers(), "0", modules_to_save=("2",))
+    best = capture(model)
+    then = fourier_format.to_bytes(best)
+
+    models.train(model, lambda: model(torch.ones(1, 8)).square().mean())
+
+    assert fourier_format.to_bytes(best) == then
+    assert fourier_format.to_bytes(capture(model)) != then
+
+
 def test_several_adapters_need_a_name_unless_one_is_active() -> None:
     model = models.layers()
     for name, seed in (("a", 1), ("b", 2)):

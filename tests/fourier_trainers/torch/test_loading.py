@@ -19,7 +19,7 @@ from fourier_format.errors import (
     UnsupportedError,
     UsageError,
 )
-from fourier_format.fingerprint import without_fingerprints
+from fourier_format.fingerprint import positions, without_fingerprints
 from fourier_trainers.torch import active, capture, detach, load_adapter, set_active
 from tests.fourier_converters.command import converted
 from tests.fourier_trainers.torch import models
@@ -211,6 +211,20 @@ def test_another_base_is_refused_and_left_alone(
         load_adapter(model, adapter)
 
     models.assert_as_before(before, model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_base_that_is_another_between_the_samples_is_refused(dtype: torch.dtype) -> None:
+    base: Any = nn.Sequential(nn.Linear(24, 16)).to(dtype)
+    adapter = capture(models.attached(deepcopy(base), "0"))
+    other = base[0].weight.detach().flatten()
+    sampled = torch.isin(torch.arange(len(other)), torch.from_numpy(positions((16, 24))))
+    base[0].weight.data = torch.where(sampled, other, 9).view(16, 24)
+
+    with pytest.raises(BaseMismatchError, match=r"^0: its base weight .*got a norm of .*fine-tune"):
+        load_adapter(base, adapter)
+    with pytest.raises(TargetNotFoundError, match="0: no layer of the model has the weight"):
+        load_adapter(nn.ModuleDict({"elsewhere": base[0]}), adapter)
 
 
 def test_heads_that_do_not_fit_are_refused() -> None:

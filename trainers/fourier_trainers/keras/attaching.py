@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,9 +10,9 @@ import keras
 import numpy as np
 
 from fourier_format.adapter import Adapter, Array
-from fourier_format.errors import UnsupportedError, UsageError, Violation
+from fourier_format.errors import UsageError, Violation
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.drawing import entries_for
+from fourier_trainers.drawing import bases_of
 from fourier_trainers.keras.adapted import ATTRIBUTE as FOURIER
 from fourier_trainers.keras.adapted import (
     become_adapted,
@@ -39,6 +38,7 @@ from fourier_trainers.keras.state import (
     witness,
 )
 from fourier_trainers.keras.tracing import forget_traces
+from fourier_trainers.refusals import refuse_not_finite
 
 M = TypeVar("M")
 
@@ -71,7 +71,7 @@ def attach(model: M, config: FourierConfig) -> M:
     sites = select(model, config)
     random = np.random.default_rng(config.seed)
     values = [_start(site, config, random) for site in sites]
-    commit(model, config, sites, _bases(sites, config), values)
+    commit(model, config, sites, bases_of(sites, config, Basis), values)
     return model
 
 
@@ -108,7 +108,7 @@ def commit(
             raise refused(site.name, problem, type(site.layer).__name__, "give it another name")
     if seen is None:
         seen = {site.name: witness(site.layer, site.kind) for site in sites}
-        _refuse_not_finite(seen)
+        refuse_not_finite({name: one.norm for name, one in seen.items()})
     trained = trained_whole(model, config, sites) if whole is None else whole
     count = len(sites)
     members = [_member(*each, config, count) for each in zip(sites, bases, values, strict=True)]
@@ -217,17 +217,6 @@ def _refuse_part(model: Any) -> None:
         raise UsageError(Violation("E-USAGE", model.name, problem, advice=advice))
 
 
-def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:
-    """Returns the basis of each site; those of one shape and n are one object."""
-    made: dict[tuple[tuple[int, int], int], Basis] = {}
-    for site in sites:
-        key = site.shape, site.n
-        if key not in made:
-            entries = entries_for(config, site.shape, site.n, site.name)
-            made[key] = Basis(config.transform, site.shape, entries)
-    return [made[site.shape, site.n] for site in sites]
-
-
 def _start(site: Site, config: FourierConfig, random: np.random.Generator) -> Array:
     if config.init == "zeros":
         return np.zeros(site.n, np.float32)
@@ -250,13 +239,3 @@ def _holders(model: Any, targets: set[int]) -> Iterator[Any]:
         inner = named_layers(layer).values()
         if id(layer) not in targets and any(id(one) in targets for one in inner):
             yield layer
-
-
-def _refuse_not_finite(seen: Mapping[str, Witness]) -> None:
-    wrong = [name for name, one in seen.items() if not math.isfinite(one.norm)]
-    if wrong:
-        problem = "its base weight is not finite"
-        advice = "load the base again, or mend it, before attaching"
-        raise UnsupportedError(
-            Violation("E-NUMBER-NONFINITE", name, problem, advice=advice) for name in wrong
-        )

@@ -13,7 +13,7 @@ import numpy as np
 
 import fourier_format
 from fourier_format import manifest
-from fourier_format.adapter import Adapter, Array, Target
+from fourier_format.adapter import Adapter, Array
 from fourier_format.dtypes import dtype_name
 from fourier_format.errors import (
     BaseMismatchError,
@@ -21,13 +21,13 @@ from fourier_format.errors import (
     TargetNotFoundError,
     Violation,
 )
-from fourier_format.fingerprint import agrees, samples_of
+from fourier_format.fingerprint import frobenius_norm, samples_of
 from fourier_trainers import heads, mapping
 from fourier_trainers.captured import config_of
 from fourier_trainers.config import FourierConfig, Path
 from fourier_trainers.keras.attaching import commit, refuse_attached
 from fourier_trainers.keras.coefficients import Witness
-from fourier_trainers.keras.layers import kind_of, variable_of
+from fourier_trainers.keras.layers import LayerKind, kind_of, variable_of
 from fourier_trainers.keras.naming import NAMES, named_layers, named_variables
 from fourier_trainers.keras.selecting import Site, refuse_unbuilt, sites_of
 from fourier_trainers.keras.spectral.basis import Basis
@@ -160,8 +160,9 @@ def _fitted(model: Any, adapter: Adapter, config: FourierConfig) -> tuple[Adapte
     problems: list[Violation] = []
     if all(name in layers for name in named):
         sites = sites_of(layers, named, config)
-        pairs = zip(sites, adapter.targets, strict=True)
-        problems = [v for site, target in pairs for v in _differences(site, target, adapter)]
+        for site, target in zip(sites, adapter.targets, strict=True):
+            candidate = _candidate(site.layer, site.kind)
+            problems += mapping.differences(site.name, candidate, target, adapter)
         if not problems:
             return adapter, sites
     candidates = dict(_candidates(layers))
@@ -182,38 +183,15 @@ def _candidates(layers: Mapping[str, Any]) -> Iterator[tuple[str, mapping.Candid
         except FourierFormatError:
             continue
         if kind is not None:
-            site = Site(name, layer, kind, kind.shape(layer), 0, 0.0)
-            yield name, mapping.Candidate(kind.kind, site.shape, _dtype(site), _sampler(site))
+            yield name, _candidate(layer, kind)
 
 
-def _sampler(site: Site) -> Any:
-    return lambda: samples_of(_matrix(site))
+def _candidate(layer: Any, kind: LayerKind) -> mapping.Candidate:
+    variable = variable_of(layer, kind)
+    dtype = str(dtype_name(np.dtype(keras.backend.standardize_dtype(variable.dtype))))
 
+    def matrix() -> Array:
+        return kind.canonical(layer, to_numpy(variable))
 
-def _matrix(site: Site) -> Array:
-    return site.kind.canonical(site.layer, to_numpy(variable_of(site.layer, site.kind)))
-
-
-def _dtype(site: Site) -> str:
-    variable = variable_of(site.layer, site.kind)
-    return str(dtype_name(np.dtype(keras.backend.standardize_dtype(variable.dtype))))
-
-
-def _differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violation]:
-    """Yields what says that a layer is not the target that the adapter was trained on."""
-    if not mapping.same_kind(site.kind.kind, target.kind):
-        problem = "another kind of layer"
-        yield Violation("E-BASE-MISMATCH", site.name, problem, site.kind.kind, target.kind)
-    elif site.shape != target.shape:
-        got, expected = (f"{shape[0]}x{shape[1]}" for shape in (site.shape, target.shape))
-        problem = "its weight has another shape"
-        yield Violation("E-BASE-MISMATCH", site.name, problem, got, expected)
-    else:
-        prints = adapter.entry_set(target).fingerprints
-        if prints is not None:
-            found, dtype = samples_of(_matrix(site)), _dtype(site)
-            if not agrees(prints.samples[target.row], found, dtype):
-                problem = "its base weight is not the one that the adapter was trained on"
-                advice = "load the weights that it was trained on"
-                got, expected = f"a weight of {dtype}", f"values of {prints.dtype}"
-                yield Violation("E-BASE-MISMATCH", site.name, problem, got, expected, advice)
+    held = mapping.Held(dtype, lambda: samples_of(matrix()), lambda: frobenius_norm(matrix()))
+    return mapping.Candidate(kind.kind, kind.shape(layer), held)

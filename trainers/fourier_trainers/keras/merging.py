@@ -9,6 +9,7 @@ import numpy as np
 
 from fourier_format import transforms
 from fourier_format.adapter import Array
+from fourier_format.dtypes import dtype_name, round_once
 from fourier_format.errors import BaseMismatchError, InvalidAdapterError, UsageError, Violation
 from fourier_trainers.keras.adapted import become_adapted, become_holding, become_plain
 from fourier_trainers.keras.attaching import exchanged
@@ -106,7 +107,7 @@ def _delta(member: Coefficients) -> Array:
 
 
 def _sum(stored: Array, delta: Array) -> Array:
-    return (stored.astype(np.float64) + delta).astype(stored.dtype)
+    return round_once(stored.astype(np.float64) + delta, str(dtype_name(stored.dtype)))
 
 
 def _assign(state: State, values: dict[str, Array]) -> None:

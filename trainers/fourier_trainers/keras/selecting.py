@@ -24,7 +24,7 @@ from fourier_trainers.keras.layers import (
     variable_of,
 )
 from fourier_trainers.keras.naming import NAMES, named_layers, named_variables, own_variables
-from fourier_trainers.sizes import refuse_sizes
+from fourier_trainers.refusals import refuse_patterns, refuse_sizes
 
 ALL_LINEAR: Final = "all-linear"
 
@@ -70,11 +70,7 @@ def select(model: Any, config: FourierConfig) -> list[Site]:
         wanted = str(config.target_modules)
         raise NAMES.not_found("target_modules", wanted, list(layers), problem)
     sites = sites_of(layers, chosen, config)
-    for field in ("n_pattern", "alpha_pattern"):
-        for key in getattr(config, field):
-            if not any(NAMES.has_suffix(site.name, key) for site in sites):
-                names = [site.name for site in sites]
-                raise NAMES.not_found(field, key, names, "no target has this name")
+    refuse_patterns(sites, config, NAMES)
     refuse_sizes(sites)
     return sites
 

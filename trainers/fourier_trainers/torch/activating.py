@@ -16,6 +16,7 @@ from fourier_trainers.torch.state import (
     ATTRIBUTE,
     State,
     found_state,
+    module_of,
     named,
     parameter_of,
     refresh,
@@ -135,7 +136,7 @@ def _check_owners(state: State, rows: Sequence[str | None]) -> None:
 
 
 def _fourier(root: nn.Module, target: str) -> Any:
-    return cast("Adapted", root.get_submodule(target)).fourier
+    return cast("Adapted", module_of(root, target)).fourier
 
 
 def _unreached(target: str) -> Violation:

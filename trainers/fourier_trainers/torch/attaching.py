@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar, cast
@@ -10,9 +9,10 @@ from typing import Final, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from fourier_format.errors import UnsupportedError, UsageError, Violation
+from fourier_format.errors import UsageError, Violation
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.drawing import entries_for
+from fourier_trainers.drawing import bases_of
+from fourier_trainers.refusals import refuse_not_finite
 from fourier_trainers.torch import activating, buffers, checkpoints, hooked, quantized, rows
 from fourier_trainers.torch.adapted import Adapted, become_adapted, become_plain
 from fourier_trainers.torch.coefficients import Adapters, Coefficients, Switch
@@ -27,6 +27,7 @@ from fourier_trainers.torch.state import (
     Witness,
     base_parameters,
     found_state,
+    module_of,
     named,
     witness,
 )
@@ -63,7 +64,7 @@ def attach(model: M, config: FourierConfig, name: str = DEFAULT) -> M:
     root, state = root_and_state(model, name)
     sites = select(root, config)
     whole = trained_whole(root, config, sites)
-    bases = _bases(sites, config)
+    bases = bases_of(sites, config, Basis)
     generator = torch.Generator().manual_seed(config.seed & 0x7FFF_FFFF_FFFF_FFFF)
     values = [_start(site, config, generator) for site in sites]
     record = Attached(config, (), {}, {})
@@ -102,7 +103,7 @@ def commit(
         if not site.kind.holds_weight():
             quantized.check(site.module, site.name)
     seen = {site.name: _witness(site) for site in fresh}
-    _refuse_not_finite(seen)
+    refuse_not_finite({key: one.norm for key, one in seen.items() if one is not None})
     parameters = dict(base_parameters(model)) | state.originals
     own = _own_parameters(parameters, whole)
     if not state.adapters:
@@ -127,16 +128,6 @@ def commit(
     activating.set_active(model, name)
 
 
-def _refuse_not_finite(seen: Mapping[str, Witness | None]) -> None:
-    wrong = [name for name, one in seen.items() if one is not None and not math.isfinite(one.norm)]
-    if wrong:
-        problem = "its base weight is not finite"
-        advice = "load the base again, or mend it, before attaching"
-        raise UnsupportedError(
-            Violation("E-NUMBER-NONFINITE", name, problem, advice=advice) for name in wrong
-        )
-
-
 def detach(model: M, name: str | None = None) -> M:
     """Take an adapter off, or all of them; the last one leaves the model as it was before `attach`.
 
@@ -157,7 +148,7 @@ def detach(model: M, name: str | None = None) -> M:
     for gone in names:
         record = state.adapters.pop(gone)
         for target in record.targets:
-            module = root.get_submodule(target)
+            module = module_of(root, target)
             adapters = cast("Adapted", module).fourier
             del adapters[gone]
             adapters.forget()
@@ -201,18 +192,6 @@ def root_and_state(model: nn.Module, name: str) -> tuple[nn.Module, State]:
         raise UsageError(Violation("E-USAGE", where, problem, name, advice=advice))
     activating.refuse_merged(root)
     return root, state
-
-
-def _bases(sites: Sequence[Site], config: FourierConfig) -> list[Basis]:
-    """Returns the basis of each site; those of one shape and n are one object."""
-    made: dict[tuple[tuple[int, int], int], Basis] = {}
-    for site in sites:
-        key = site.shape, site.n
-        if key not in made:
-            made[key] = Basis(
-                config.transform, site.shape, entries_for(config, site.shape, site.n, site.name)
-            )
-    return [made[site.shape, site.n] for site in sites]
 
 
 def _start(site: Site, config: FourierConfig, generator: torch.Generator) -> Tensor:

@@ -27,8 +27,8 @@ from fourier_trainers.torch.state import (
     base_parameters,
     found_state,
     is_same,
+    module_of,
     named,
-    plain_name,
     refresh,
     witness,
 )
@@ -39,8 +39,9 @@ def capture(
 ) -> Adapter:
     """Returns what was trained, as an adapter; `fourier_format.save` makes it a file.
 
-    It warns of buffers that have changed, such as the running means of batch norm, which an
-    adapter does not hold. Where parameters are sharded (FSDP2), every rank has to call it.
+    The adapter stays what it is while the model trains on. It warns of buffers that have changed,
+    such as the running means of batch norm, which an adapter does not hold. Where parameters are
+    sharded (FSDP2), every rank has to call it.
 
     Args:
         model: An attached model, or one in which it is wrapped.
@@ -60,7 +61,7 @@ def capture(
     pieces = [_piece(root, state, record, chosen, target) for target in record.targets]
     adapter = adapter_of(
         pieces,
-        {plain_name(k): to_numpy(whole(v)) for k, v in record.whole.items()},
+        {k: to_numpy(whole(v)).copy() for k, v in record.whole.items()},
         record.config,
         record.source,
         base_model=_base_model(root),
@@ -72,7 +73,7 @@ def capture(
 
 
 def to_numpy(tensor: Tensor) -> Array:
-    """Returns the values of a tensor, on the CPU; bfloat16 as ml_dtypes has it."""
+    """Returns the values of a tensor, in its own memory on the CPU; bfloat16 is ml_dtypes'."""
     values = tensor.detach().cpu().contiguous()
     if values.dtype == torch.bfloat16:
         return values.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
@@ -88,14 +89,14 @@ def base_fingerprint(module: nn.Module, kind: LayerKind, name: str) -> Fingerpri
 
 
 def _piece(root: nn.Module, state: State, record: Attached, chosen: str, target: str) -> Piece:
-    module = cast("Adapted", root.get_submodule(target))
+    module = cast("Adapted", module_of(root, target))
     kind = kind_of_adapted(module)
     _refuse_changed(state, module, kind, target)
     member = cast("Coefficients", module.fourier[chosen])
     alpha = record.alphas[target]
     basis = member.basis
     return Piece(
-        name=plain_name(target),
+        name=target,
         kind=kind.kind,
         shape=basis.shape,
         entries=np.asarray(basis.entries),
@@ -117,7 +118,7 @@ def _coefficients(member: Coefficients) -> Array:
 def _recipe(record: Attached, target: str, shape: tuple[int, int]) -> Any:
     if record.source is None:
         return recipe_of(record.config, shape)
-    return record.source.entry_set(record.source.target(plain_name(target))).sampling
+    return record.source.entry_set(record.source.target(target)).sampling
 
 
 def _refuse_changed(state: State, module: nn.Module, kind: LayerKind, target: str) -> None:

@@ -25,15 +25,22 @@ from fourier_trainers.torch import activating
 from fourier_trainers.torch.adapted import Adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.sharding import is_sharded, shard_like, whole
-from fourier_trainers.torch.state import ATTRIBUTE, State, found_state, refresh
+from fourier_trainers.torch.state import (
+    ATTRIBUTE,
+    State,
+    found_state,
+    module_of,
+    plain_name,
+    refresh,
+)
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """Returns copies of what is trained, for all adapters of a model, under names of its own.
 
     Coefficients are as they are trained, over `gain`. Names are those of the state_dict of the
-    attached module, whatever it is wrapped in; only where several adapters have their own values of
-    one parameter, `classifier.weight` is `classifier.fourier.<name>.weight`.
+    attached module, whatever it and its modules are wrapped in; only where several adapters have
+    their own values of one parameter, `classifier.weight` is `classifier.fourier.<name>.weight`.
 
     Where parameters are sharded (FSDP2), every rank has to call it, and gets all of it.
 
@@ -65,13 +72,14 @@ def load_trained_state(model: nn.Module, trained: Mapping[str, Tensor]) -> None:
     root, state = found_state(model)
     activating.refuse_merged(root)
     parameters = _trained(root, state)
-    wrong = list(_differences(parameters, trained))
+    given = {plain_name(key): value for key, value in trained.items()}
+    wrong = list(_differences(parameters, given))
     if wrong:
         raise UsageError(wrong)
     _refuse_meta(parameters)
     with torch.no_grad():
         for key, parameter in parameters.items():
-            parameter.copy_(shard_like(trained[key], parameter))
+            parameter.copy_(shard_like(given[key], parameter))
 
 
 def trim(model: nn.Module, state_dict: MutableMapping[str, Any], prefix: str = "") -> None:
@@ -110,14 +118,15 @@ class TrainedStates:
         """
         self._taken = None
         activating.refuse_merged(module)  # whose weights are not the base's
-        given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+        keys = [key for key in state_dict if key.startswith(prefix)]
+        given = {plain_name(key.removeprefix(prefix)): state_dict[key] for key in keys}
         trained = _trained(module, module.__dict__[ATTRIBUTE])
         ours = {key for key in trained if key.endswith(".coefficients")}
         if ours.isdisjoint(given) or not _base_names(module, trained).isdisjoint(given):
             return
         load_trained_state(module, given)
-        for key in given:
-            del state_dict[prefix + key]
+        for key in keys:
+            del state_dict[key]
         self._taken = prefix
 
     def after(self, _: nn.Module, incompatible: Any) -> None:
@@ -151,7 +160,7 @@ def _trained(root: nn.Module, state: State) -> dict[str, nn.Parameter]:
     found: dict[str, nn.Parameter] = {}
     for name, record in state.adapters.items():
         for target in record.targets:
-            member = cast("Coefficients", cast("Adapted", root.get_submodule(target)).fourier[name])
+            member = cast("Coefficients", cast("Adapted", module_of(root, target)).fourier[name])
             found[f"{target}.fourier.{name}.coefficients"] = member.coefficients
     seen = set[int]()
     for name, record in state.adapters.items():
@@ -163,10 +172,11 @@ def _trained(root: nn.Module, state: State) -> dict[str, nn.Parameter]:
 
 
 def _base_names(root: nn.Module, trained: Mapping[str, Any]) -> set[str]:
-    """Returns the names of the base's parameters and buffers."""
+    """Returns the plain names of the base's parameters and buffers."""
     parameters = root.named_parameters(remove_duplicate=False)
     buffers = root.named_buffers(remove_duplicate=False)
-    return {name for name, _ in itertools.chain(parameters, buffers)} - trained.keys()
+    names = {plain_name(name) for name, _ in itertools.chain(parameters, buffers)}
+    return names - trained.keys()
 
 
 def _own_name(state: State, name: str, key: str) -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from fourier_format import fingerprint as fingerprints
 from fourier_format.adapter import Adapter, Array, Target
 from fourier_format.errors import FourierFormatError, TargetNotFoundError, Violation
 from fourier_trainers import mapping
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.torch.layers import DTYPES, kind_of, weight_of
+from fourier_trainers.torch.layers import DTYPES, LayerKind, kind_of, weight_of
 from fourier_trainers.torch.selecting import Site, sites_of
-from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
+from fourier_trainers.torch.state import base_modules, base_parameters, norm_of, samples_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,66 +40,32 @@ class Prefix:
         return f"without {self.removed!r}" if self.removed else f"with {self.added!r} in front"
 
 
-def fitted(model: nn.Module, adapter: Adapter) -> tuple[Adapter, dict[str, str]]:
-    """Returns the adapter by the model's names, and the path in the model of each name.
+def fitted(model: nn.Module, adapter: Adapter) -> Adapter:
+    """Returns the adapter by the model's names.
 
-    The paths are those of targets and of all parameters; a target's name that the model lacks is
-    its own path. Where no name fits, with no prefix, fingerprints say which target is which module,
-    and the map is printed.
+    Where no name fits, with no prefix, fingerprints say which target is which module, and the map
+    is printed.
 
     Raises:
         TargetNotFoundError: The names fit with several prefixes, and fingerprints do not decide; or
             none fits, and fingerprints do not say which is which.
     """
-    modules = {plain_name(path): path for path in base_modules(model)}
-    parameters = {plain_name(path): path for path, _ in base_parameters(model)}
-    renamed = adapter
-    if adapter.targets and not any(target.name in modules for target in adapter.targets):
-        prefix = _prefix(model, adapter, modules, parameters)
-        if prefix is None:
-            renamed = _by_fingerprint(model, adapter, modules)
-        else:
-            renamed = _renamed(adapter, prefix)
-    targets = {target.name: modules.get(target.name, target.name) for target in renamed.targets}
-    return renamed, targets | parameters
+    modules = base_modules(model)
+    if not adapter.targets or any(target.name in modules for target in adapter.targets):
+        return adapter
+    prefix = _prefix(model, adapter, modules)
+    return _by_fingerprint(adapter, modules) if prefix is None else _renamed(adapter, prefix)
 
 
 def differences(site: Site, target: Target, adapter: Adapter) -> Iterator[Violation]:
     """Yields what says that a module is not the target that the adapter was trained on."""
-    if not mapping.same_kind(site.kind.kind, target.kind):
-        yield _mismatch(site.name, "another kind of layer", site.kind.kind, target.kind)
-        return
-    if site.shape != target.shape:
-        got, expected = (f"{shape[0]}x{shape[1]}" for shape in (site.shape, target.shape))
-        yield _mismatch(site.name, "its weight has another shape", got, expected)
-        return
-    prints = adapter.entry_set(target).fingerprints
-    if prints is None or not site.kind.holds_weight():
-        return
-    stored = weight_of(site.module)
-    if stored.device.type == "meta":
-        return
-    samples = _samples(site.kind.canonical(stored.detach()))
-    dtype = DTYPES.get(stored.dtype, "F32")
-    if not fingerprints.agrees(prints.samples[target.row], samples, dtype):
-        problem = "its base weight is not the one that the adapter was trained on"
-        if prints.dtype == dtype:
-            advice = "load the model that it was trained on"
-            yield Violation("E-BASE-MISMATCH", site.name, problem, advice=advice)
-            return
-        wanted = f"values of {prints.dtype}, or rounded to {dtype} from them"
-        advice = f"cast the model to the adapter's {prints.dtype}, if it is the same one"
-        weight = f"a weight of {dtype}"
-        yield Violation("E-BASE-MISMATCH", site.name, problem, weight, wanted, advice)
+    candidate = _candidate(site.module, site.kind)
+    return mapping.differences(site.name, candidate, target, adapter)
 
 
-def _prefix(
-    model: nn.Module,
-    adapter: Adapter,
-    modules: Mapping[str, str],
-    parameters: Mapping[str, str],
-) -> Prefix | None:
+def _prefix(model: nn.Module, adapter: Adapter, modules: Mapping[str, nn.Module]) -> Prefix | None:
     """Returns the one prefix with which all names fit; None if there is none."""
+    parameters = {name for name, _ in base_parameters(model)}
 
     def fits(prefix: Prefix) -> bool:
         return all(prefix(target.name) in modules for target in adapter.targets)
@@ -112,7 +76,7 @@ def _prefix(
     fitting = [p for p in _candidates(adapter.targets[0].name, modules) if fits(p)]
     fitting = [p for p in fitting if fits_heads(p)] or fitting  # else it is the heads that lack
     if len(fitting) > 1:
-        fitting = [p for p in fitting if _agrees(model, _renamed(adapter, p), modules)] or fitting
+        fitting = [p for p in fitting if _agrees(model, _renamed(adapter, p))] or fitting
     if len(fitting) > 1:
         problem = "the adapter's names fit the model in several ways"
         got = ", ".join(map(str, fitting))
@@ -122,52 +86,53 @@ def _prefix(
     return fitting[0] if fitting else None
 
 
-def _by_fingerprint(model: nn.Module, adapter: Adapter, modules: Mapping[str, str]) -> Adapter:
-    candidates = dict(_layers(model, modules))
+def _by_fingerprint(adapter: Adapter, modules: Mapping[str, nn.Module]) -> Adapter:
+    candidates = dict(_layers(modules))
     names = mapping.by_fingerprint(adapter, candidates)
     mapping.show(names)
     return mapping.renamed(adapter, names, {n: one.kind for n, one in candidates.items()})
 
 
-def _layers(
-    model: nn.Module, modules: Mapping[str, str]
-) -> Iterator[tuple[str, mapping.Candidate]]:
-    found = base_modules(model)
-    for name, path in modules.items():
+def _layers(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, mapping.Candidate]]:
+    for name, module in modules.items():
         try:
-            kind = kind_of(found[path], path)
+            kind = kind_of(module, name)
         except FourierFormatError:
             continue
-        if kind is None or not kind.holds_weight():
-            continue
-        stored = weight_of(found[path])
-        if stored.device.type != "meta":
-            dtype = DTYPES.get(stored.dtype, "F32")
-            samples = functools.partial(_samples, kind.canonical(stored.detach()))
-            yield name, mapping.Candidate(kind.kind, kind.shape(found[path]), dtype, samples)
+        if kind is not None:
+            yield name, _candidate(module, kind)
+
+
+def _candidate(module: nn.Module, kind: LayerKind) -> mapping.Candidate:
+    stored = weight_of(module)
+    held = None
+    if kind.holds_weight() and stored.device.type != "meta":
+        matrix = kind.canonical(stored.detach())
+        held = mapping.Held(
+            DTYPES.get(stored.dtype, "F32"), partial(_samples, matrix), partial(norm_of, matrix)
+        )
+    return mapping.Candidate(kind.kind, kind.shape(module), held)
 
 
 def _samples(matrix: Tensor) -> Array:
     """Returns the (32,) float32 samples of a canonical matrix (spec, clause 9)."""
-    shape = int(matrix.shape[0]), int(matrix.shape[1])
-    places = torch.from_numpy(fingerprints.positions(shape)).to(matrix.device)
-    samples: Array = matrix[places // shape[1], places % shape[1]].float().cpu().numpy()
+    samples: Array = samples_of(matrix).float().cpu().numpy()
     return samples
 
 
 def _candidates(name: str, modules: Iterable[str]) -> Iterator[Prefix]:
-    for path in modules:
-        if path.endswith(f".{name}"):
-            yield Prefix(added=path.removesuffix(name))
+    for candidate in modules:
+        if candidate.endswith(f".{name}"):
+            yield Prefix(added=candidate.removesuffix(name))
     parts = name.split(".")
     for k in range(1, len(parts)):
         yield Prefix(removed=".".join(parts[:k]) + ".")
 
 
-def _agrees(model: nn.Module, adapter: Adapter, modules: Mapping[str, str]) -> bool:
+def _agrees(model: nn.Module, adapter: Adapter) -> bool:
     config = FourierConfig(target_modules=("any",))
     try:
-        sites = sites_of(model, [modules[target.name] for target in adapter.targets], config)
+        sites = sites_of(model, [target.name for target in adapter.targets], config)
     except FourierFormatError:
         return False
     pairs = zip(sites, adapter.targets, strict=True)
@@ -180,9 +145,3 @@ def _renamed(adapter: Adapter, prefix: Prefix) -> Adapter:
         targets=tuple(replace(t, name=prefix(t.name) or t.name) for t in adapter.targets),
         replacements={prefix(key) or key: value for key, value in adapter.replacements.items()},
     )
-
-
-def _mismatch(
-    name: str, problem: str, got: str | None = None, expected: str | None = None
-) -> Violation:
-    return Violation("E-BASE-MISMATCH", name, problem, got, expected)

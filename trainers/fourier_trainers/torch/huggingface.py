@@ -10,6 +10,7 @@ Without the callback the Trainer works as well; its checkpoints then hold the wh
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -38,6 +39,10 @@ except ImportError as error:
     ) from error
 
 
+_SAVING: Final = "_save_checkpoint"
+"""The Trainer's method that saves a checkpoint, and nothing else."""
+
+
 class AdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Writes the adapter, and keeps the base out of the Trainer's checkpoints.
 
@@ -57,9 +62,9 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers ha
         """
         self.name: Final = name
         self.filename: Final = filename
-        self._trimmed: tuple[_Trimmed, RemovableHandle] | None = None
+        self._trimmed: RemovableHandle | None = None
 
-    def on_train_begin(self, _args: Any, _state: Any, control: Any, **given: Any) -> None:
+    def on_train_begin(self, _args: Any, _state: Any, _control: Any, **given: Any) -> None:
         """Watch for the Trainer to save.
 
         Raises:
@@ -68,8 +73,7 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers ha
         root, attached = found_state(given["model"])
         named(attached, self.name)
         self._release()
-        trimmed = _Trimmed(control)
-        self._trimmed = trimmed, root.register_state_dict_post_hook(trimmed)
+        self._trimmed = root.register_state_dict_post_hook(_Trimmed(self))
 
     def on_save(self, args: Any, state: Any, _control: Any, **given: Any) -> None:
         """Write the adapter beside the checkpoint."""
@@ -91,7 +95,7 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers ha
 
     def _release(self) -> None:
         if self._trimmed is not None:
-            self._trimmed[1].remove()
+            self._trimmed.remove()
         self._trimmed = None
 
 
@@ -146,14 +150,29 @@ def _plain(optimizer: Any) -> Any:
 
 
 class _Trimmed:
-    """A hook of state_dict: while a Trainer saves a checkpoint, the base is left out."""
+    """A hook of state_dict: while a Trainer saves a checkpoint, the base is left out.
 
-    def __init__(self, control: Any) -> None:
-        """Takes the Trainer's control, which says when it saves."""
-        self._control = control
+    A Trainer tells no callback when it begins to save, nor that a run has failed, after which a
+    model is saved whole. So the hook looks at who calls it.
+    """
+
+    def __init__(self, callback: AdapterCallback) -> None:
+        """Takes the callback, which the Trainer has."""
+        self._callback = callback
 
     def __call__(
         self, module: nn.Module, state_dict: MutableMapping[str, Any], prefix: str, _: Any
     ) -> None:
-        if self._control.should_save:
+        if self._is_in_checkpoint():
             trim(module, state_dict, prefix)
+
+    def _is_in_checkpoint(self) -> bool:
+        """Whether a Trainer that has the callback is saving a checkpoint."""
+        frame = inspect.currentframe()
+        while frame is not None:
+            if frame.f_code.co_name == _SAVING:
+                handler = getattr(frame.f_locals.get("self"), "callback_handler", None)
+                if self._callback in getattr(handler, "callbacks", ()):
+                    return True
+            frame = frame.f_back
+        return False

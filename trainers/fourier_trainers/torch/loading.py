@@ -25,7 +25,7 @@ from fourier_trainers.torch import attaching
 from fourier_trainers.torch.fitting import differences, fitted
 from fourier_trainers.torch.selecting import Site, refuse_shared, sites_of
 from fourier_trainers.torch.spectral.basis import Basis
-from fourier_trainers.torch.state import Attached, base_parameters, plain_name
+from fourier_trainers.torch.state import Attached, base_parameters
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -67,11 +67,11 @@ def load_adapter(
     """
     given = _loaded(adapter)
     root, state = attaching.root_and_state(model, name)
-    loaded, paths = fitted(root, given)
-    shapes = {plain_name(name): tuple(p.shape) for name, p in base_parameters(root)}
+    loaded = fitted(root, given)
+    shapes = {name: tuple(p.shape) for name, p in base_parameters(root)}
     whole = heads.chosen(loaded if replacements is None else given, replacements, shapes)
     config = config_of(loaded, gain, path)
-    sites = _sites(root, loaded, paths, config)
+    sites = _sites(root, loaded, config)
     bases = {s.id: Basis(loaded.transform, s.shape, s.entries) for s in loaded.entry_sets}
     attaching.commit(
         root,
@@ -81,7 +81,7 @@ def load_adapter(
         [bases[target.entries] for target in loaded.targets],
         [_values(loaded.coefficients(target), gain) for target in loaded.targets],
         Attached(config, (), {}, {}, source=loaded),
-        {paths[key]: to_tensor(value) for key, value in whole.items()},
+        {key: to_tensor(value) for key, value in whole.items()},
     )
     return model
 
@@ -106,15 +106,13 @@ def _loaded(adapter: Adapter | str | os.PathLike[str]) -> Adapter:
     return fourier_format.load(adapter)
 
 
-def _sites(
-    root: nn.Module, adapter: Adapter, paths: Mapping[str, str], config: FourierConfig
-) -> list[Site]:
+def _sites(root: nn.Module, adapter: Adapter, config: FourierConfig) -> list[Site]:
     """Returns the modules that the adapter's targets are.
 
     Raises:
         BaseMismatchError: One of them is not what the adapter was trained on.
     """
-    found = sites_of(root, [paths[target.name] for target in adapter.targets], config)
+    found = sites_of(root, [target.name for target in adapter.targets], config)
     refuse_shared(found)
     pairs = list(zip(found, adapter.targets, strict=True))
     wrong = [v for site, target in pairs for v in differences(site, target, adapter)]

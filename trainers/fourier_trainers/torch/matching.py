@@ -11,9 +11,12 @@ from fourier_format.errors import TargetNotFoundError, UnsupportedError, Violati
 from fourier_trainers.config import FourierConfig
 from fourier_trainers.names import Naming
 from fourier_trainers.torch.layers import kind_of
-from fourier_trainers.torch.state import base_modules, plain_name
+from fourier_trainers.torch.state import base_modules, unwrapped
 
 ALL_LINEAR: Final = "all-linear"
+
+ADAPTABLE: Final = "Linear, Conv2d, Embedding, or Conv1D of transformers"
+"""The layers that can be adapted, for errors."""
 
 NAMES: Final = Naming(".", "model.named_modules()")
 """How PyTorch names modules."""
@@ -30,38 +33,27 @@ def matching(model: nn.Module, config: FourierConfig) -> list[str]:
         raise TargetNotFoundError(
             Violation("E-TARGET-NOT-FOUND", where, problem, str(wanted), advice=advice)
         )
-    plain = _by_plain_name(modules)
     if wanted == ALL_LINEAR:
         found = list(_all_linear(model, modules))
     elif isinstance(wanted, str):
-        named = NAMES.by_expression(list(plain), wanted, "target_modules")
-        found = _adaptable(modules, _paths(plain, named), wanted)
+        found = _adaptable(
+            modules, NAMES.by_expression(list(modules), wanted, "target_modules"), wanted
+        )
     else:
         found = []
         for suffix in wanted:
-            named = NAMES.by_suffix(list(plain), suffix, "target_modules")
-            found += _adaptable(modules, _paths(plain, named), suffix)
+            named = NAMES.by_suffix(list(modules), suffix, "target_modules")
+            found += _adaptable(modules, named, suffix)
     first = {id(modules[name]): name for name in reversed(modules)}
     order = {name: k for k, name in enumerate(modules)}
     return sorted({first[id(modules[name])] for name in found}, key=order.__getitem__)
-
-
-def _by_plain_name(modules: Mapping[str, nn.Module]) -> dict[str, list[str]]:
-    plain: dict[str, list[str]] = {}
-    for name in modules:
-        plain.setdefault(plain_name(name), []).append(name)
-    return plain
-
-
-def _paths(plain: Mapping[str, list[str]], names: Sequence[str]) -> list[str]:
-    return [path for name in names for path in plain[name]]
 
 
 def _all_linear(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[str]:
     getter = getattr(model, "get_output_embeddings", None)
     output = getter() if callable(getter) else None
     for name, module in modules.items():
-        if module is output:
+        if output is not None and module is unwrapped(output):
             continue
         kind = kind_of(module, name)
         if kind is not None and kind.kind == "linear":
@@ -79,17 +71,13 @@ def _adaptable(modules: Mapping[str, nn.Module], names: Sequence[str], wanted: s
     for name, kind in kinds.items():
         if kind is None and any(True for _ in modules[name].parameters(recurse=False)):
             problem = f"matched by {wanted!r}, but not a layer that can be adapted"
-            got, expected = (
-                type(modules[name]).__name__,
-                "Linear, Conv2d, Embedding, or Conv1D of transformers",
-            )
-            raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
+            got = type(modules[name]).__name__
+            raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, ADAPTABLE))
     found = [name for name, kind in kinds.items() if kind is not None]
     if not found:
         problem = f"{wanted!r} matches no layer that can be adapted"
         got = ", ".join(sorted({type(modules[name]).__name__ for name in names}))
-        expected = "Linear, Conv2d, Embedding, or Conv1D of transformers"
         raise TargetNotFoundError(
-            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, expected)
+            Violation("E-TARGET-NOT-FOUND", "target_modules", problem, got, ADAPTABLE)
         )
     return found

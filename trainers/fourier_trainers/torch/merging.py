@@ -13,7 +13,7 @@ from fourier_trainers.torch.adapted import Adapted, kind_of_adapted
 from fourier_trainers.torch.coefficients import Coefficients, terms_of
 from fourier_trainers.torch.layers import LayerKind, weight_of
 from fourier_trainers.torch.spectral import arithmetic, functions
-from fourier_trainers.torch.state import found_state
+from fourier_trainers.torch.state import found_state, plain_name
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -94,7 +94,10 @@ def _targets(root: nn.Module) -> Iterator[_Target]:
         if isinstance(module, Adapted):
             adapters = module.fourier
             yield _Target(
-                name, module, adapters.active(adapters.switch.active), kind_of_adapted(module)
+                plain_name(name),
+                module,
+                adapters.active(adapters.switch.active),
+                kind_of_adapted(module),
             )
 
 

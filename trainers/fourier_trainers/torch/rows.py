@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fourier_format.errors import UsageError, Violation
 from fourier_trainers.torch import activating
-from fourier_trainers.torch.state import Owner, State, found_state, named
+from fourier_trainers.torch.state import Owner, State, found_state, module_of, named
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def add_hooks(root: nn.Module, state: State, keys: Iterable[str]) -> None:
         if path not in state.owners:
             hook = OwnRows(state, path)
             state.owners[path] = hook.owner
-            root.get_submodule(path).register_forward_hook(hook, with_kwargs=True)
+            module_of(root, path).register_forward_hook(hook, with_kwargs=True)
 
 
 def remove_hooks(root: nn.Module) -> None:

@@ -15,11 +15,11 @@ from fourier_format.errors import (
     raise_all,
 )
 from fourier_trainers.config import FourierConfig
-from fourier_trainers.sizes import refuse_sizes
+from fourier_trainers.refusals import refuse_patterns, refuse_sizes
 from fourier_trainers.torch.adapted import Calling, Reading
 from fourier_trainers.torch.layers import LayerKind, is_plain, kind_of, weight_of
-from fourier_trainers.torch.matching import NAMES, matching
-from fourier_trainers.torch.state import base_modules, base_parameters, plain_name
+from fourier_trainers.torch.matching import ADAPTABLE, NAMES, matching
+from fourier_trainers.torch.state import base_modules, base_parameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +27,7 @@ class Site:
     """A module that becomes a target.
 
     Attributes:
-        name: Its path in the model.
+        name: Its plain name in the model.
         module: The module.
         kind: How it is adapted.
         mixin: Whether it is called, or its weight read by its parent.
@@ -63,11 +63,7 @@ def select(model: nn.Module, config: FourierConfig) -> list[Site]:
         raise NAMES.not_found("target_modules", str(config.target_modules), [], problem)
     sites = sites_of(model, chosen, config)
     refuse_shared(sites)
-    for field in ("n_pattern", "alpha_pattern"):
-        for key in getattr(config, field):
-            if not any(NAMES.has_suffix(plain_name(site.name), key) for site in sites):
-                names = [site.name for site in sites]
-                raise NAMES.not_found(field, key, names, "no target has this name")
+    refuse_patterns(sites, config, NAMES)
     refuse_sizes(sites)
     return sites
 
@@ -96,11 +92,11 @@ def saved_modules(model: nn.Module, suffixes: Sequence[str]) -> list[str]:
     Raises:
         TargetNotFoundError: One of them matches nothing.
     """
-    names = {name: plain_name(name) for name in base_modules(model) if name}
+    names = [name for name in base_modules(model) if name]
     for suffix in suffixes:
-        if not any(NAMES.has_suffix(plain, suffix) for plain in names.values()):
-            raise NAMES.not_found("modules_to_save", suffix, list(names.values()))
-    return [n for n, plain in names.items() if any(NAMES.has_suffix(plain, s) for s in suffixes)]
+        if not any(NAMES.has_suffix(name, suffix) for name in names):
+            raise NAMES.not_found("modules_to_save", suffix, names)
+    return [name for name in names if any(NAMES.has_suffix(name, s) for s in suffixes)]
 
 
 def trained_whole(model: nn.Module, config: FourierConfig, sites: Sequence[Site]) -> list[str]:
@@ -141,8 +137,7 @@ def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) ->
     kind = kind_of(module, name)
     if kind is None:
         problem, got = "not a layer that can be adapted", type(module).__name__
-        expected = "Linear, Conv2d, Embedding, or Conv1D of transformers"
-        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, expected))
+        raise UnsupportedError(Violation("E-BASE-UNSUPPORTED", name, problem, got, ADAPTABLE))
     mixin = _mixin(modules, name)
     if mixin is Reading and not kind.holds_weight():
         problem = "its parent reads the weight itself, and it is quantised"
@@ -153,8 +148,8 @@ def _site(modules: Mapping[str, nn.Module], name: str, config: FourierConfig) ->
         kind=kind,
         mixin=mixin,
         shape=kind.shape(module),
-        n=NAMES.by_pattern(config.n_pattern, plain_name(name), config.n),
-        alpha=NAMES.by_pattern(config.alpha_pattern, plain_name(name), config.alpha),
+        n=NAMES.by_pattern(config.n_pattern, name, config.n),
+        alpha=NAMES.by_pattern(config.alpha_pattern, name, config.alpha),
     )
 
 

@@ -55,7 +55,7 @@ class Owner:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """All adapters of a model.
+    """All adapters of a model; every name in it is a plain one, as wrappers come and go.
 
     Attributes:
         switch: Which of them are on.
@@ -97,12 +97,20 @@ def witness(matrix: Tensor) -> Witness | None:
     """Returns the witness of a canonical `matrix`; None for one without values (meta)."""
     if matrix.device.type == "meta":
         return None
-    places = torch.from_numpy(fingerprint.positions((matrix.shape[0], matrix.shape[1])))
-    rows, columns = places // matrix.shape[1], places % matrix.shape[1]
     values = matrix.detach()
-    samples = values[rows.to(values.device), columns.to(values.device)].to("cpu", torch.float64)
-    norm = torch.linalg.vector_norm(values, dtype=torch.float64).item()
-    return Witness(samples, norm, matrix.dtype)
+    return Witness(samples_of(values).to("cpu", torch.float64), norm_of(values), matrix.dtype)
+
+
+def samples_of(matrix: Tensor) -> Tensor:
+    """Returns the (32,) samples of a canonical `matrix`, as it holds them (spec, clause 9)."""
+    shape = int(matrix.shape[0]), int(matrix.shape[1])
+    places = torch.from_numpy(fingerprint.positions(shape)).to(matrix.device)
+    return matrix[places // shape[1], places % shape[1]]
+
+
+def norm_of(matrix: Tensor) -> float:
+    """Returns the Frobenius norm of a canonical `matrix`, accumulated in float64."""
+    return float(torch.linalg.vector_norm(matrix, dtype=torch.float64))
 
 
 def is_same(then: Witness, now: Witness) -> bool:
@@ -118,15 +126,41 @@ def plain_name(path: str) -> str:
     return ".".join(part for part in path.split(".") if part not in _WRAPPERS)
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Returns the module that torch's wrappers hold, or the module itself."""
+    held = module._modules  # noqa: SLF001 - past any property
+    inner = next((held[name] for name in _WRAPPERS if name in held), None)
+    return module if inner is None else unwrapped(inner)
+
+
+def module_of(root: nn.Module, name: str) -> nn.Module:
+    """Returns a module by its plain name, whatever has been wrapped since it was named.
+
+    Raises:
+        AttributeError: There is none.
+    """
+    found = unwrapped(root)
+    for part in name.split(".") if name else ():
+        found = unwrapped(found.get_submodule(part))
+    return found
+
+
 def base_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns the modules of a model by all their names, without what holds coefficients."""
+    """Returns the modules of a model by all their plain names, without what holds coefficients.
+
+    In place of a wrapper stands what it holds.
+    """
     named_modules = dict(model.named_modules(remove_duplicate=False))
     ours = {name for name, module in named_modules.items() if isinstance(module, Adapters)}
-    return {name: module for name, module in named_modules.items() if not _is_in(name, ours)}
+    return {
+        plain_name(name): unwrapped(module)
+        for name, module in named_modules.items()
+        if not _is_in(name, ours)
+    }
 
 
 def base_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yields the parameters of a model under all their names, without coefficients."""
+    """Yields the parameters of a model under all their plain names, without coefficients."""
     for name, module in base_modules(model).items():
         for leaf, parameter in module.named_parameters(recurse=False):
             yield (f"{name}.{leaf}" if name else leaf), parameter
@@ -183,12 +217,12 @@ def refresh(root: nn.Module, state: State) -> None:
 def parameter_of(root: nn.Module, name: str) -> nn.Parameter:
     """Returns a parameter by its name, past any property."""
     owner, _, leaf = name.rpartition(".")
-    found = root.get_submodule(owner)._parameters[leaf]  # noqa: SLF001 - the parameter itself
+    found = module_of(root, owner)._parameters[leaf]  # noqa: SLF001 - the parameter itself
     return cast("nn.Parameter", found)
 
 
 def set_parameter(model: nn.Module, name: str, value: nn.Parameter) -> None:
     """Put `value` in place of a parameter, whatever class its module has."""
     owner, _, leaf = name.rpartition(".")
-    parameters: dict[str, Any] = model.get_submodule(owner)._parameters  # noqa: SLF001
+    parameters: dict[str, Any] = module_of(model, owner)._parameters  # noqa: SLF001
     parameters[leaf] = value

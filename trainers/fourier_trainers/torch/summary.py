@@ -10,7 +10,7 @@ from torch import nn
 from fourier_trainers.torch.adapted import Adapted
 from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.quantized import element_count
-from fourier_trainers.torch.state import base_parameters, found_state, named
+from fourier_trainers.torch.state import base_parameters, found_state, module_of, named
 
 LORA_RANK: Final = 8
 
@@ -76,4 +76,4 @@ def summary(model: nn.Module, name: str | None = None) -> Summary:
 
 
 def _coefficients(root: nn.Module, target: str, name: str) -> Coefficients:
-    return cast("Coefficients", cast("Adapted", root.get_submodule(target)).fourier[name])
+    return cast("Coefficients", cast("Adapted", module_of(root, target)).fourier[name])

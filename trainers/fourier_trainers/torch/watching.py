@@ -32,7 +32,7 @@ from fourier_trainers.torch.coefficients import Coefficients
 from fourier_trainers.torch.layers import DTYPES, weight_of
 from fourier_trainers.torch.sharding import whole
 from fourier_trainers.torch.spectral.basis import Basis
-from fourier_trainers.torch.state import found_state, named
+from fourier_trainers.torch.state import found_state, module_of, named
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes figures by name, and the step."""
@@ -71,7 +71,7 @@ def watch(
     members = {}
     targets = {}
     for target in record.targets:
-        module = cast("Adapted", root.get_submodule(target))
+        module = cast("Adapted", module_of(root, target))
         member = cast("Coefficients", module.fourier[chosen])
         seen = state.witnesses.get(target)
         members[target] = member

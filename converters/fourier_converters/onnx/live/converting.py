@@ -27,7 +27,7 @@ from fourier_converters.onnx.writing import carry_out
 from fourier_converters.ort import require_onnxruntime
 from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, Row, replacement_row
-from fourier_converters.verification import check_digests, check_norms
+from fourier_converters.verification import check_digests, check_fingerprints
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
@@ -110,7 +110,7 @@ def find_live(
         matches.append(match_targets(adapter, candidates, mapping))
         replaced.append(match_replacements(adapter, candidates, mapping))
         weights = found_weights(adapter, matches[-1], candidates)
-        check_norms(weights)
+        check_fingerprints(weights)
         if verify_full:
             notes += check_digests(found_weights(adapter, matches[-1], candidates))
     plan = make_live_plan(adapters, matches, replaced, candidates, static=static)

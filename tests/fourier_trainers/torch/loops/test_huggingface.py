@@ -223,6 +223,27 @@ def test_after_an_interruption_the_model_saves_as_ever(tmp_path: Path) -> None:
     assert interrupted.model.state_dict().keys() == whole
 
 
+@pytest.mark.parametrize("step", ["evaluate", "_save_scaler"])
+def test_after_a_checkpoint_that_failed_the_model_saves_as_ever(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluation comes between the decision to save and the saving; a disk may be full in it."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    failed = trainer(tmp_path / "a", AdapterCallback(), eval_strategy="steps", eval_steps=AT)
+    whole = failed.model.state_dict().keys()
+    monkeypatch.setattr(failed, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        failed.train()
+
+    failed.save_model(str(tmp_path / "b"))
+    assert load_file(tmp_path / "b/model.safetensors").keys() == whole
+    trainer(tmp_path / "c", model=failed.model, max_steps=AT).train()
+    assert load_file(tmp_path / "c/checkpoint-3/model.safetensors").keys() == whole
+
+
 class WithLoss(nn.Module):
     """A model that is not one of transformers."""
 
