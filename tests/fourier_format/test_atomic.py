@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fourier_format
-from fourier_format.atomic import companion, refuse_existing, staged, write_bytes
+from fourier_format.atomic import companion, exclusive, refuse_existing, staged, write_bytes
 from fourier_format.errors import FileAccessError, OutputExistsError
 from tests.fourier_format import minimal
 
@@ -345,4 +346,18 @@ def test_another_error_of_linking_is_reported(
 
     with pytest.raises(FileAccessError, match="Input/output error"):
         write_bytes(tmp_path / "a.bin", b"new")
+    assert names(tmp_path) == []
+
+
+def test_a_commit_leaves_no_lock_behind_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    with exclusive(tmp_path / "a.onnx"):
+        pass
+
     assert names(tmp_path) == []
