@@ -336,19 +336,6 @@ def test_where_hard_links_do_not_exist_the_file_is_renamed_and_still_overwrites_
     assert names(tmp_path) == ["a.bin", "b.bin"]
 
 
-def test_another_error_of_linking_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "link", broken)
-
-    with pytest.raises(FileAccessError, match="Input/output error"):
-        write_bytes(tmp_path / "a.bin", b"new")
-    assert names(tmp_path) == []
-
-
 def test_a_commit_leaves_no_lock_behind_where_there_are_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,4 +347,17 @@ def test_a_commit_leaves_no_lock_behind_where_there_are_no_locks(
     with exclusive(tmp_path / "a.onnx"):
         pass
 
+    assert names(tmp_path) == []
+
+
+def test_another_error_of_linking_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "link", broken)
+
+    with pytest.raises(FileAccessError, match="Input/output error"):
+        write_bytes(tmp_path / "a.bin", b"new")
     assert names(tmp_path) == []
