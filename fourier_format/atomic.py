@@ -71,6 +71,8 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if fcntl is None:  # Windows renames no open file; elsewhere this holds the lock
+                    file.close()
                 _publish(temporary, path, overwrite)
         finally:
             temporary.unlink(missing_ok=True)
@@ -109,6 +111,25 @@ def lock(file: IO[bytes] | int) -> bool:
     return True
 
 
+def share(file: IO[bytes] | int) -> None:
+    """Wait for a lock that others may share; until `file` is closed, `lock` of it fails.
+
+    Where the system has no locks, `lock` fails in any case.
+    """
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def lockable(directory: Path) -> int | None:
+    """Returns a descriptor to lock a directory by; None where the system has no locks.
+
+    Raises:
+        OSError: The directory cannot be opened.
+    """
+    return None if fcntl is None else os.open(directory, os.O_RDONLY)
+
+
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Holds a lock that belongs to `path` in the block: commits to one output come in turn.
@@ -123,8 +144,8 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         if file is not None:
-            place.unlink(missing_ok=True)
-            file.close()
+            with file:
+                place.unlink(missing_ok=True)
 
 
 def _locked(place: Path) -> IO[bytes] | None:

@@ -39,8 +39,8 @@ TARGETS: Final = (
     "onnx-adapter",
     "html",
 )
-_QUANTIZED: Final = ("live", "requantize", "refuse")  # as in onnx.applying, which is not loaded yet
-_EXTERNAL: Final = ("copy", "reference")
+QUANTIZED: Final = ("live", "requantize", "refuse")  # stated again: onnx is not loaded yet
+EXTERNAL_DATA: Final = ("copy", "reference")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,14 +102,14 @@ def _add_onnx_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for --to onnx")
     group.add_argument(
         "--quantized",
-        choices=_QUANTIZED,
+        choices=QUANTIZED,
         help="targets on quantised weights: live adds an exact branch in full precision beside "
         "each (default), requantize rounds to the base's codes and says what is lost, refuse is "
         "an error",
     )
     group.add_argument(
         "--external-data",
-        choices=_EXTERNAL,
+        choices=EXTERNAL_DATA,
         help="copy the base's data (default), or reference it: a small file beside the base",
     )
     group.add_argument(

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from fourier_converters.base_kinds import is_onnx_base
 from fourier_converters.mapping import Map, read_map
-from fourier_converters.outputs import refuse_input
+from fourier_converters.outputs import refuse_input, refuse_one_file
 from fourier_converters.report import Report, of_adapter
 from fourier_format import words
 from fourier_format.adapter import Adapter
@@ -38,8 +38,11 @@ def convert(arguments: argparse.Namespace) -> Report:
     """Returns the report of what the arguments ask for, done."""
     output = arguments.output or default_output(arguments)
     sources = [*arguments.sources, *arguments.adapters]
-    inputs = [*sources, *([arguments.base] if arguments.base else [])]
+    inputs = [*sources, *filter(None, (arguments.base, arguments.map))]
     refuse_input(output, *inputs)
+    if arguments.explain is not None:
+        refuse_input(arguments.explain, *inputs)
+        refuse_one_file(arguments.explain, output)
     if not arguments.dry_run:
         refuse_existing(output, arguments.force)
     mapping = Map() if arguments.map is None else read_map(arguments.map)
@@ -49,7 +52,6 @@ def convert(arguments: argparse.Namespace) -> Report:
         return replace(_to_live(arguments, sources, output, mapping), skipped=mapping.skipped)
     adapter, places = _read_sources(arguments, mapping)
     if arguments.explain is not None:
-        refuse_input(arguments.explain, *inputs)
         _explain(adapter, arguments, mapping)
     report = _write(arguments, adapter, output, mapping, places)
     return replace(report, skipped=mapping.skipped)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fourier_converters.copying import copy_file
-from fourier_format.atomic import lock, os_errors, refuse_existing, sync_directory
+from fourier_format.atomic import lock, lockable, os_errors, refuse_existing, sync_directory
 from fourier_format.errors import FileAccessError, OutputExistsError, UnsupportedError, Violation
 
 _TRIES: Final = 8
@@ -56,7 +56,7 @@ def staged_directory(path: Path, files: Collection[str], overwrite: bool = False
         finally:
             _remove_replaced(temporary, path)
             _remove(temporary)
-            os.close(descriptor)
+            _close(descriptor)
     sync_directory(path.parent)
 
 
@@ -180,13 +180,13 @@ def _sync(directory: Path) -> None:
     """Make all of a directory durable."""
     for folder, _, names in os.walk(directory):
         for name in names:
-            with (Path(folder) / name).open("rb") as file:
+            with (Path(folder) / name).open("rb+") as file:  # Windows syncs what is open to write
                 os.fsync(file.fileno())
         sync_directory(Path(folder))
 
 
-def _create(path: Path) -> tuple[Path, int]:
-    """Returns a new directory beside `path` and the descriptor that holds its lock.
+def _create(path: Path) -> tuple[Path, int | None]:
+    """Returns a new directory beside `path` and the descriptor that holds its lock, if any.
 
     In the moment before it is locked another run may take it for an orphan: then another is made.
     """
@@ -194,12 +194,12 @@ def _create(path: Path) -> tuple[Path, int]:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
         temporary.mkdir()
         try:
-            descriptor = os.open(temporary, os.O_RDONLY)
+            descriptor = lockable(temporary)
         except FileNotFoundError:
             if tries_left:
                 continue
             raise
-        if (lock(descriptor) and temporary.exists()) or not tries_left:
+        if descriptor is None or (lock(descriptor) and temporary.exists()) or not tries_left:
             break
         os.close(descriptor)
         _remove(temporary)
@@ -228,9 +228,13 @@ def _orphan(partial: Path) -> Iterator[bool]:
     descriptor = None
     if not partial.is_symlink() and partial.is_dir():
         with contextlib.suppress(OSError):
-            descriptor = os.open(partial, os.O_RDONLY)
+            descriptor = lockable(partial)
     try:
         yield descriptor is not None and lock(descriptor)
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        _close(descriptor)
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -107,13 +108,14 @@ class Map:
             )
 
 
-def read_map(path: Path) -> Map:
+def read_map(path: str | os.PathLike[str]) -> Map:
     """Returns the map in the file at `path`, checked by schema/map-1.0.schema.json.
 
     Raises:
         UsageError: It is not a valid map; all problems are listed.
         FileAccessError: It cannot be read.
     """
+    path = Path(path)
     with os_errors(path, "read"):
         text = path.read_text("utf-8", "replace")
     try:

@@ -20,8 +20,22 @@ def refuse_input(output: Path, *inputs: Path) -> None:
         among = any(path.is_dir() and output.parent.samefile(path) for path in there)
     if same or (among and output.is_file()):
         problem = "the output is an input of this conversion, which is only read"
-        advice = "choose another name with -o"
+        advice = "choose another name for it"
         raise UsageError(Violation("E-USAGE", str(output), problem, advice=advice))
+
+
+def refuse_one_file(explanation: Path, output: Path) -> None:
+    """Check that what is written beside the result has a name of its own.
+
+    Raises:
+        UsageError: E-USAGE: both are one file.
+    """
+    with os_errors(explanation, "write"):
+        same = explanation.resolve() == output.resolve()
+    if same:
+        problem = "the explanation and the result would be one file"
+        advice = "choose another name for one of them"
+        raise UsageError(Violation("E-USAGE", str(explanation), problem, advice=advice))
 
 
 def refuse_within(output: Path, directory: Path) -> None:

@@ -65,15 +65,19 @@ class TextTrial:
 
     @property
     def label(self) -> str:
-        """Task, method, rate, seed."""
-        return f"{self.model} {self.task} {self.method.label} rate={self.rate:g} seed={self.seed}"
+        """Model, its part, task, method, rate, seed, epochs."""
+        set_to = f"rate={self.rate:g} seed={self.seed} epochs={self.epochs}"
+        return f"{self.model} {self._part} {self.task} {self.method.label} {set_to}"
 
     @property
     def work(self) -> str:
         """Equal models, parts of them, tasks and kinds of method."""
-        part = f"top {self.trained_layers}" if self.trained_layers else "all layers"
         rows = "" if self.rows is None else f" {self.rows} rows"
-        return f"{self.model} {part} {self.task}{rows} {self.method.kind} {self.precision}"
+        return f"{self.model} {self._part} {self.task}{rows} {self.method.kind} {self.precision}"
+
+    @property
+    def _part(self) -> str:
+        return f"top {self.trained_layers}" if self.trained_layers else "all layers"
 
     @property
     def steps(self) -> int:

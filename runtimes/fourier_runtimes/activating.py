@@ -86,11 +86,11 @@ class MergedSessions:
 
     def __init__(
         self,
-        base: Path,
+        base: str | os.PathLike[str],
         *,
         providers: Sequence[Provider] | None = None,
         options: Callable[[], Any] | None = None,
-        cache: Path | None = None,
+        cache: str | os.PathLike[str] | None = None,
         budget: int = BUDGET,
     ) -> None:
         """Nothing is read or made yet.
@@ -104,12 +104,12 @@ class MergedSessions:
             budget: How many bytes the sessions may take together, as far as can be told: changed
                 weights, and on other providers than the CPU's the whole base.
         """
-        self.base: Final = base
+        self.base: Final = Path(base)
         self.budget: Final = budget
         self.notes: Final[list[str]] = []
         self._providers: Final[list[Provider]] = [CPU] if providers is None else list(providers)
         self._options = options
-        self._cache: Final = default_cache() if cache is None else cache
+        self._cache: Final = default_cache() if cache is None else Path(cache)
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._layouts: OrderedDict[str, _Layout] = OrderedDict()
         self._opening: Opening | None = None
@@ -202,6 +202,8 @@ class MergedSessions:
         for entry in entries:
             entry.made.cancel()
         self._worker.shutdown(cancel_futures=True)
+        self._layouts.clear()
+        self._opening = None  # what is kept of the base may go now
 
     def _run(self, name: str, entry: _Entry) -> None:
         """Make one session, in the worker's thread."""

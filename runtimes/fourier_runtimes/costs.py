@@ -105,9 +105,9 @@ def table(device: str = "cpu", path: str | os.PathLike[str] | None = None) -> Ta
     """
     where = Path(str(files("fourier_runtimes") / _FILE)) if path is None else Path(path)
     with os_errors(where, "read"):
-        text = where.read_text("utf-8")
+        data = where.read_bytes()
     try:
-        every = json.loads(text)["devices"]
+        every = json.loads(data.decode())["devices"]
         if device not in every:
             advice = f"measure one: benchmarks/forms.py --device {device}"
             problem = f"no costs were measured on {device}"

@@ -68,8 +68,13 @@ def read(folder: Path, precision: Precision) -> dict[str, Entry]:
     with os_errors(path, "read"):
         if not path.exists():
             return {}
-        text = path.read_text("utf-8")
-    value = strict_json.loads(text, str(path), MAX_BYTES)
+        data = path.read_bytes()
+    try:
+        value = strict_json.loads(data.decode(), str(path), MAX_BYTES)
+    except InvalidAdapterError as error:
+        raise broken(path, error.violations[0].problem) from None
+    except UnicodeDecodeError as error:
+        raise broken(path, f"not UTF-8: {error.reason}") from None
     try:
         stored = value["precision"]
         entries = {str(name): _entry(fields) for name, fields in value["adapters"].items()}

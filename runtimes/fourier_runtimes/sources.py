@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import fourier_format
 from fourier_format.adapter import Adapter
@@ -22,6 +23,9 @@ from fourier_format.errors import (
 
 SUFFIX: Final = ".fft"
 _NEAR: Final = 3
+_STRANGE_IN_URLS: Final = ("\\", "://", "::")
+"""What would make another URL of one that a name is put into."""
+_STRANGE_IN_PATHS: Final = ("\\", ":") if os.name == "nt" else ()
 
 
 class Source:
@@ -52,7 +56,7 @@ class Source:
             InvalidAdapterError: Its file breaks the format.
             FileAccessError: It is there and cannot be read, or the source cannot be reached.
         """
-        if not _is_sound(name):
+        if not self._is_sound(name):
             return None
         place = self.place(name)
         if self._remote is not None:
@@ -67,23 +71,30 @@ class Source:
         return f"{self.where}/{file}" if self._remote is None else _joined(self.where, file)
 
     def _file(self, name: str) -> str:
-        return f"{quote(name) if self._is_http() else name}{SUFFIX}"
+        return f"{quote(name) if _is_http(self.where) else name}{SUFFIX}"
 
     def names(self) -> list[str]:
-        """Returns the names that lie here, sorted.
+        """Returns the names that lie here, sorted; what `fetch` takes for no name is left out.
 
         Raises:
             FileAccessError: The source cannot be listed.
         """
         if self._remote is not None:
             found: Iterable[str] = self._remote.listed()
+            if _is_http(self.where):
+                found = map(unquote, found)
         else:
             with os_errors(Path(self.where), "list"):
                 found = [path.name for path in Path(self.where).iterdir()]
-        return sorted(name.removesuffix(SUFFIX) for name in found if name.endswith(SUFFIX))
+        names = [file.removesuffix(SUFFIX) for file in found if file.endswith(SUFFIX)]
+        return sorted(filter(self._is_sound, names))
 
-    def _is_http(self) -> bool:
-        return self.where.startswith(("http://", "https://"))
+    def _is_sound(self, name: str) -> bool:
+        """Whether a name cannot lead out of the source."""
+        path = PurePosixPath(name)
+        banned = _STRANGE_IN_PATHS if self._remote is None else _STRANGE_IN_URLS
+        strange = not name.isprintable() or any(part in name for part in banned)
+        return bool(name) and not strange and not path.is_absolute() and ".." not in path.parts
 
 
 class _Remote:
@@ -136,8 +147,11 @@ def is_url(place: str) -> bool:
 
 
 def stem(path: str | os.PathLike[str]) -> str:
-    """Returns the name of an adapter by its file: "legal" of "adapters/legal.fft"."""
-    name = PurePosixPath(os.fspath(path)).name
+    """Returns the name of an adapter by its file: "legal" of "adapters/legal.fft".
+
+    Of a URL the query is no part of it, which may hold a signature.
+    """
+    name = _file_name(path)
     for suffix in (".fft.h5", ".fft.hdf5", SUFFIX, ".h5", ".hdf5"):
         if name.endswith(suffix) and name != suffix:
             return name.removesuffix(suffix)
@@ -149,19 +163,32 @@ def near(name: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, list(dict.fromkeys(names)), _NEAR)
 
 
-def _is_sound(name: str) -> bool:
-    """Whether a name cannot lead out of its source."""
-    path = PurePosixPath(name)
-    strange = not name.isprintable() or any(c in name for c in "\\:")
-    return bool(name) and not strange and not path.is_absolute() and ".." not in path.parts
+def _file_name(path: str | os.PathLike[str]) -> str:
+    place = os.fspath(path)
+    if not is_url(place):
+        return (path if isinstance(path, PurePath) else Path(place)).name
+    links, which = _links(place)
+    name = PurePosixPath(re.split(r"[?#]", links[which], maxsplit=1)[0]).name
+    return unquote(name) if _is_http(place) else name
+
+
+def _links(url: str) -> tuple[list[str], int]:
+    """Returns the links of a chain, and which of them has the files: the first with a place."""
+    links = url.split("::")
+    return links, next((i for i, link in enumerate(links) if "://" in link), 0)
+
+
+def _is_http(url: str) -> bool:
+    """Whether it is a web server that has the files, whose names are quoted then."""
+    links, which = _links(url)
+    return links[which].startswith(("http://", "https://"))
 
 
 def _joined(url: str, file: str) -> str:
-    """Returns the URL of a file in a directory; of a chain, the first link with a place has it."""
-    links = url.split("::")
-    first = next((i for i, link in enumerate(links) if "://" in link), 0)
-    folder = links[first] if links[first].endswith("://") else f"{links[first].rstrip('/')}/"
-    links[first] = folder + file
+    """Returns the URL of a file in a directory."""
+    links, which = _links(url)
+    folder = links[which] if links[which].endswith("://") else f"{links[which].rstrip('/')}/"
+    links[which] = folder + file
     return "::".join(links)
 
 

@@ -14,6 +14,7 @@ import pytest
 from fourier_converters.cli import main
 from fourier_converters.mapping import Map
 from fourier_converters.onnx.base import OnnxBase
+from fourier_converters.onnx.live import live_at_load
 from fourier_converters.onnx.loading import merge_at_load
 from fourier_format import Adapter
 from fourier_format.adapter import Array
@@ -100,6 +101,7 @@ class Attack:
         """Returns the error of the merge, None if it went well; either is no harm."""
         error = self.convert(*more)
         self.convert(*more, "--quantized", "requantize", "--dry-run")
+        self.convert(*more, "--live")
         for use in self._other_uses():
             with contextlib.suppress(FourierFormatError):
                 use()
@@ -152,6 +154,7 @@ class Attack:
         whole: Adapter = WHOLE
         return (
             lambda: merge_at_load(whole, self.base),
+            lambda: live_at_load([whole], self.base),
             lambda: OnnxBase(self.base, Map(), ["q"]).weight("q"),
         )
 

@@ -109,7 +109,9 @@ def mutant(content: bytes, rng: random.Random) -> bytes:
 
 def merge(source: Path, path: Path, output: Path, rng: random.Random) -> str:
     """Returns the outcome of one merge: "merged", a code in brackets, or what went wrong."""
-    mode = rng.choice([[], ["--quantized", "requantize"], ["--external-data", "reference"]])
+    mode = rng.choice(
+        [[], ["--quantized", "requantize"], ["--external-data", "reference"], ["--live"]]
+    )
     output = path.with_name("m.onnx") if "reference" in mode else output
     arguments = [source, "--to", "onnx", "--base", path, "-o", output, "--force", "--quiet", *mode]
     err = io.StringIO()

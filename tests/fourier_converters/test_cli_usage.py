@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import fourier_format
-from fourier_converters.cli import TARGETS
+from fourier_converters.cli import EXTERNAL_DATA, QUANTIZED, TARGETS
+from fourier_converters.onnx.applying import QuantizedMode
+from fourier_converters.onnx.convert import ExternalData
 from tests.fourier_converters.adapters import adapter, save
 from tests.fourier_converters.checkpoints import DIGITS, spectrum, write_base, write_peft
 from tests.fourier_converters.command import (
@@ -147,6 +150,9 @@ class TestNames:
 
 
 class TestUsage:
+    def test_the_choices_are_those_that_the_converter_knows(self) -> None:
+        assert (get_args(QuantizedMode), get_args(ExternalData)) == (QUANTIZED, EXTERNAL_DATA)
+
     def test_merging_needs_a_base(self, source: Path, capsys: Captured) -> None:
         wrong: list[list[str | Path]] = [[], ["--base", source]]
         for more in wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -126,6 +127,33 @@ def test_an_exception_leaves_nothing_behind_and_the_old_directory_as_it_was(
 
     assert names(tmp_path) == (["d"] if before else [])
     assert not before or content(path) == OLD
+
+
+def test_where_no_directory_can_be_opened_one_appears_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows opens none, has no flock, and syncs only what is open for writing."""
+    opened, synced = os.open, os.fsync
+
+    def open_files(path: Any, flags: int, *mode: Any, **options: Any) -> int:
+        if Path(path).is_dir() and not options:  # shutil gives some, where it opens directories
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *mode, **options)
+
+    def sync_writable(descriptor: int) -> None:
+        os.write(descriptor, b"")
+        synced(descriptor)
+
+    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(os, "open", open_files)
+    monkeypatch.setattr(os, "fsync", sync_writable)
+
+    write(tmp_path / "d", "old")
+    write(tmp_path / "d", overwrite=True)
+
+    monkeypatch.undo()
+    assert content(tmp_path / "d") == WHOLE
+    assert names(tmp_path) == ["d"]
 
 
 def test_an_existing_directory_is_refused_before_anything_is_written(tmp_path: Path) -> None:

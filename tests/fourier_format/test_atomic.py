@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fourier_format
+from fourier_format import atomic
 from fourier_format.atomic import companion, exclusive, refuse_existing, staged, write_bytes
 from fourier_format.errors import FileAccessError, OutputExistsError
 from tests.fourier_format import minimal
@@ -312,6 +313,27 @@ def test_a_link_at_the_outputs_place_counts_as_existing_even_if_it_leads_nowhere
 
     assert names(tmp_path) == ["a.bin"]
     assert path.is_symlink()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_where_there_are_no_locks_a_file_is_closed_before_it_gets_its_name(
+    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, closed = atomic._publish, []
+
+    def published(temporary: Path, path: Path, overwrite: bool) -> None:
+        closed.append(file.closed)
+        publish(temporary, path, overwrite)
+
+    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(atomic, "_publish", published)
+
+    with staged(tmp_path / "a.bin", overwrite) as file:
+        file.write(b"whole")
+
+    assert closed == [True]
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+    assert names(tmp_path) == ["a.bin"]
 
 
 def test_a_missing_directory_is_told_before_any_work_is_done(tmp_path: Path) -> None:

@@ -602,6 +602,16 @@ def test_closing_cancels_what_is_not_begun(base: Path, tmp_path: Path) -> None:
         sessions.wait("a4")
 
 
+def test_paths_may_be_text(base: Path, tmp_path: Path) -> None:
+    sessions = MergedSessions(str(base), cache=str(tmp_path / "cache"))
+
+    y = run(activated(sessions, {"a": FIRST})["a"])
+
+    assert_near(y, expected(FIRST))
+    assert sessions.notes == []
+    sessions.close()
+
+
 def test_where_optimised_bases_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "caches")
     monkeypatch.setattr("sys.platform", "linux")

@@ -399,6 +399,14 @@ def test_a_table_of_impossible_costs_is_refused(wrong: float, base: Path, tmp_pa
         plan(base, 50, 5, 5, table=table_of(tmp_path, forms))
 
 
+def test_a_table_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "costs.json"
+    path.write_bytes(json.dumps({"devices": {}}).encode("utf-16"))
+
+    with pytest.raises(UsageError, match=r"costs\.json: this is no table of costs"):
+        costs.table(path=path)
+
+
 def test_our_own_table_serves_one_adapter_merged_and_many_live() -> None:
     names = [f"layer.{i}.attention.self.{p}" for i in range(6) for p in ("query", "value")]
     minilm = adapter_of(dict.fromkeys(names, weight(384, 384)), count=1000, prints=False)

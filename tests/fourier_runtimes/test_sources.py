@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePath, PureWindowsPath
 
 import fsspec
 import numpy as np
@@ -48,6 +51,25 @@ def memory() -> Iterator[str]:
     system.rm("/adapters", recursive=True)
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "web").mkdir()
+    for name in ("legal de", "50% & more?", "a:b", "ok"):
+        fourier_format.save(A, tmp_path / "web" / f"{name}.fft")
+    handler = partial(Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/web"
+        server.shutdown()
+        thread.join()
+
+
 def test_a_directory_has_the_files_that_lie_in_it(folder: Path) -> None:
     source = Source(folder)
 
@@ -79,6 +101,40 @@ def test_a_url_is_opened_by_fsspec(memory: str) -> None:
     assert source.names() == ["broken", "legal"]
     with pytest.raises(InvalidAdapterError, match=r"memory://adapters/broken\.fft"):
         source.fetch("broken")
+
+
+@pytest.mark.parametrize("chain", ["", "simplecache::"])
+def test_a_web_server_quotes_names_and_nobody_else_does(chain: str, web: str) -> None:
+    with AdapterSession(BASE.model(), source=chain + web) as session:
+        session.load_all()
+        name = session.load(f"{chain}{web}/legal%20de.fft?signature=secret#there")
+
+        assert session.names == ["50% & more?", "a:b", "ok", "legal de"]
+        assert name == "legal de"
+        with pytest.raises(UnknownAdapterError, match="did you mean 'legal de'"):
+            session.run({"x": batch(1)}, "legal-de")
+
+
+@pytest.mark.parametrize("where", ["{0}", "file://{0}"])
+def test_what_a_source_lists_can_be_fetched(where: str, tmp_path: Path) -> None:
+    for name in ("a:b", "legal de", "50%", "line\nbreak", ""):
+        fourier_format.save(A, tmp_path / f"{name}.fft")
+    source = Source(where.format(tmp_path))
+
+    assert source.names() == ["50%", "a:b", "legal de"]
+    for name in source.names():
+        found = source.fetch(name)
+        assert found is not None
+        assert_a(found[0])
+        assert_a(sources.loaded(found[1]))
+
+
+@pytest.mark.parametrize("name", ["x::file:///etc/passwd", "file:///etc/passwd", "a\\b"])
+def test_no_name_makes_another_url_of_a_source(name: str, memory: str) -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe_file(f"/adapters/{name}.fft", fourier_format.to_bytes(A))
+
+    assert Source(memory).fetch(name) is None
 
 
 def test_a_session_serves_from_a_url(memory: str) -> None:
@@ -177,6 +233,22 @@ def test_files_are_called_without_their_suffixes() -> None:
     names = [stem(p) for p in ("a/legal.fft", "legal.v2.fft", "x.fft.h5", "y.h5", Path("z"))]
 
     assert names == ["legal", "legal.v2", "x", "y", "z"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("https://h/legal.fft?X-Amz-Signature=a/b.fft", "legal"),
+        ("https://h/legal%20de.fft.h5#part", "legal de"),
+        ("s3://bucket/50%25.fft?versionId=1", "50%25"),
+        ("simplecache::https://h/legal.fft?x", "legal"),
+        ("zip://adapters/legal.fft::https://h/all.zip?x", "legal"),
+        ("what?.fft", "what?"),
+        (PureWindowsPath("adapters\\legal.fft"), "legal"),
+    ],
+)
+def test_a_name_is_the_files_alone(path: str | PurePath, name: str) -> None:
+    assert stem(path) == name
 
 
 def test_near_names_are_spelt_alike() -> None:

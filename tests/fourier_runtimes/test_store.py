@@ -215,19 +215,20 @@ def test_two_sessions_never_have_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "data",
     [
-        "{",
-        "[]",
-        '{"version":"1.0","precision":"float32","adapters":{"a":[[["k",0,"x"]],null]}}',
-        '{"version":"2.0","precision":"float32","adapters":{}}',
+        b"{",
+        b"[]",
+        b"\xff\xfe{\0}\0",
+        b'{"version":"1.0","precision":"float32","adapters":{"a":[[["k",0,"x"]],null]}}',
+        b'{"version":"2.0","precision":"float32","adapters":{}}',
     ],
 )
-def test_a_broken_index_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_broken_index_is_refused(data: bytes, tmp_path: Path) -> None:
     store_of(tmp_path).close()
-    (tmp_path / "index.json").write_text(text)
+    (tmp_path / "index.json").write_bytes(data)
 
-    with pytest.raises(InvalidAdapterError):
+    with pytest.raises(InvalidAdapterError, match=r"index\.json.*; remove the folder"):
         store_of(tmp_path, fill=False)
     (tmp_path / "index.json").unlink()
     assert store_of(tmp_path, fill=False).names == []  # the folder's lock is free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fourier_converters.mapping import Map
 from fourier_format.errors import UnsupportedError, Violation
 
 
-def open_base(path: Path, mapping: Map, names: Collection[str]) -> Base:
+def open_base(path: str | os.PathLike[str], mapping: Map, names: Collection[str]) -> Base:
     """Returns the base at `path`: a .safetensors file, a checkpoint directory or an ONNX model.
 
     Args:
@@ -22,6 +23,7 @@ def open_base(path: Path, mapping: Map, names: Collection[str]) -> Base:
         UnsupportedError: It is none of these.
         FileAccessError: It cannot be read.
     """
+    path = Path(path)
     if path.suffix == ".onnx":
         from fourier_converters.onnx.base import OnnxBase
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +22,11 @@ from fourier_format.atomic import refuse_existing, write_bytes
 
 def to_html(
     adapter: Adapter,
-    output: Path,
+    output: str | os.PathLike[str],
     *,
     name: str = "adapter",
-    file: Path | None = None,
-    base: Path | None = None,
+    file: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
     mapping: Map | None = None,
     verify_full: bool = False,
     notes: tuple[str, ...] = (),
@@ -59,6 +60,9 @@ def to_html(
         OutputExistsError: `output` exists and `overwrite` is false.
         FileAccessError: Reading or writing failed.
     """
+    output = Path(output)
+    file = None if file is None else Path(file)
+    base = None if base is None else Path(base)
     refuse_existing(output, overwrite)
     started = progress or (lambda _: lambda _: None)
     found = FoundBase({}, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,13 @@ from fourier_converters.keras.base import Base, open_base
 from fourier_converters.keras.matching import Match, match_targets
 from fourier_converters.keras.places import Places
 from fourier_converters.keras.replacing import match_replacements
-from fourier_converters.keras.writing import Compute, discard, refuse_outputs, write_merged
+from fourier_converters.keras.writing import (
+    Compute,
+    discard,
+    refuse_other_suffix,
+    refuse_outputs,
+    write_merged,
+)
 from fourier_converters.mapping import Map
 from fourier_converters.matching import found_weights
 from fourier_converters.merging import Change, compute, plan_changes, rows_of
@@ -30,8 +37,8 @@ Progress = Callable[[str], None]
 
 def to_keras(
     adapter: Adapter,
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     mapping: Map | None = None,
     verify_full: bool = False,
@@ -48,7 +55,7 @@ def to_keras(
     Args:
         adapter: The adapter, trained in Keras or, where it has fingerprints, elsewhere.
         base: A .keras file, a .weights.h5, an older .h5, or the .weights.json of shards.
-        output: The file to write; of shards the index, which they lie beside.
+        output: The file to write, with the base's suffix; of shards the index.
         mapping: What the user says of where weights lie.
         verify_full: Compare the SHA-256 of every adapted weight, not only samples and norms.
         overwrite: Whether `output` may exist.
@@ -63,14 +70,16 @@ def to_keras(
         BaseMismatchError: The base is not the one that the adapter was trained on.
         UnsupportedError: The base is of a sort that is not supported.
         OutputExistsError: `output` exists and `overwrite` is false.
-        UsageError: `output` is one of the base's files.
+        UsageError: `output` is one of the base's files, or its name does not end as the base's.
         FileAccessError: Reading or writing failed.
         DependencyMissingError: h5py is not installed.
     """
+    base, output = Path(base), Path(output)
     refuse_input(output, base)
     if not dry_run:
         refuse_existing(output, overwrite)
     with open_base(base) as opened:
+        refuse_other_suffix(opened, output)
         if not dry_run:
             refuse_outputs(opened, output, overwrite)
         plan = _plan(adapter, opened, mapping or Map(), verify_full)

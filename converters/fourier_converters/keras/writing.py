@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,18 +10,39 @@ from typing import IO, Any, Final
 from fourier_converters.base.shards import read_json
 from fourier_converters.keras.base import INDEX_SUFFIX, Base
 from fourier_converters.keras.mapped import Mapped
+from fourier_converters.keras.together import staged_together
 from fourier_converters.merging import Change
 from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Array
-from fourier_format.atomic import refuse_existing, staged
+from fourier_format.atomic import os_errors, refuse_existing, staged
 from fourier_format.dtypes import little_endian_bytes
 from fourier_format.errors import UsageError, Violation
 
 Compute = Callable[[Change], Array]
 """Gives a change's new values, in its dtype and shape."""
 
+_SUFFIXES: Final = (".keras", ".weights.h5", INDEX_SUFFIX, ".h5", ".hdf5")
+"""Keras tells by the name how to read a file; the first that fits."""
+
 _SHARD: Final = "_{:05}.weights.h5"
-"""Keras looks for its shards by the index's name and a number."""
+"""Keras opens number 0 before it reads the index: new shards cannot have names of their own."""
+
+
+def refuse_other_suffix(base: Base, output: Path) -> None:
+    """Check that Keras reads the result as it reads the base, which it tells by the name.
+
+    Raises:
+        UsageError: E-USAGE: the name does not end as the base's.
+    """
+    wanted = INDEX_SUFFIX if base.shards else _suffix(base.path)
+    if wanted and _suffix(output) != wanted:
+        problem = f"the result is read as its base is, by a name that ends with {wanted}"
+        advice = f"choose one with -o, such as merged{wanted}"
+        raise UsageError(Violation("E-USAGE", str(output), problem, got=output.name, advice=advice))
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), "")
 
 
 def refuse_outputs(base: Base, output: Path, overwrite: bool) -> None:
@@ -30,12 +50,9 @@ def refuse_outputs(base: Base, output: Path, overwrite: bool) -> None:
 
     Raises:
         OutputExistsError: One exists, and `overwrite` is false.
-        UsageError: One is the base's, or the index's name is not one that Keras reads.
+        UsageError: One is the base's.
     """
     shards = [base.path.with_name(name) for name in base.shards]
-    if base.shards and not output.name.endswith(INDEX_SUFFIX):
-        problem = f"the base is an index of shards, whose name ends with {INDEX_SUFFIX}"
-        raise UsageError(Violation("E-USAGE", str(output), problem, advice="choose it with -o"))
     for path in (output, *_shard_paths(base, output).values()):
         refuse_input(path, base.path, *shards)
         refuse_existing(path, overwrite)
@@ -101,14 +118,13 @@ def _shard_paths(base: Base, output: Path) -> dict[str, Path]:
 def _write_shards(
     base: Base, output: Path, changes: Sequence[Change], compute: Compute, overwrite: bool
 ) -> None:
-    """Write all shards, and the index last; they are renamed together, when all are there."""
+    """Write the index and all shards, which appear together."""
     paths = _shard_paths(base, output)
-    with contextlib.ExitStack() as stack:  # is left in the other order: the index comes last
-        index = stack.enter_context(staged(output, overwrite))
+    with staged_together([output, *paths.values()], overwrite) as (index, *shards):
         index.write(json.dumps(_index(base.path, paths), indent=4).encode())
-        for name, path in paths.items():
-            target = stack.enter_context(staged(path, overwrite))
-            _write_over(base, base.shards[name], target, changes, compute)
+        for (name, path), target in zip(paths.items(), shards, strict=True):
+            with os_errors(path, "write"):
+                _write_over(base, base.shards[name], target, changes, compute)
 
 
 def _index(path: Path, paths: dict[str, Path]) -> Any:

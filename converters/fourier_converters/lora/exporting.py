@@ -6,6 +6,7 @@ is measured, reported, and refused where it is too little.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ _NAMES: Final = {
 
 def to_lora(
     adapter: Adapter,
-    directory: Path,
+    directory: str | os.PathLike[str],
     *,
     rank: int,
     min_energy: float = 0.9,
@@ -67,6 +68,7 @@ def to_lora(
         OutputExistsError: `directory` exists and `overwrite` is false.
         FileAccessError: Writing failed.
     """
+    directory = Path(directory)
     _check_arguments(adapter, rank, min_energy)
     refuse_existing(directory, overwrite)
     unsupported = list(_unsupported(adapter))

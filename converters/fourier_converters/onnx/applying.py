@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,7 +38,6 @@ from fourier_format.dtypes import DTYPES
 from fourier_format.errors import UnsupportedError, Violation
 
 QuantizedMode = Literal["live", "requantize", "refuse"]
-QUANTIZED_MODES: Final[tuple[QuantizedMode, ...]] = ("live", "requantize", "refuse")
 
 Progress = Callable[[str], None]
 """Told what is being worked on."""

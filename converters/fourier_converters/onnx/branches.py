@@ -22,7 +22,7 @@ from fourier_converters.onnx import surgery
 from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.merging import Edit, Made, rebound, refuse_nonfinite
 from fourier_converters.onnx.model import Model, Read, Value
-from fourier_converters.onnx.operators import ONNX
+from fourier_converters.onnx.operators import MICROSOFT, ONNX
 from fourier_converters.onnx.packed import divided
 from fourier_converters.onnx.protos import attribute
 from fourier_converters.onnx.replacing import placed
@@ -120,7 +120,8 @@ def product_of(model: Model, read: Read) -> Value:
     for step in [*steps, "QuantizeLinear", "DequantizeLinear"]:
         readers = model.reads(value)
         following = model.node(readers[0]) if len(readers) == 1 else None
-        fits = following is not None and following.op_type == step and following.domain in ONNX
+        domains = ONNX if step in {"Cast", "Mul"} else ONNX | {MICROSOFT}
+        fits = following is not None and following.op_type == step and following.domain in domains
         seen = model.is_output(value) or model.is_result(value)
         if following is None or not fits or seen:
             return value if step != "DequantizeLinear" else _before(model, value)

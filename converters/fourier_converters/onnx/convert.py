@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +21,12 @@ from fourier_converters.onnx.applying import (
 )
 from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.checking import found_in_words, found_weights
-from fourier_converters.onnx.data_files import check_added, check_copied
 from fourier_converters.onnx.matching import Match, match_targets
 from fourier_converters.onnx.model import Model
-from fourier_converters.onnx.protos import all_tensors
 from fourier_converters.onnx.replacing import Replaced, match_replacements
 from fourier_converters.onnx.sharing import refuse_unclear_readers
-from fourier_converters.onnx.stores import Discarding, Store
-from fourier_converters.onnx.writing import write_merged
+from fourier_converters.onnx.stores import Store
+from fourier_converters.onnx.writing import carry_out
 from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, replacement_row, target_row
 from fourier_converters.verification import Verified, check_digests, check_fingerprints
@@ -40,7 +39,6 @@ _WHICH_WEIGHT: Final = (
     "on a quantised base the fingerprint proves which weight it is, not which checkpoint"
 )
 ExternalData = Literal["copy", "reference"]
-EXTERNAL_DATA: Final[tuple[ExternalData, ...]] = ("copy", "reference")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,8 +135,8 @@ def verified(adapter: Adapter, base: Path, mapping: Map, verify_full: bool) -> I
 
 def to_onnx(
     adapter: Adapter,
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     mapping: Map | None = None,
     quantized: QuantizedMode = "live",
@@ -176,40 +174,23 @@ def to_onnx(
         UsageError: `output` is one of the base's files, or lies where it cannot refer to them.
         FileAccessError: Reading or writing failed.
     """
+    base, output = Path(base), Path(output)
     refuse_input(output, base)
     if not dry_run:
         refuse_existing(output, overwrite)
         refuse_unwritable_name(output)
     found = find(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
-    _refuse_live(found.candidates.model)
-    outcome = _carried_out(found, output, external_data, overwrite, dry_run, progress)
-    return found.report(str(output), outcome)
-
-
-def _carried_out(
-    found: Found,
-    output: Path,
-    external_data: ExternalData,
-    overwrite: bool,
-    dry_run: bool,
-    progress: Progress | None,
-) -> Outcome:
-    """Do what was found, to a file or, in a dry run, to none; returns what was measured."""
+    refuse_live(found.candidates.model, "merge into the model that it was made of")
     outcomes: list[Outcome] = []
-    model = found.candidates.model
-
-    def changed(store: Store) -> None:
-        outcomes.append(found.apply(store, progress))
-
-    if dry_run:
-        check = check_added if external_data == "reference" else check_copied
-        check(model.reader.files, [*all_tensors(model.proto)], output)
-        changed(Discarding(model))
-    else:
-        write_merged(
-            model, changed, output, reference=external_data == "reference", overwrite=overwrite
-        )
-    return outcomes[0]
+    carry_out(
+        found.candidates.model,
+        lambda store: outcomes.append(found.apply(store, progress)),
+        output,
+        reference=external_data == "reference",
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    return found.report(str(output), outcomes[0])
 
 
 def _notes(adapter: Adapter, matches: Sequence[Match], model: Model) -> list[str]:
@@ -235,15 +216,14 @@ def _quantised(matches: Sequence[Match]) -> list[Match]:
     return [match for match in matches if match.uses[0].use.quantized is not None]
 
 
-def _refuse_live(model: Model) -> None:
-    """A live graph says which base it holds; merged into, it would say so of another.
+def refuse_live(model: Model, advice: str) -> None:
+    """A live graph says which base it holds; changed once more, it would say so of another.
 
     Raises:
         UnsupportedError: E-BASE-UNSUPPORTED.
     """
     if any(entry.key == KEY for entry in model.proto.metadata_props):
-        problem = "it is a live graph, whose description would no longer be true of it"
-        advice = "merge into the model that it was made of"
+        problem = "it is live already: what it says of itself would no longer be true"
         raise UnsupportedError(
             Violation("E-BASE-UNSUPPORTED", str(model.path), problem, advice=advice)
         )

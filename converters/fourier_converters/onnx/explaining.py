@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,9 @@ _MOST: Final = 24
 """Candidates that are listed for one target."""
 
 
-def explain(adapter: Adapter, base: Path, mapping: Map | None = None) -> dict[str, Any]:
+def explain(
+    adapter: Adapter, base: str | os.PathLike[str], mapping: Map | None = None
+) -> dict[str, Any]:
     """Returns a map of everything that `adapter` changes in the ONNX model at `base`.
 
     What was found is stated as nodes, so that the map gives the same again. What was not found has
@@ -30,6 +33,7 @@ def explain(adapter: Adapter, base: Path, mapping: Map | None = None) -> dict[st
         UnsupportedError: The base is not an ONNX model, or breaks a rule.
         FileAccessError: The base cannot be read.
     """
+    base = Path(base)
     mapping, model = mapping or Map(), Model(base)
     candidates = Candidates(model, module_names(adapter))
     targets = {t.name: _target(adapter, t, candidates, mapping) for t in adapter.targets}
@@ -69,17 +73,18 @@ def _replacement(
     entry = mapping.replacement(name)
     if entry.skip:
         return {"skip": True, "explanation": {"why": "the map says so"}}
+    said = {} if entry.layout is None else {"layout": entry.layout}
     try:
         found = match_replacement(name, adapter, candidates, entry)
     except FourierFormatError as error:
-        return {"explanation": {"problem": str(error)}}
+        return said | {"explanation": {"problem": str(error)}}
     if found.added:  # a bias that the graph lacks has no use that a map could name
         return {"explanation": {"why": found.evidence}}
     # the node alone could mean its other parameters, too
     tensors = list(dict.fromkeys(c.use.initializer for c in found.uses))
     stated: dict[str, Any] = {"initializer": tensors[0] if len(tensors) == 1 else tensors}
     stated |= _places(found.uses, candidates.model)
-    return stated | {"explanation": {"why": found.evidence}}
+    return stated | said | {"explanation": {"why": found.evidence}}
 
 
 def _places(uses: Sequence[Candidate], model: Model) -> dict[str, Any]:

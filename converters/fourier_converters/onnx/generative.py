@@ -6,6 +6,7 @@ beside it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,8 +35,8 @@ CONFIG: Final = "genai_config.json"
 
 def to_onnx_directory(
     adapter: Adapter,
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -56,6 +57,7 @@ def to_onnx_directory(
             it, or what is no regular file.
         FourierFormatError: As `to_onnx`.
     """
+    base, output = Path(base), Path(output)
     return converted_directory(
         base,
         output,

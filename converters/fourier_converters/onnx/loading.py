@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class MergedAtLoad:
 
 def merge_at_load(
     adapter: Adapter,
-    base: Path,
+    base: str | os.PathLike[str],
     options: Any = None,
     *,
     mapping: Map | None = None,
@@ -57,6 +58,7 @@ def merge_at_load(
         UnsupportedError: The base is of a sort that is not supported.
         FileAccessError: The base cannot be read.
     """
+    base = Path(base)
     require_onnxruntime("merging at load")
     prepared = prepare(adapter, base, mapping=mapping, quantized=quantized, verify_full=verify_full)
     merged = prepared.merged(adapter, options)

@@ -141,10 +141,6 @@ class Model:
         """
         return self.reader.read(self.scopes[value.scope].tensors[value.name])
 
-    def is_constant_node(self, value: Value) -> bool:
-        """Whether a Constant node holds the tensor of `value`."""
-        return value.name in self.scopes[value.scope].producers
-
     def reads(self, value: Value) -> list[Read]:
         """Returns where nodes read `value`, in subgraphs too."""
         return self._reads.get(value, [])

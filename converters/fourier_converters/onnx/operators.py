@@ -82,6 +82,7 @@ UNOPENED: Final[dict[str, str]] = {
     "QAttention": "a quantised Attention with q, k and v in one weight",
     "QLinearMatMul": "QOperator format, in which the activations have no float form",
     "QGemm": "QOperator format, in which the activations have no float form",
+    "ConvInteger": "an integer convolution, whose product becomes float behind it",
     "QLinearConv": "QOperator format, in which the activations have no float form",
     "QEmbedLayerNormalization": "a quantised embedding inside a fused operator",
     "GatherBlockQuantized": "a block-quantised embedding",

@@ -28,6 +28,7 @@ class Quantized:
         axis: The axis that scales belong to, None for one scale.
         block: How many slices of the axis share one scale.
         bits: The width of a packed code, of MatMulNBits; 0 where codes are not packed.
+        computed: The dtype in which the values come out, "" for that of the scales.
     """
 
     scheme: str
@@ -38,6 +39,7 @@ class Quantized:
     axis: int | None
     block: int = 1
     bits: int = 0
+    computed: str = ""
 
     @property
     def tensors(self) -> tuple[Value, ...]:

@@ -11,18 +11,34 @@ from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import all_graphs, subgraphs
 from fourier_converters.onnx.tensors import element_type
-from fourier_converters.onnx.tracing import is_passed
+from fourier_converters.onnx.tracing import is_dequantizer, is_passed
 
-_DEQUANTISERS = frozenset({"DequantizeLinear", "Constant"})
+_IR_OF_OWN_INITIALIZERS = 4
+"""The first version of ONNX's format in which an initializer need not be an input of the graph."""
 
 
 def new_initializer(model: Model, name: str, dtype: str, shape: tuple[int, ...]) -> Any:
     """Returns a new TensorProto of the main graph, which subgraphs see, too; its name is unique."""
+    if model.proto.ir_version < _IR_OF_OWN_INITIALIZERS:
+        _free_initializers(model)
     tensor = model.proto.graph.initializer.add()
     tensor.name = model.fresh_name(name)
     tensor.data_type = element_type(dtype)
     tensor.dims.extend(shape)
     return tensor
+
+
+def _free_initializers(model: Model) -> None:
+    """Make initializers constants that are no inputs.
+
+    Before that version each had to be an input, too, and yet nobody could feed it.
+    """
+    graph = model.proto.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    for index in reversed(range(len(graph.input))):
+        if graph.input[index].name in stored:
+            del graph.input[index]
+    model.proto.ir_version = _IR_OF_OWN_INITIALIZERS
 
 
 def new_node(
@@ -210,7 +226,11 @@ def _position(graph: Any, node: Any) -> int:
 
 
 def _could_idle(node: Any) -> bool:
-    return is_passed(node) or (node.op_type in _DEQUANTISERS | {"Mul"} and node.domain in ONNX)
+    return (
+        is_passed(node)
+        or is_dequantizer(node)
+        or (node.op_type in {"Constant", "Mul"} and node.domain in ONNX)
+    )
 
 
 def _names_read(graph: Any) -> set[str]:

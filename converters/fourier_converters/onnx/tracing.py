@@ -9,7 +9,7 @@ from typing import Any, Final, TypeGuard
 import numpy as np
 
 from fourier_converters.onnx.model import Model, Value
-from fourier_converters.onnx.operators import ONNX, PASSED
+from fourier_converters.onnx.operators import MICROSOFT, ONNX, PASSED
 from fourier_converters.onnx.protos import attribute
 from fourier_converters.onnx.quantized import Quantized, group_shape
 from fourier_converters.onnx.tensors import ELEMENT_TYPES, FLOATS, dtype_of
@@ -72,13 +72,21 @@ def trace(model: Model, value: Value) -> Origin | None:
 
 
 def dequantized_dtype(model: Model, quantized: Quantized) -> str:
-    """Returns the dtype in which a quantised weight is computed with: that of its scales."""
-    return dtype_of(model.tensor(quantized.scale)) or "F32"
+    """Returns the dtype in which a quantised weight is computed with: that of its scales.
+
+    Or what the operator says instead.
+    """
+    return quantized.computed or dtype_of(model.tensor(quantized.scale)) or "F32"
 
 
 def is_passed(node: Any) -> bool:
     """Whether a weight is followed through `node`."""
     return node.op_type in PASSED and node.domain in ONNX and bool(node.input)
+
+
+def is_dequantizer(node: Any) -> bool:
+    """Whether it is ONNX's DequantizeLinear, or ONNX Runtime's of 16 and 4 bits before opset 21."""
+    return node.op_type == "DequantizeLinear" and node.domain in ONNX | {MICROSOFT}
 
 
 def _stored(
@@ -99,11 +107,12 @@ def _stored(
 def dequantized_by(model: Model, value: Value) -> Quantized | None:
     """Returns the quantised weight that becomes `value` by DequantizeLinear, or by Cast and Mul."""
     node = model.producer(value)
-    if node is None or node.domain not in ONNX:
+    if node is None:
         return None
-    if node.op_type == "DequantizeLinear":
+    if is_dequantizer(node):
         return _dequantize_linear(model, value.scope, node)
-    return _cast_and_mul(model, value.scope, node) if node.op_type == "Mul" else None
+    weight_only = node.op_type == "Mul" and node.domain in ONNX
+    return _cast_and_mul(model, value.scope, node) if weight_only else None
 
 
 def _dequantize_linear(model: Model, scope: int, node: Any) -> Quantized | None:
@@ -115,13 +124,15 @@ def _dequantize_linear(model: Model, scope: int, node: Any) -> Quantized | None:
         return None
     shape = tuple(stored.dims)
     size, block = math.prod(scales.dims), attribute(node, "block_size", 0)
-    if block < 0:
+    said = attribute(node, "output_dtype", 0)
+    computed = ELEMENT_TYPES.get(said, "") if said else ""
+    if block < 0 or (block and node.domain == MICROSOFT) or (said and computed not in FLOATS):
         return None
     axis = None if size == 1 and not block else attribute(node, "axis", 1) % max(1, len(shape))
     bits = 4 if stored.data_type in _FOUR_BITS else DTYPES[str(dtype_of(stored))].itemsize * 8
     each = "tensor" if axis is None else f"blocks of {block}" if block else f"axis {axis}"
     scheme = f"QDQ int{bits}, per {each}"
-    found = Quantized(scheme, codes, scale, zero, shape, axis, block or 1)
+    found = Quantized(scheme, codes, scale, zero, shape, axis, block or 1, computed=computed)
     return found if _fits(found, scales, model) else None
 
 

@@ -28,6 +28,7 @@ from fourier_converters.onnx.tracing import (
     dequantized_by,
     dequantized_dtype,
     integer_matmul,
+    is_dequantizer,
     is_passed,
     trace,
 )
@@ -99,6 +100,10 @@ def unopened(model: Model) -> list[str]:
             counts[f"{node.op_type} whose weight is not constant or not of a known packing"] += 1
         elif node.op_type == "Gather" and _gathers_codes(model, scope, node):
             counts["Gather of an embedding's codes, which are dequantised behind it"] += 1
+        elif is_dequantizer(node) and _quantizes_here(model, scope, node):
+            counts["QuantizeLinear of a weight in floating point, and DequantizeLinear"] += 1
+        elif is_dequantizer(node) and _is_unknown(model, scope, node):
+            counts["DequantizeLinear of stored codes in a form that is not known"] += 1
         elif node.domain == "com.microsoft.nchwc":
             counts["Conv in ONNX Runtime's own NCHWc layout"] += 1
     return [f"{count} {text}" for text, count in counts.items()]
@@ -113,6 +118,19 @@ def _gathers_codes(model: Model, scope: int, node: Any) -> bool:
     return tensor is not None and any(
         model.node(read).op_type == "DequantizeLinear" for read in following
     )
+
+
+def _quantizes_here(model: Model, scope: int, node: Any) -> bool:
+    """Whether its codes are made in the graph, of a weight: training that knows of quantisation."""
+    maker = model.producer(model.resolve(scope, node.input[0]))
+    if maker is None or maker.op_type != "QuantizeLinear":
+        return False
+    return trace(model, model.resolve(scope, maker.input[0])) is not None
+
+
+def _is_unknown(model: Model, scope: int, node: Any) -> bool:
+    stored = model.tensor(model.resolve(scope, node.input[0])) is not None
+    return stored and dequantized_by(model, Value(scope, node.output[0])) is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from fourier_converters.onnx.data_files import AddedData, CopiedData, DataFiles
+from fourier_converters.onnx.data_files import (
+    AddedData,
+    CopiedData,
+    DataFiles,
+    check_added,
+    check_copied,
+)
 from fourier_converters.onnx.external import byte_size
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors, serialized
-from fourier_converters.onnx.stores import Store
+from fourier_converters.onnx.stores import Discarding, Store
 from fourier_format.atomic import exclusive, os_errors, refuse_existing, staged
 from fourier_format.errors import UnsupportedError, Violation
 
@@ -77,6 +83,27 @@ def write_merged(
         for path in replaced:
             if _is_unreferenced(path):
                 path.unlink(missing_ok=True)
+
+
+def carry_out(
+    model: Model,
+    apply: Callable[[Store], None],
+    output: Path,
+    *,
+    reference: bool,
+    overwrite: bool,
+    dry_run: bool,
+) -> None:
+    """Write the model after `apply` has changed it or, in a dry run, do all of that but write.
+
+    The arguments are those of `write_merged`, and it raises as that does.
+    """
+    if not dry_run:
+        write_merged(model, apply, output, reference=reference, overwrite=overwrite)
+        return
+    check = check_added if reference else check_copied
+    check(model.reader.files, [*all_tensors(model.proto)], output)
+    apply(Discarding(model))
 
 
 def _pieces(proto: Any, where: str) -> Iterator[bytes]:

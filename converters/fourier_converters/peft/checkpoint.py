@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -46,7 +47,7 @@ class PeftCheckpoint:
     whole: bool = True
 
 
-def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
+def read_checkpoint(path: str | os.PathLike[str], adapter: str | None = None) -> PeftCheckpoint:
     """Returns the checkpoint in the directory `path`, or in its subfolder `adapter`.
 
     Raises:
@@ -54,6 +55,7 @@ def read_checkpoint(path: Path, adapter: str | None = None) -> PeftCheckpoint:
         UsageError: There are several adapters and `adapter` chooses none of them.
         FileAccessError: A file cannot be read.
     """
+    path = Path(path)
     directory = _adapter_directory(path, adapter)
     text = _config_text(directory / CONFIG_FILE)
     config = strict_json.loads(text, str(directory / CONFIG_FILE))

@@ -6,6 +6,7 @@ a checkpoint that loads as a different model would be worse than none.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ from fourier_format.adapter import Adapter, Array, Sampling
 from fourier_format.errors import FourierFormatError, UnsupportedError, Violation
 
 
-def to_peft(adapter: Adapter, directory: Path, *, overwrite: bool = False) -> None:
+def to_peft(
+    adapter: Adapter, directory: str | os.PathLike[str], *, overwrite: bool = False
+) -> None:
     """Write `adapter` as a PEFT checkpoint: adapter_config.json and adapter_model.safetensors.
 
     A config that came from PEFT is written back as it was, unless the adapter has changed since.
@@ -41,6 +44,7 @@ def to_peft(adapter: Adapter, directory: Path, *, overwrite: bool = False) -> No
         OutputExistsError: `directory` exists and `overwrite` is false.
         FileAccessError: Writing failed.
     """
+    directory = Path(directory)
     method = method_for(adapter.transform)
     reasons = list(_reasons(adapter))
     if method is None or reasons:

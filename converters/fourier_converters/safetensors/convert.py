@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ _TIED: Final = "tie_word_embeddings"
 
 def to_checkpoint(
     adapter: Adapter,
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     mapping: Map | None = None,
     verify_full: bool = False,
@@ -71,6 +72,7 @@ def to_checkpoint(
         UsageError: `output` is the base's directory or lies in it.
         FileAccessError: Reading or writing failed.
     """
+    base, output = Path(base), Path(output)
     refuse_input(output, base)
     refuse_existing(output, overwrite)
     _refuse_streams(base)

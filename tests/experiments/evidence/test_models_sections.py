@@ -129,13 +129,13 @@ def cells(blocks: list[Block], first: str) -> list[list[str]]:
 
 def test_images_state_the_heads_rate_beside_others_and_who_tunes_its_own(tmp_path: Path) -> None:
     said = text(of_images(tmp_path))
-    assert "The head's rate beside every other method is fixed beforehand: 0.001." in said
+    assert "The head's rate beside every other method is fixed beforehand: 0.004." in said
     assert "The head alone tunes its own rate" in said
 
 
 def test_images_state_grids_and_each_methods_own_settings(tmp_path: Path) -> None:
     said = text(of_images(tmp_path))
-    assert "FourierFT 0.03, 0.06, 0.12, 0.24, each 2 times the one before, 8 in all" in said
+    assert "FourierFT 0.06, 0.12, 0.24, 0.48, each 2 times the one before, 8 in all" in said
     assert "LoRA 0.001, 0.002, 0.004, 0.008, each 2 times the one before, 8 in all" in said
     assert "not equally fine" not in said
     assert "LoRA r = 8: alpha 16, dropout 0;" in said

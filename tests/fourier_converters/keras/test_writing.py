@@ -134,6 +134,29 @@ class TestShards:
 
         assert list(output.parent.iterdir()) == []
 
+    @pytest.mark.parametrize("overwrite", [True, False])
+    @pytest.mark.parametrize("after", range(6))
+    def test_ctrl_c_leaves_what_was_there(
+        self, after: int, overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index, output = write_shards(tmp_path / "base"), tmp_path / "new" / "m.weights.json"
+        output.parent.mkdir()
+        if overwrite:
+            to_keras(WHOLE, index, output)
+        before = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+        calls = list[int]()
+
+        def interrupted(_: int) -> None:
+            calls.append(1)
+            if len(calls) > after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("os.fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            to_keras(dense({"block/up": UP}), index, output, overwrite=overwrite)
+
+        assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == before
+
     def test_a_shard_that_is_there_is_not_overwritten(self, tmp_path: Path) -> None:
         index = write_shards(tmp_path / "base")
         (tmp_path / "merged_00001.weights.h5").write_bytes(b"mine")
@@ -191,6 +214,30 @@ def test_an_output_that_is_there_stays(tmp_path: Path) -> None:
     merge(WHOLE, base, overwrite=True)
 
     assert zipfile.is_zipfile(tmp_path / "merged.m.keras")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("m.keras", "merged.weights.h5"),
+        ("m.keras", "merged"),
+        ("m.weights.h5", "merged.keras"),
+        ("m.weights.h5", "merged.h5"),
+        ("m.h5", "merged.weights.h5"),
+    ],
+)
+def test_a_name_that_keras_would_read_otherwise_is_refused(
+    name: str, output: str, dry_run: bool, tmp_path: Path
+) -> None:
+    write = write_archive if name.endswith(".keras") else write_weights
+    base = write(tmp_path / name)
+    suffix = name.removeprefix("m")
+
+    with pytest.raises(UsageError, match=f"ends with {suffix}.*, such as merged{suffix}"):
+        to_keras(WHOLE, base, tmp_path / output, dry_run=dry_run)
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_base_is_never_the_output(tmp_path: Path) -> None:

@@ -165,6 +165,16 @@ def dequantize_linear(
     return Layer(body, arrays, scales)
 
 
+def by_microsoft(each: str = "tensor", dtype: Any = np.int16, *, symmetric: bool = True) -> Layer:
+    """Returns the same with ONNX Runtime's own DequantizeLinear, as it quantises before opset 21.
+
+    There an axis means that each of its slices has a scale.
+    """
+    layer = dequantize_linear(each, dtype, symmetric=symmetric)
+    body = layer.body.replace("Dequantize", "com.microsoft.Dequantize")
+    return Layer(body, layer.arrays, layer.dtype)
+
+
 def by_groups(stored: Array, each: str, in_axis: int, dtype: Any, *, symmetric: bool) -> Rounded:
     """Returns a matrix quantised per tensor, channel or block, in the shapes of ONNX."""
     info: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]

@@ -30,6 +30,7 @@ from tests.fourier_converters.onnx.quantised import (
     Layer,
     W,
     by_groups,
+    by_microsoft,
     cast_and_mul,
     dequantize_linear,
     integer,
@@ -41,6 +42,15 @@ from tests.fourier_converters.onnx.quantised import (
 NEW = np.random.default_rng(8).standard_normal((OUT, IN)).astype(np.float32)
 BIAS = np.random.default_rng(5).standard_normal(OUT).astype(np.float32)
 
+
+def _by_microsoft(layer: Layer) -> Layer:
+    """Returns the layer with all its pairs in ONNX Runtime's own domain."""
+    body = layer.body
+    for operator in (" QuantizeLinear", " DequantizeLinear"):
+        body = body.replace(operator, f" com.microsoft.{operator.strip()}")
+    return Layer(body, layer.arrays, layer.dtype)
+
+
 FORMS: Final = {
     "MatMulNBits": nbits(zero="packed"),
     "MatMulNBits with its own bias": nbits(bits=8, bias=BIAS),
@@ -50,6 +60,10 @@ FORMS: Final = {
     "MatMul with quantised activations": with_activations(dequantize_linear()),
     "Gemm behind a DequantizeLinear": dequantize_linear("channel", operator="Gemm"),
     "Gemm with quantised activations": with_activations(dequantize_linear(operator="Gemm")),
+    "MatMul behind ONNX Runtime's DequantizeLinear": by_microsoft("channel"),
+    "MatMul with activations of ONNX Runtime's QDQ": _by_microsoft(
+        with_activations(dequantize_linear())
+    ),
     "Cast and Mul": cast_and_mul(),
     "MatMulInteger": integer("MatMulInteger"),
     "MatMulInteger with an Add": integer("MatMulInteger", bias=BIAS),
@@ -84,6 +98,21 @@ def test_the_branch_is_the_exact_delta(form: str, name: str, tmp_path: Path) -> 
     assert any(n.startswith("fourier.") for n in initializers(output)) == (form == "factored")
     (y,) = run(output, x=x)
     assert np.isfinite(y).all()
+
+
+def test_a_branch_has_the_dtype_that_a_dequantize_linear_says(tmp_path: Path) -> None:
+    """Since opset 23; else that of the scales."""
+    layer = dequantize_linear("channel")
+    body = layer.body.replace("<axis = 1>", "<axis = 1, output_dtype = 10>")
+    proto = Layer(body, layer.arrays, np.float16).model(23)
+    proto.ir_version = 11
+    whole = adapter({"enc.q": W})
+
+    merge(proto, whole, tmp_path)
+
+    x = inputs(dtype=np.float16)
+    got = added(tmp_path, x=x)
+    assert_added(got, x.astype(np.float64) @ delta(whole, "enc.q").T, np.float16)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnx
 import pytest
 
+from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.uses import unopened
 from fourier_format.adapter import Array
 from tests.fourier_converters.adapters import save
 from tests.fourier_converters.command import Captured, as_json, refused
@@ -22,6 +25,7 @@ from tests.fourier_converters.onnx.quantised import (
     dequantize_linear,
     integer,
     nbits,
+    with_activations,
 )
 
 GEMM = dequantize_linear("channel", operator="Gemm")
@@ -39,6 +43,45 @@ def refuse(proto: object, folder: Path, capsys: Captured, *more: str, prints: bo
 
     assert digests(folder) == before
     return line
+
+
+TRAINED: Final = Layer(
+    "c = QuantizeLinear (v, s) d = DequantizeLinear (c, s) [q] y = MatMul (x, d)",
+    {"v": W.T, "s": np.array(0.02, np.float32)},
+)
+CHANNEL: Final = dequantize_linear("channel")
+HIDDEN: Final = {
+    "1 QuantizeLinear of a weight in floating point, and DequantizeLinear": TRAINED,
+    "1 DequantizeLinear of stored codes in a form that is not known": Layer(
+        CHANNEL.body.replace("<axis = 1>", "<axis = 1, output_dtype = 17>"), CHANNEL.arrays
+    ),
+    "1 ConvInteger: an integer convolution": CHANNEL.then(
+        "y = Identity (h) r = ConvInteger (w_quantized, w_quantized)"
+    ),
+}
+
+
+@pytest.mark.parametrize("said", HIDDEN)
+def test_a_form_that_is_not_opened_is_named(said: str, tmp_path: Path) -> None:
+    model = Model(save_model(HIDDEN[said].model(), tmp_path / "base.onnx"))
+
+    (line,) = unopened(model)
+
+    assert line.startswith(said)
+
+
+def test_quantised_activations_and_known_weights_hide_nothing(tmp_path: Path) -> None:
+    proto = with_activations(CHANNEL).model()
+
+    assert unopened(Model(save_model(proto, tmp_path / "base.onnx"))) == []
+
+
+def test_the_refusal_of_a_weight_that_is_quantised_on_the_way_names_the_form(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    line = refuse(TRAINED.model(), tmp_path, capsys)
+
+    assert "not looked into: 1 QuantizeLinear of a weight in floating point" in line
 
 
 @pytest.mark.parametrize("operator", ["FusedGemm", "FusedMatMul"])

@@ -239,14 +239,29 @@ def test_an_explanation_overwrites_only_on_request(setting: Setting) -> None:
     assert path.read_text() != "mine"
 
 
-@pytest.mark.parametrize("name", ["base.onnx", "a.fft"])
-def test_an_explanation_is_never_written_over_an_input(name: str, setting: Setting) -> None:
+@pytest.mark.parametrize("name", ["base.onnx", "a.fft", "map.json"])
+@pytest.mark.parametrize("option", ["--explain", "-o"])
+def test_nothing_is_ever_written_over_an_input(option: str, name: str, setting: Setting) -> None:
     setting.base()
-    whole = adapter({"enc.q": Q})
+    corrections = setting.folder / "map.json"
+    corrections.write_text('{"targets": {"enc.q": {"skip": true}}}')
+    before = digests(setting.folder)
+    more = ("--map", corrections, option, setting.folder / name)
 
-    (line,) = setting.refuse(whole, "--explain", setting.folder / name, exit_code=2)
+    (line,) = setting.refuse(adapter({"enc.q": Q}), *more, exit_code=2)
 
     assert "which is only read" in line
+    assert digests(setting.folder).items() >= before.items()
+
+
+def test_an_explanation_and_the_result_are_two_files(setting: Setting) -> None:
+    setting.base()
+    path = setting.folder / "one.onnx"
+
+    (line,) = setting.refuse(adapter({"enc.q": Q}), "--explain", path, "-o", path, exit_code=2)
+
+    assert "the explanation and the result would be one file" in line
+    assert not path.exists()
 
 
 class TestDryRun:

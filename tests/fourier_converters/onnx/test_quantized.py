@@ -26,6 +26,7 @@ from tests.fourier_converters.onnx.quantised import (
     IN,
     Layer,
     W,
+    by_microsoft,
     cast_and_mul,
     dequantize_linear,
     integer,
@@ -50,6 +51,13 @@ QDQ: Final = {
     for operator in ("MatMul", "Gemm")
     if not symmetric or np.dtype(dtype).name.startswith("i")
 }
+MICROSOFT: Final = {
+    f"ONNX Runtime's QDQ {np.dtype(dtype).name} per {each}": (
+        by_microsoft(each, dtype, symmetric=False)
+    )
+    for dtype in (np.uint8, np.int16, np.uint16, ml_dtypes.int4, ml_dtypes.uint4)
+    for each in ("tensor", "channel")
+}
 OTHERS: Final = {
     **{f"Cast and Mul per {each}": cast_and_mul(each) for each in ("tensor", "channel")},
     **{
@@ -61,7 +69,7 @@ OTHERS: Final = {
     "float16 scales of a DequantizeLinear": dequantize_linear("channel", scales=np.float16),
     "float16 Cast and Mul": cast_and_mul(dtype=np.float16),
 }
-FORMS: Final = NBITS | QDQ | OTHERS
+FORMS: Final = NBITS | QDQ | MICROSOFT | OTHERS
 
 
 def use_of(layer: Layer, folder: Path) -> tuple[Model, Use, Quantized]:

@@ -98,6 +98,18 @@ class TestOtherParameters:
         assert line.endswith("[E-ORIENTATION-UNKNOWN]")
         assert_close(graph.merge({"h.c_proj.weight": new}, "--map", path), graph.hidden @ new)
 
+    def test_an_explanation_keeps_what_the_map_says_of_its_layout(self, graph: Graph) -> None:
+        graph.build("y = MatMul (h, c)", {"c": values(6, 6)}, c="h.c_proj.weight")
+        new = values(6, 6, seed=1)
+        given, explained = graph.folder / "map.json", graph.folder / "explained.json"
+        given.write_text('{"replacements": {"h.c_proj.weight": {"layout": "in_out"}}}')
+        replaced = {"h.c_proj.weight": new}
+        graph.merge(replaced, "--map", given, "--explain", explained)
+
+        again = graph.merge(replaced, "--map", explained, "--force")
+
+        assert_close(again, graph.hidden @ new)
+
     def test_of_a_target_itself_comes_before_its_delta(self, graph: Graph) -> None:
         """PEFT saves a tied head's weight; the delta was trained on that."""
         graph.build("y = Identity (h)", {})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fourier_converters.onnx.batches.leading import OPEN_BATCH, leading
+from fourier_converters.onnx.batches.numbers import BROKEN
 from fourier_converters.onnx.batches.rows import SHARED, Lost, Rows, Shared, State, Step
 from fourier_converters.onnx.batches.sizes import UNKNOWN, Kind, Sizes
 from fourier_converters.onnx.batches.table import rule_of
@@ -54,12 +55,16 @@ class Batches:
         self._sizes: Final = Sizes(model, self._given.symbols)
         self._states: Final[dict[Value, State]] = {}
         self._version = opset(model)
+        self._steps_left = _MOST_STEPS
         self._scopes = {id(scope.graph): index for index, scope in enumerate(model.scopes)}
         self._refuted = self._given.problem
         if not self._refuted:
             self._read_inputs()
-            self._run(0)
-            self._refuted = self._refutation()
+            try:
+                self._run(0)
+                self._refuted = self._refutation()
+            except _EndlessError:
+                self._refuted = "its Loops, one in the other, are too many to be followed"
 
     def of(self, value: Value) -> Batch | None:
         """Returns where the batch lies in `value`; None where that is not proven."""
@@ -131,13 +136,17 @@ class Batches:
     def _read_inputs(self) -> None:
         for given in self._given.inputs:
             value = Value(0, given.name)
-            self._sizes.kinds[value] = Kind(given.dtype, given.sizes)
+            self._sizes.learn(value, Kind(given.dtype, given.sizes))
             if given.axis is not None:
                 self._states[value] = Rows(given.axis)
             elif not given.shared:
                 self._states[value] = Lost(f"input {given.name!r} does not say how rows lie in it")
 
     def _run(self, scope: int) -> None:
+        if scope:
+            self._steps_left -= len(self._model.scopes[scope].nodes)
+        if self._steps_left < 0:
+            raise _EndlessError
         for node in self._model.scopes[scope].nodes:
             if node.op_type in _BODIES and node.domain in ONNX:
                 self._enter(scope, node)
@@ -153,7 +162,7 @@ class Batches:
         """Returns the states of a node's outputs; the last also for those behind it."""
         model, sizes = self._model, self._sizes
         given = [model.resolve(scope, name) if name else None for name in node.input]
-        states = [None if v is None else self._states.get(v, SHARED) for v in given]
+        states = [None if v is None else self._read(v) for v in given]
         step = Step(
             node=node,
             states=states,
@@ -167,26 +176,43 @@ class Batches:
         )
         return _follow(step)
 
+    def _read(self, value: Value) -> State:
+        """Returns the state of what a node reads; ONNX Runtime takes nodes in any order."""
+        found = self._states.get(value)
+        if found is None and self._model.producer(value) is not None:
+            return Lost(f"{value.name!r} is read before the node that computes it")
+        return found or SHARED
+
     def _enter(self, scope: int, node: Any) -> None:
         """If gives what both branches give, Loop what its body keeps; Scan is not followed."""
-        bodies = [self._scopes[id(graph)] for graph in subgraphs(node)]
+        graphs = list(subgraphs(node))
+        bodies = [self._scopes[id(graph)] for graph in graphs]
         outputs = [Value(scope, name) for name in node.output]
-        if node.op_type == "Loop" and len(bodies) == 1:
+        if not _is_followed(node, graphs):
+            self._pass_by(node, bodies, outputs)
+        elif node.op_type == "Loop":
             self._loop(scope, node, bodies[0], outputs)
-            return
+        else:
+            self._branch(node, bodies, outputs)
+
+    def _pass_by(self, node: Any, bodies: Sequence[int], outputs: Sequence[Value]) -> None:
+        lost = Lost(f"{_named(node)} is not followed")
         for body in bodies:
-            if node.op_type != "If":
-                lost = Lost(f"{_named(node)} is not followed")
-                for value in self._model.scopes[body].graph.input:
-                    self._states[Value(body, value.name)] = lost
+            for value in self._model.scopes[body].graph.input:
+                self._states[Value(body, value.name)] = lost
+            self._run(body)
+        for value in outputs:
+            self._states[value] = lost
+            self._sizes.learn(value, UNKNOWN)
+
+    def _branch(self, node: Any, bodies: Sequence[int], outputs: Sequence[Value]) -> None:
+        for body in bodies:
             self._run(body)
         for slot, value in enumerate(outputs):
             ends = [self._end(body, slot) for body in bodies]
-            states = [self._states.get(end, SHARED) for end in ends]
-            joined = node.op_type == "If"
-            self._states[value] = _joined(node, states) if joined else Lost(_named(node))
+            self._states[value] = _joined(node, [self._states.get(end, SHARED) for end in ends])
             kinds = {self._sizes.kind(end) for end in ends}
-            self._sizes.kinds[value] = kinds.pop() if len(kinds) == 1 and joined else UNKNOWN
+            self._sizes.learn(value, kinds.pop() if len(kinds) == 1 else UNKNOWN)
 
     def _end(self, body: int, slot: int) -> Value:
         return self._model.resolve(body, self._model.scopes[body].graph.output[slot].name)
@@ -215,7 +241,7 @@ class Batches:
         for slot, value in enumerate(outputs):
             carried = slot < len(states)
             self._states[value] = states[slot] if carried else Lost(f"{_named(node)} stacks it")
-            self._sizes.kinds[value] = kinds[slot] if carried else UNKNOWN
+            self._sizes.learn(value, kinds[slot] if carried else UNKNOWN)
 
     def _forget(self, body: int, keep: set[Value]) -> None:
         """Drop what an earlier run of a body found, so that the next sees other sizes."""
@@ -229,6 +255,22 @@ class Batches:
 
 
 _BODIES: Final = frozenset({"If", "Loop", "Scan"})
+_MOST_STEPS: Final = 1 << 17
+"""Nodes of bodies that are visited: a Loop's several times, and those of Loops in it again."""
+
+
+class _EndlessError(Exception):
+    """Loops in Loops would take forever to follow."""
+
+
+def _is_followed(node: Any, graphs: Sequence[Any]) -> bool:
+    """Whether it is an If or a Loop whose bodies take and give what its definition says."""
+    given = [len(graph.output) for graph in graphs]
+    if node.op_type == "If":
+        return len(graphs) == 2 and min(given) >= len(node.output)
+    carried = max(0, len(node.input) - 2)
+    takes = len(graphs) == 1 and len(graphs[0].input) >= carried + 2
+    return node.op_type == "Loop" and takes and given[0] > carried
 
 
 def _follow(step: Step) -> Sequence[State]:
@@ -245,7 +287,7 @@ def _follow(step: Step) -> Sequence[State]:
         return [mixed or step.lost("is not known to leave rows where they are")]
     try:
         result = rule(step)
-    except (ArithmeticError, LookupError, TypeError, ValueError):
+    except BROKEN:
         return [step.lost("breaks its operator's definition")]
     found = result if isinstance(result, list) else [result]
     return [_ordered(_plain(state, step), step) for state in found]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -13,6 +16,10 @@ from fourier_format.adapter import Array
 
 MOST: Final = 1 << 17
 """Numbers that a value may hold to be computed: those of a mask's indices."""
+_MOST_AXES: Final = 64
+"""Axes that NumPy's arrays may have."""
+BROKEN: Final = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What is raised over a node that breaks its operator's definition."""
 _DTYPES: Final[dict[int, Any]] = {
     1: np.float32,
     6: np.int32,
@@ -23,21 +30,44 @@ _DTYPES: Final[dict[int, Any]] = {
 
 
 def compute(node: Any, given: Sequence[Array | None]) -> Array | None:
-    """Returns what a node of ONNX gives for these inputs; None where that is not computed here."""
+    """Returns what a node of ONNX gives for these inputs; None where that is not computed here.
+
+    No rule makes more than `MOST` numbers, or copies of all of many inputs.
+    """
     rule = _RULES.get(node.op_type) if node.domain in ONNX else None
     if rule is None or any(value is None for value in given[:1]):
         return None
     try:
         with np.errstate(all="ignore"):
             result = np.asarray(rule(node, *given))
-    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
+    except BROKEN:
         return None
     return result if result.size <= MOST and result.dtype.kind in "biuf" else None
 
 
+def _bounded(shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape of a result, if that holds few enough numbers to be computed."""
+    if math.prod(shape) > MOST:
+        raise ValueError(shape)
+    return tuple(shape)
+
+
+def _elementwise(function: Callable[..., Any]) -> Callable[..., Array]:
+    def rule(_: Any, *given: Array) -> Array:
+        _bounded(np.broadcast_shapes(*map(np.shape, given)))
+        return np.asarray(function(*given))
+
+    return rule
+
+
 def _ints(node: Any, name: str, given: Array | None) -> list[int]:
     """Returns what is an input in newer versions of an operator, and an attribute in older ones."""
-    return attribute(node, name, []) if given is None else [int(n) for n in np.ravel(given)]
+    if given is None:
+        said: list[int] = attribute(node, name, [])
+        return said
+    if given.size > _MOST_AXES:
+        raise ValueError(name)
+    return [int(n) for n in np.ravel(given)]
 
 
 def _constant(node: Any) -> Array:
@@ -55,7 +85,7 @@ def _cast(node: Any, x: Array) -> Array:
     return x.astype(_DTYPES[attribute(node, "to", 0)]) if attribute(node, "to", 0) in _DTYPES else x
 
 
-def _divide(_: Any, a: Array, b: Array) -> Array:
+def _divide(a: Array, b: Array) -> Array:
     if not np.issubdtype(a.dtype, np.integer):
         return np.asarray(a / b)
     if np.any(b == 0):
@@ -66,7 +96,19 @@ def _divide(_: Any, a: Array, b: Array) -> Array:
 def _remainder(node: Any, a: Array, b: Array) -> Array:
     if np.any(b == 0):
         raise ZeroDivisionError
+    _bounded(np.broadcast_shapes(a.shape, np.shape(b)))
     return np.asarray(np.fmod(a, b) if attribute(node, "fmod", 0) else np.mod(a, b))
+
+
+def _gather(node: Any, x: Array, index: Array) -> Array:
+    axis = attribute(node, "axis", 0)
+    _bounded((*np.delete(x.shape, axis), *np.shape(index)))
+    return np.take(x, index, axis=axis)
+
+
+def _concat(node: Any, *given: Array) -> Array:
+    _bounded([sum(map(np.size, given))])
+    return np.concatenate(given, axis=attribute(node, "axis", 0))
 
 
 def _unsqueeze(node: Any, x: Array, axes: Array | None = None) -> Array:
@@ -113,29 +155,26 @@ def _full(node: Any, shape: Array) -> Array:
             from onnx import numpy_helper
 
             fill = numpy_helper.to_array(entry.t).ravel()[0]
-    if np.prod(shape, dtype=np.float64) > MOST:
-        raise ValueError
-    return np.full([int(n) for n in shape], fill)
+    return np.full(_bounded([int(n) for n in shape]), fill)
 
 
 def _range(_: Any, start: Array, limit: Array, step: Array) -> Array:
-    if abs(float(limit - start) / float(step)) > MOST:
+    first, last, by = (np.asarray(number).item() for number in (start, limit, step))
+    if not abs((last - first) / by) <= MOST:  # so that NaN is none, either
         raise ValueError
-    return np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
+    return np.arange(first, last, by, dtype=start.dtype)
 
 
 def _expand(_: Any, x: Array, shape: Array) -> Array:
     whole = np.broadcast_shapes(x.shape, tuple(int(n) for n in shape))
-    if np.prod(whole, dtype=np.float64) > MOST:
-        raise ValueError
-    return np.broadcast_to(x, whole)
+    return np.broadcast_to(x, _bounded(whole))
 
 
 _RULES: Final[dict[str, Callable[..., Any]]] = {
     "Identity": lambda _, x: x,
     "Cast": _cast,
-    "Gather": lambda n, x, i: np.take(x, i, axis=attribute(n, "axis", 0)),
-    "Concat": lambda n, *x: np.concatenate(x, axis=attribute(n, "axis", 0)),
+    "Gather": _gather,
+    "Concat": _concat,
     "Slice": _slice,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
@@ -143,26 +182,26 @@ _RULES: Final[dict[str, Callable[..., Any]]] = {
     "Expand": _expand,
     "ConstantOfShape": _full,
     "Range": _range,
-    "Where": lambda _, c, a, b: np.where(c, a, b),
-    "Add": lambda _, a, b: a + b,
-    "Sub": lambda _, a, b: a - b,
-    "Mul": lambda _, a, b: a * b,
-    "Div": _divide,
+    "Where": _elementwise(np.where),
+    "Add": _elementwise(operator.add),
+    "Sub": _elementwise(operator.sub),
+    "Mul": _elementwise(operator.mul),
+    "Div": _elementwise(_divide),
     "Mod": _remainder,
-    "Neg": lambda _, a: -a,
-    "Abs": lambda _, a: np.abs(a),
-    "Floor": lambda _, a: np.floor(a),
-    "Ceil": lambda _, a: np.ceil(a),
-    "Min": lambda _, *x: np.minimum.reduce(np.broadcast_arrays(*x)),
-    "Max": lambda _, *x: np.maximum.reduce(np.broadcast_arrays(*x)),
-    "Equal": lambda _, a, b: a == b,
-    "Less": lambda _, a, b: a < b,
-    "Greater": lambda _, a, b: a > b,
-    "LessOrEqual": lambda _, a, b: a <= b,
-    "GreaterOrEqual": lambda _, a, b: a >= b,
-    "Not": lambda _, a: ~a,
-    "And": lambda _, a, b: a & b,
-    "Or": lambda _, a, b: a | b,
+    "Neg": _elementwise(operator.neg),
+    "Abs": _elementwise(np.abs),
+    "Floor": _elementwise(np.floor),
+    "Ceil": _elementwise(np.ceil),
+    "Min": _elementwise(lambda *x: functools.reduce(np.minimum, x)),
+    "Max": _elementwise(lambda *x: functools.reduce(np.maximum, x)),
+    "Equal": _elementwise(operator.eq),
+    "Less": _elementwise(operator.lt),
+    "Greater": _elementwise(operator.gt),
+    "LessOrEqual": _elementwise(operator.le),
+    "GreaterOrEqual": _elementwise(operator.ge),
+    "Not": _elementwise(operator.invert),
+    "And": _elementwise(operator.and_),
+    "Or": _elementwise(operator.or_),
     "ReduceProd": _reduce(np.prod),
     "ReduceSum": _reduce(np.sum),
     "ReduceMax": _reduce(np.max),

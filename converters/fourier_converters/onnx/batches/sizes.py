@@ -6,14 +6,15 @@ their shapes are in `fused`. Reshape and the like are told what the graph comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from fourier_converters.onnx.batches import fused
-from fourier_converters.onnx.batches.numbers import MOST, compute, held, parts
+from fourier_converters.onnx.batches.numbers import BROKEN, MOST, compute, held, parts
 from fourier_converters.onnx.model import Model, Value
 from fourier_converters.onnx.operators import ONNX
 from fourier_converters.onnx.protos import attribute
@@ -21,10 +22,17 @@ from fourier_converters.onnx.surgery import opset
 from fourier_format.adapter import Array
 from fourier_format.errors import FourierFormatError
 
+_T = TypeVar("_T")
 Shape = tuple[int | None, ...] | None
 """The sizes of a value's axes; None for a size, or for all, that are not known."""
 _NUMBERS: Final = frozenset({1, 6, 7, 9, 11})
 """TensorProto.DataTypes in which graphs compute shapes."""
+_MOST_AXES: Final = 64
+_MOST_INPUTS: Final = 8
+"""Inputs of an operator whose numbers its shape can follow from, and no more than `_MOST_TOLD`."""
+_MOST_TOLD: Final = 1024
+_MOST_IN_ALL: Final = 1 << 25
+"""Numbers that all values may hold together; what comes later is not computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class Sizes:
         self.kinds: Final[dict[Value, Kind]] = {}
         self.numbers: Final[dict[Value, Array]] = {}
         self._symbols = symbols
+        self._room = _MOST_IN_ALL
         self._version = opset(model)
         self._declared = {
             Value(index, value.name): value
@@ -71,9 +80,18 @@ class Sizes:
         if found is None:
             tensor = self.model.tensor(value)
             known = tensor is not None
-            found = Kind(tensor.data_type, tuple(tensor.dims)) if known else UNKNOWN
-            self.kinds[value] = found
+            said = Kind(tensor.data_type, tuple(tensor.dims)) if known else UNKNOWN
+            found = self.learn(value, said)
         return found
+
+    def learn(self, value: Value, kind: Kind) -> Kind:
+        """Remember what `value` is, but no sizes that no tensor has; returns what is remembered."""
+        shape = kind.shape
+        if shape is not None:
+            shape = tuple(n if n is not None and 0 <= n < 2**63 else None for n in shape)
+        known = shape is None or len(shape) <= _MOST_AXES
+        self.kinds[value] = Kind(kind.dtype, shape if known else None)
+        return self.kinds[value]
 
     def shape(self, value: Value) -> Shape:
         """Returns its sizes."""
@@ -98,14 +116,16 @@ class Sizes:
         kinds = [UNKNOWN if value is None else self.kind(value) for value in given]
         numbers = [None if value is None else self.number(value) for value in given]
         outputs = [Value(scope, name) if name else None for name in node.output]
-        found = self._infer(node, kinds, numbers)
+        found = _or_nothing(self._infer, node, kinds, numbers)
         for slot, value in enumerate(outputs):
             if value is not None and value not in self.kinds:
                 kind = found[slot] if slot < len(found) else UNKNOWN
-                self.kinds[value] = self._merged(kind, self._said(value))
-        for value, result in zip(outputs, self._computed(node, kinds, numbers), strict=False):
+                self.learn(value, self._merged(kind, self._said(value)))
+        results = _or_nothing(self._computed, node, kinds, numbers) if self._room > 0 else []
+        for value, result in zip(outputs, results, strict=False):
             if value is not None and result is not None:
                 self.numbers[value] = result
+                self._room -= result.size
 
     def _computed(
         self, node: Any, kinds: Sequence[Kind], numbers: Sequence[Array | None]
@@ -156,8 +176,8 @@ class Sizes:
         }
         data = {
             f"i{slot}": numpy_helper.from_array(np.asarray(array, order="C"))
-            for slot, array in enumerate(numbers)
-            if array is not None
+            for slot, array in enumerate(numbers[:_MOST_INPUTS])
+            if array is not None and array.size <= _MOST_TOLD
         }
         try:
             found = shape_inference.infer_node_outputs(
@@ -211,5 +231,14 @@ def _measured(node: Any, shape: Shape) -> Array | None:
     sizes = shape[first:end] if node.op_type == "Shape" else shape
     if any(size is None for size in sizes):
         return None
-    array = np.array(sizes, np.int64)
-    return array if node.op_type == "Shape" else np.asarray(np.prod(array))
+    if node.op_type == "Size":
+        return np.asarray(math.prod(size or 0 for size in sizes), np.int64)
+    return np.array(sizes, np.int64)
+
+
+def _or_nothing(known: Callable[..., Sequence[_T]], node: Any, *given: Any) -> Sequence[_T]:
+    """Returns what is known of a node's outputs: nothing if it breaks its operator's definition."""
+    try:
+        return known(node, *given)
+    except BROKEN:
+        return []

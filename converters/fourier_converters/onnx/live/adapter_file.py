@@ -6,6 +6,7 @@ knows nothing of LoRA, nor of bases: which graph a file is for is only checked h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +30,8 @@ _VERSION: Final = 1
 
 def to_onnx_adapter(
     adapter: Adapter,
-    live: Path,
-    output: Path,
+    live: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     unverified: bool = False,
     overwrite: bool = False,
@@ -58,6 +59,7 @@ def to_onnx_adapter(
         BaseMismatchError: E-BASE-MISMATCH: its base is not the one that was trained on.
         FileAccessError: A file cannot be read or written.
     """
+    live, output = Path(live), Path(output)
     runtime = require_onnxruntime("writing a .onnx_adapter")
     graph = graph_of(live) if live.is_dir() else live
     refuse_input(output, live, graph)

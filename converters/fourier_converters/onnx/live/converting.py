@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from fourier_converters.naming import Renaming, module_names
 from fourier_converters.onnx.candidates import Candidates
 from fourier_converters.onnx.checking import found_in_words as _found
 from fourier_converters.onnx.checking import found_weights
+from fourier_converters.onnx.convert import refuse_live
 from fourier_converters.onnx.generative import converted_directory
 from fourier_converters.onnx.live.grafting import graft
 from fourier_converters.onnx.live.planning import LivePlan, make_live_plan
@@ -20,8 +22,8 @@ from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.preparing import FOLDER, point_to_real_files
 from fourier_converters.onnx.protos import all_tensors, serialized
 from fourier_converters.onnx.replacing import Replaced, match_replacements
-from fourier_converters.onnx.stores import Discarding, Inside, Store
-from fourier_converters.onnx.writing import write_merged
+from fourier_converters.onnx.stores import Inside
+from fourier_converters.onnx.writing import carry_out
 from fourier_converters.ort import require_onnxruntime
 from fourier_converters.outputs import refuse_input, refuse_unwritable_name
 from fourier_converters.report import Report, Row, replacement_row
@@ -29,7 +31,6 @@ from fourier_converters.verification import check_digests, check_fingerprints
 from fourier_format.adapter import Adapter
 from fourier_format.atomic import refuse_existing
 from fourier_format.errors import (
-    UnsupportedError,
     UsageError,
     Violation,
 )
@@ -63,17 +64,19 @@ class FoundLive:
         candidates: The base's uses.
         plan: What is going to be done.
         rows: Where each target lies.
+        skipped: What the map leaves out.
         notes: What the user should know.
     """
 
     candidates: Candidates
     plan: LivePlan
     rows: tuple[Row, ...]
+    skipped: tuple[str, ...]
     notes: tuple[str, ...]
 
     def report(self, output: str) -> Report:
         """Returns what was found where, and what each bank costs."""
-        return Report(output, self.rows, (), self.notes)
+        return Report(output, self.rows, self.skipped, self.notes)
 
 
 def find_live(
@@ -98,7 +101,7 @@ def find_live(
         raise UsageError(Violation("E-USAGE", "", problem))
     mapping = mapping or Map()
     model = Model(base)
-    _refuse_live(model, base)
+    refuse_live(model, "make the live graph from the base, for all adapters at once")
     candidates = Candidates(model, {name for a in adapters for name in module_names(a)})
     matches: list[list[Match]] = []
     replaced: list[list[Replaced]] = []
@@ -113,20 +116,14 @@ def find_live(
     plan = make_live_plan(adapters, matches, replaced, candidates, static=static)
     notes += [str(r) for r in candidates.renamings if r != Renaming()]
     notes += _costs(plan)
-    return FoundLive(candidates, plan, tuple(_rows(matches, replaced, plan)), tuple(notes))
-
-
-def _refuse_live(model: Model, base: Path) -> None:
-    if any(entry.key == KEY for entry in model.proto.metadata_props):
-        advice = "make the live graph from the base, for all adapters at once"
-        violation = Violation("E-BASE-UNSUPPORTED", str(base), "it is live already", advice=advice)
-        raise UnsupportedError(violation)
+    rows = tuple(_rows(matches, replaced, plan))
+    return FoundLive(candidates, plan, rows, mapping.skipped, tuple(notes))
 
 
 def to_live(
     adapters: Sequence[Adapter],
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     mapping: Map | None = None,
     static: bool = False,
@@ -159,27 +156,28 @@ def to_live(
         OutputExistsError: `output` exists and `overwrite` is false.
         FourierFormatError: As `find_live`.
     """
+    base, output = Path(base), Path(output)
     refuse_input(output, base)
     if not dry_run:
         refuse_existing(output, overwrite)
         refuse_unwritable_name(output)
     found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
     model = found.candidates.model
-
-    def changed(store: Store) -> None:
-        graft(found.plan, model, store, progress or (lambda _: None))
-
-    if dry_run:
-        changed(Discarding(model))
-    else:
-        write_merged(model, changed, output, reference=reference, overwrite=overwrite)
+    carry_out(
+        model,
+        lambda store: graft(found.plan, model, store, progress or (lambda _: None)),
+        output,
+        reference=reference,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
     return found.report(str(output))
 
 
 def to_live_directory(
     adapters: Sequence[Adapter],
-    base: Path,
-    output: Path,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -198,6 +196,7 @@ def to_live_directory(
     Raises:
         FourierFormatError: As `to_live` and `to_onnx_directory`.
     """
+    base, output = Path(base), Path(output)
     return converted_directory(
         base,
         output,
@@ -209,7 +208,7 @@ def to_live_directory(
 
 def live_at_load(
     adapters: Sequence[Adapter],
-    base: Path,
+    base: str | os.PathLike[str],
     options: Any = None,
     *,
     mapping: Map | None = None,
@@ -230,6 +229,7 @@ def live_at_load(
         DependencyMissingError: onnxruntime is not installed.
         FourierFormatError: As `to_live`.
     """
+    base = Path(base)
     onnxruntime = require_onnxruntime("a live session")
     found = find_live(adapters, base, mapping=mapping, static=static, verify_full=verify_full)
     model = found.candidates.model
@@ -243,7 +243,7 @@ def live_at_load(
     return Live(proto, options, found.plan.interface, found.report(str(base)))
 
 
-def read_interface(path: Path) -> Interface | None:
+def read_interface(path: str | os.PathLike[str]) -> Interface | None:
     """Returns what the ONNX model at `path` says of itself; None of a graph that is not live.
 
     Raises:
@@ -251,6 +251,7 @@ def read_interface(path: Path) -> Interface | None:
         UnsupportedError: It is no ONNX model, or of another version.
         FileAccessError: The file cannot be read.
     """
+    path = Path(path)
     texts = [p.value for p in Model(path).proto.metadata_props if p.key == KEY]
     text = only_text(texts, str(path))
     return None if text is None else from_text(text, str(path))

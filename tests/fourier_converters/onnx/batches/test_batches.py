@@ -361,3 +361,13 @@ def test_the_rank_is_told_where_it_is_known(tmp_path: Path) -> None:
 
     ranks = [batch and batch.rank for batch in (found.of(Value(0, name)) for name in "xy")]
     assert ranks == [3, 2]
+
+
+def test_what_is_read_before_it_is_computed_is_not_shared_by_all_rows(tmp_path: Path) -> None:
+    """ONNX Runtime puts nodes in order itself."""
+    body = "y = Add (x, t) t = Transpose <perm = [1, 0, 2]> (x)"
+
+    found = followed(body, tmp_path, "float[batch, tokens, 4] x")
+
+    assert found.of(Value(0, "y")) is None
+    assert "'t' is read before the node that computes it" in found.why(Value(0, "y"))

@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from fourier_converters.mapping import Map, MapEntry
 from fourier_converters.onnx.live import live_at_load, read_interface, to_live
+from fourier_format import load
 from fourier_format.errors import (
     DependencyMissingError,
 )
@@ -138,6 +140,28 @@ class TestCommand:
         assert code == 0
         assert len(found["rows"]) == 2
         assert digests(source.parent) == before
+
+    def test_a_dry_run_refuses_what_the_real_run_would(
+        self, base: Path, source: Path, capsys: Captured
+    ) -> None:
+        output = source.parent / "live.onnx"
+        options = ("--live", "--external-data", "reference", "--base", base, "-o", output)
+
+        lines = [
+            refused(capsys, source, "--to", "onnx", *options, *more, exit_code=2)
+            for more in ((), ("--dry-run",))
+        ]
+
+        assert lines[0] == lines[1]
+        assert "the base has its weights inside the .onnx file" in lines[0][0]
+
+    def test_the_report_says_what_the_map_leaves_out(self, base: Path, source: Path) -> None:
+        mapping = Map(targets={"two": MapEntry(skip=True)})
+        output = source.parent / "live.onnx"
+
+        report = to_live([load(source)], base, output, mapping=mapping, dry_run=True)
+
+        assert report.skipped == ("two",)
 
     def test_the_static_form_has_no_if(self, base: Path, source: Path) -> None:
         output = source.parent / "live.onnx"
