@@ -6,6 +6,7 @@ and the trainers turn them into other things. Arrays are read-only views.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fourier_format.errors import TargetNotFoundError, Violation
 from fourier_format.wavelets import LOW_PASS
 
 Array = npt.NDArray[Any]
@@ -185,9 +187,15 @@ class Adapter:
         """Returns the target called `name`.
 
         Raises:
-            KeyError: There is none.
+            TargetNotFoundError: There is none.
         """
-        return self._targets[name]
+        found = self._targets.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._targets)
+            advice = f"near to it: {', '.join(near)}" if near else None
+            problem = "the adapter has no target of this name"
+            raise TargetNotFoundError(Violation("E-TARGET-NOT-FOUND", name, problem, advice=advice))
+        return found
 
     def coefficients(self, target: Target) -> Array:
         """Returns the (n,) coefficients of `target` in their stored dtype."""

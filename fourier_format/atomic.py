@@ -158,6 +158,7 @@ def _locked(place: Path) -> IO[bytes] | None:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         except OSError:  # a file system without locks
+            place.unlink(missing_ok=True)
             file.close()
             return None
         with contextlib.suppress(FileNotFoundError):

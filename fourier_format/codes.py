@@ -63,7 +63,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "E-BASE-UNSUPPORTED": CodeInfo("-", "the base is of a sort that is not supported"),
     "E-CONVERSION-UNSUPPORTED": CodeInfo("-", "sound, but this conversion does not do it"),
     "E-BASE-MISMATCH": CodeInfo("-", "the base is not the one that the adapter was trained on"),
-    "E-TARGET-NOT-FOUND": CodeInfo("-", "a target's weight was not found in the base"),
+    "E-TARGET-NOT-FOUND": CodeInfo("-", "a target, or its weight in the base, was not found"),
     "E-TARGET-AMBIGUOUS": CodeInfo("-", "a target's weight could be any of several"),
     "E-EVIDENCE-DISAGREES": CodeInfo("-", "the evidence points to different weights"),
     "E-USE-CLAIMED": CodeInfo("-", "two targets claim the same use of a weight"),

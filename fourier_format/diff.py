@@ -182,16 +182,16 @@ def _arrays(where: str, a: Array, b: Array) -> Iterator[Difference]:
     yield from _value(f"{where}, dtype", str(dtype_name(a.dtype)), str(dtype_name(b.dtype)))
     if not {dtype_name(a.dtype), dtype_name(b.dtype)}.isdisjoint(FLOAT_DTYPES):
         a, b = a.astype(np.float64), b.astype(np.float64)
-    changed = int((a != b).sum())
-    how_many = f"{changed} of {a.size} differ"
-    if changed and a.dtype == b.dtype == np.float64:
+    changed = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    how_many = f"{changed.sum()} of {a.size} differ"
+    if changed.any() and a.dtype == b.dtype == np.float64:
         yield _float_difference(where, a.reshape(-1), b.reshape(-1), how_many)
-    elif changed:
+    elif changed.any():
         yield Difference(where, words.array(a), words.array(b), how_many)
 
 
 def _float_difference(where: str, a: Array, b: Array, how_many: str) -> Difference:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         apart, norm_a, norm_b = (float(np.linalg.norm(x)) for x in (b - a, a, b))
         detail = f"{how_many}, by at most {np.abs(b - a).max():.3g}"
     if 0 < norm_a < np.inf:

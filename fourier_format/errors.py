@@ -7,10 +7,10 @@
     ├── TargetNotFoundError (LookupError)       a weight was not found, or not uniquely
     ├── UsageError (ValueError)                 a command or argument that makes no sense
     ├── DependencyMissingError (ImportError)    an optional package is not installed
-    ├── OutputExistsError (FileExistsError)     refuse to overwrite
     ├── UnknownAdapterError (KeyError)          a runtime has no adapter of this name
     ├── ServingError (RuntimeError)             a provider, a device or a run failed
     └── FileAccessError (OSError)               reading or writing failed
+        └── OutputExistsError (FileExistsError) refuse to overwrite
 
 Every error carries one or more `Violation`s, and speaks by them alone.
 """

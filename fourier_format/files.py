@@ -94,8 +94,8 @@ def read_document(path: Path) -> Document:
                 end = 8  # decode says that it is too long
             data += file.read(max(0, end - len(data)))
             head = data[:end]
-            if safetensors.MANIFEST_KEY.encode() not in head:
-                return decode(head, str(path))  # raises: without a manifest this is no adapter
+            if safetensors.MANIFEST_KEY.encode() not in head:  # none, or spelled with escapes
+                safetensors.refuse_others(head, str(path))
         if len(data) >= _AT_ONCE:
             data += file.read()
         return decode(data, str(path))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from fourier_format import limits, meaning, strict_json, structure
+from fourier_format import canonical, limits, meaning, strict_json, structure
 from fourier_format.adapter import (
     Adapter,
     Array,
@@ -29,11 +29,11 @@ def to_document(adapter: Adapter) -> Document:
     Raises:
         InvalidAdapterError: The adapter breaks a rule of the format; all are listed.
     """
+    fields = _manifest(adapter)
     try:
-        text = strict_json.dumps(_manifest(adapter))
+        text = strict_json.dumps(fields)
     except (TypeError, ValueError, RecursionError) as error:
-        problem = f"cannot be written as JSON: {error}"
-        raise InvalidAdapterError(Violation("E-FIELD-TYPE", "manifest", problem)) from None
+        raise InvalidAdapterError(list(_unwritable(fields))) from error
     _refuse_clashes(adapter)
     document = Document(text, _tensors(adapter))
     check(document, "adapter")
@@ -140,6 +140,14 @@ def _located(found: list[Violation], where: str) -> list[Violation]:
     ]
 
 
+def _unwritable(fields: Mapping[str, Any]) -> Iterator[Violation]:
+    for name, value in fields.items():
+        try:
+            strict_json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            yield Violation("E-FIELD-TYPE", name, f"cannot be written as JSON: {error}")
+
+
 def _present(fields: Mapping[str, Any], extensions: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that are not None, then the extensions."""
     known = {key: value for key, value in fields.items() if value is not None}
@@ -152,8 +160,8 @@ def _manifest(adapter: Adapter) -> dict[str, Any]:
         "format": structure.FORMAT,
         "version": adapter.version,
         "transform": adapter.transform,
-        "alpha": adapter.alpha,
-        "seed": _seed_json(adapter.seed),
+        "alpha": canonical.number(adapter.alpha),
+        "seed": canonical.seed(adapter.seed),
         "target_modules": list(modules) if isinstance(modules, tuple) else modules,
         "base_model": _object(adapter.base_model),
         "producer": _object(adapter.producer),
@@ -171,15 +179,11 @@ def _object(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if value is None else dict(value)
 
 
-def _seed_json(seed: int | None) -> int | str | None:
-    return str(seed) if seed is not None and seed > limits.MAX_SAFE_INTEGER else seed
-
-
 def _entry_set_json(entry_set: EntrySet) -> dict[str, Any]:
     sampling, prints = entry_set.sampling, entry_set.fingerprints
     fields = {
         "id": entry_set.id,
-        "shape": list(entry_set.shape),
+        "shape": [canonical.whole(size) for size in entry_set.shape],
         "count": entry_set.count,
         "sampling": None if sampling is None else _sampling_json(sampling),
         "fingerprints": None
@@ -193,8 +197,8 @@ def _sampling_json(sampling: Sampling) -> dict[str, Any]:
     fields = {
         "method": sampling.method,
         "generator": sampling.generator,
-        "seed": _seed_json(sampling.seed),
-        "parameters": dict(sampling.parameters) or None,
+        "seed": canonical.seed(sampling.seed),
+        "parameters": {k: canonical.number(v) for k, v in sampling.parameters.items()} or None,
     }
     return _present(fields, sampling.extensions)
 
@@ -203,10 +207,10 @@ def _target_json(target: Target) -> dict[str, Any]:
     fields = {
         "name": target.name,
         "kind": target.kind,
-        "shape": list(target.shape),
+        "shape": [canonical.whole(size) for size in target.shape],
         "entries": target.entries,
-        "row": target.row,
-        "alpha": target.alpha,
+        "row": canonical.whole(target.row),
+        "alpha": canonical.number(target.alpha),
     }
     return _present(fields, target.extensions)
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fourier_format import manifest, meaning, sampling, strict_json, structure
-from fourier_format.adapter import Adapter, EntrySet
+from fourier_format.adapter import Adapter, EntrySet, Sampling
 from fourier_format.document import Document
 from fourier_format.errors import InvalidAdapterError, Violation
 from fourier_format.files import read_document
-from fourier_format.sampling import torch_randperm
+from fourier_format.sampling.budget import Budget, BudgetSpentError
 from fourier_format.words import shortened
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 SCHEMA: Final = "schema/manifest-1.0.schema.json"
 """The schema's place in this package."""
 
-MAX_REDRAWN_WEIGHTS: Final = 2**32
-"""A recipe of one step a weight (mt19937-io64, 14 ns each) is not re-drawn beyond this: a minute,
-where a few bytes of a hostile file could ask for a thousand years."""
+MAX_REDRAWING_STEPS: Final = 2**32
+"""What re-drawing all recipes of one file may cost: a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,37 +109,46 @@ def _validator() -> Validator:
 
 def _with_recipes(file: Path, document: Document) -> Report:
     adapter = manifest.from_document(document, str(file))
+    budget = Budget(MAX_REDRAWING_STEPS)
     found: list[Violation] = []
     notes: list[str] = []
+    left_out: list[str] = []
     for entry_set in adapter.entry_sets:
-        doubt = _why_not_redrawn(entry_set)
-        if doubt is None:
-            found += _recipe_violations(entry_set, adapter.seed)
-        elif doubt:
-            notes.append(f"entries/{entry_set.id}: {doubt}")
+        recipe = entry_set.sampling
+        if recipe is None or recipe.method == "explicit":
+            continue
+        if not sampling.is_known(recipe):
+            notes.append(_unknown(entry_set.id, recipe))
+            continue
+        try:
+            found += _recipe_violations(entry_set, recipe, adapter.seed, budget)
+        except BudgetSpentError:
+            left_out.append(entry_set.id)
+    if left_out:
+        notes.append(_too_long(left_out))
     return Report(file, tuple(found), tuple(notes), adapter, document.digest())
 
 
-def _why_not_redrawn(entry_set: EntrySet) -> str | None:
-    """Returns None for a recipe to check, "" where there is none, else the reason in words."""
-    recipe, (out, in_) = entry_set.sampling, entry_set.shape
-    if recipe is None or recipe.method == "explicit":
-        return ""
-    if not sampling.is_known(recipe):
-        generator = f" by {recipe.generator}" if recipe.generator else ""
-        return f"the recipe {recipe.method}{generator} is not known here and was not re-drawn"
-    if recipe.generator == torch_randperm.INSIDE_OUT and out * in_ > MAX_REDRAWN_WEIGHTS:
-        return f"{recipe.generator} over {out} x {in_} weights takes too long and was not re-drawn"
-    return None
-
-
-def _recipe_violations(entry_set: EntrySet, seed: int | None) -> Iterator[Violation]:
-    if entry_set.sampling is None:
-        return
+def _recipe_violations(
+    entry_set: EntrySet, recipe: Sampling, seed: int | None, budget: Budget
+) -> Iterator[Violation]:
     with np.errstate(all="ignore"):  # parameters as large as 1e300 overflow on the way to "no"
-        found = sampling.mismatch(entry_set.shape, entry_set.entries, entry_set.sampling, seed)
+        found = sampling.mismatch(entry_set.shape, entry_set.entries, recipe, seed, budget)
     if found is not None:
         yield replace(found, where=f"entries/{entry_set.id}")
+
+
+def _unknown(id_: str, recipe: Sampling) -> str:
+    generator = f" by {recipe.generator}" if recipe.generator else ""
+    return (
+        f"entries/{id_}: the recipe {recipe.method}{generator} is not known here and was not "
+        "re-drawn"
+    )
+
+
+def _too_long(ids: list[str]) -> str:
+    more = f" and {len(ids) - 1:,} more" if len(ids) > 1 else ""
+    return f"entries/{ids[0]}{more}: drawing all recipes takes too long; not re-drawn"
 
 
 def _inside(file: Path, violation: Violation) -> Violation:

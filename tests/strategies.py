@@ -28,9 +28,8 @@ tricky_names = names | st.sampled_from(
 
 words = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,8}\Z")
 
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(
-    -MAX_SAFE_INTEGER, MAX_SAFE_INTEGER
-)
+reals = st.floats(allow_nan=False, allow_infinity=False)
+numbers = reals | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER)
 
 seeds = st.integers(0, MAX_SEED)
 
@@ -78,7 +77,7 @@ def recipes(draw: DRAW) -> Sampling:
         method=draw(words),
         generator=draw(st.none() | words),
         seed=draw(st.none() | seeds),
-        parameters=draw(st.dictionaries(texts, numbers, max_size=2)),
+        parameters=draw(st.dictionaries(texts, reals, max_size=2)),
         extensions=draw(extensions(structure.SAMPLING)),
     )
 
@@ -122,7 +121,7 @@ def targets(draw: DRAW, entry_set: EntrySet, row: int, name: str) -> Target:
         shape=entry_set.shape,
         entries=entry_set.id,
         row=row,
-        alpha=draw(st.none() | numbers),
+        alpha=draw(st.none() | reals),
         extensions=draw(extensions(structure.TARGET)),
     )
 
@@ -147,7 +146,7 @@ def adapters(draw: DRAW) -> Adapter:
     called = draw(st.lists(tricky_names, min_size=count, max_size=count, unique=True))
     extra = draw(extensions(structure.MANIFEST))
     return Adapter(
-        alpha=draw(numbers),
+        alpha=draw(reals),
         entry_sets=sets,
         targets=tuple(draw(targets(s, row, n)) for (s, row), n in zip(rows, called, strict=True)),
         seed=draw(st.none() | seeds),

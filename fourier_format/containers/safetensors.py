@@ -69,6 +69,16 @@ def decode(data: bytes, where: str) -> Document:
     return document
 
 
+def refuse_others(head: bytes, where: str) -> None:
+    """Refuse a file whose first bytes, its header whole, are not an adapter's.
+
+    Raises:
+        InvalidAdapterError: E-CONTAINER-*, E-NOT-FOURIER-FORMAT or E-JSON-*.
+    """
+    text, _ = _header_bytes(head, where)
+    _read_header(text, where)
+
+
 class _Tensor(NamedTuple):
     """One tensor as the header states it."""
 

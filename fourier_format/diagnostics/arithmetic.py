@@ -4,7 +4,7 @@
 
 by Parseval, since the squares of a cosine over whole periods sum to out * in / 2. Entries that are
 mirrors of one another or of themselves make it up to sqrt(2) times as large; that is nothing here,
-and `fourier_format.inspection.delta_norms` is exact. Nothing raises: what cannot be computed is NaN
+and `fourier_format.transforms.delta_norms` is exact. Nothing raises: what cannot be computed is NaN
 or infinite, and callers hold `numpy.errstate`.
 """
 

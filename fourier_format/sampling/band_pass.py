@@ -15,24 +15,37 @@ import numpy as np
 from fourier_format.adapter import Array
 from fourier_format.errors import UsageError, Violation
 from fourier_format.sampling import splitmix64
+from fourier_format.sampling.budget import Budget
 
 GENERATOR: Final = "splitmix64-rejection"
 MAX_CANDIDATES: Final = 2**26
 _EXP_TERMS: Final = 10
 _EXP_HALVINGS: Final = 10
 _BATCH: Final = 2**16
+_STEPS_A_CANDIDATE: Final = 4
+"""Of a budget: a candidate costs 60 ns."""
 
 
-def draw(shape: tuple[int, int], count: int, seed: int, centre: float, width: float) -> Array:
+def draw(
+    shape: tuple[int, int],
+    count: int,
+    seed: int,
+    centre: float,
+    width: float,
+    budget: Budget | None = None,
+) -> Array:
     """Returns (count,) distinct flat indices u * in + v, int64, in the order of acceptance.
 
     Raises:
         UsageError: The band holds too few cells, or centre or width is not allowed.
+        BudgetSpentError: It takes more candidates than the budget has left.
     """
+    budget = budget or Budget()
     if not (np.isfinite(centre) and np.isfinite(width) and centre >= 0 and width > 0):
         raise _refused("centre must be >= 0 and width > 0", f"centre {centre}, width {width}")
     chosen: dict[int, None] = {}
     for start in range(0, MAX_CANDIDATES, _BATCH):
+        budget.spend(_STEPS_A_CANDIDATE * _BATCH)
         words = splitmix64.words(seed, 2 * start, 2 * _BATCH)
         cells = splitmix64.bounded(words[0::2], shape[0] * shape[1]).astype(np.int64)
         limits = thresholds(cells, shape, centre, width)

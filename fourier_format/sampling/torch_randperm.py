@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from fourier_format.adapter import Array
+from fourier_format.sampling.budget import Budget
 from fourier_format.sampling.uniform import shuffle_head
 
 FORWARD: Final = "mt19937-fy32"
@@ -34,11 +35,15 @@ def forward(total: int, count: int, seed: int) -> Array:
     return shuffle_head(picks + list(range(draws, count)))
 
 
-def inside_out(total: int, count: int, seed: int) -> Array:
+def inside_out(total: int, count: int, seed: int, budget: Budget | None = None) -> Array:
     """Returns the first `count` of the inside-out permutation: all draws, O(count) memory.
 
     Step i puts a[z] at i and i at z, z uniform in 0..i; past the head only z < count matters.
+
+    Raises:
+        BudgetSpentError: `total` steps are more than the budget has left.
     """
+    (budget or Budget()).spend(total)
     engine = _engine(seed)
     head = np.empty(count, np.int64)
     for start in range(0, total, _CHUNK):

@@ -68,7 +68,7 @@ def delta_weight(
         dtype: float32, or float64 for sums that are to be rounded to half precision once.
 
     Raises:
-        KeyError: The adapter has no target of that name.
+        TargetNotFoundError: The adapter has no target of that name.
     """
     if isinstance(target, str):
         target = adapter.target(target)

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+import fourier_format
+from fourier_format.errors import TargetNotFoundError
 from tests.fourier_format import minimal, samples
 
 
@@ -19,9 +21,17 @@ def test_a_target_is_found_by_name_and_leads_to_its_set_and_coefficients() -> No
     assert np.array_equal(adapter.coefficients(target), adapter.entry_sets[1].coefficients[1])
 
 
-def test_a_name_that_is_not_there_is_a_key_error() -> None:
-    with pytest.raises(KeyError, match=r"layer\.9"):
-        samples.adapter().target("layer.9")
+def test_a_name_that_is_not_there_is_refused_with_names_near_to_it() -> None:
+    adapter = samples.adapter()
+
+    with pytest.raises(TargetNotFoundError) as caught:
+        adapter.target("layer.1.dwn")
+    with pytest.raises(TargetNotFoundError) as by_weight:
+        fourier_format.delta_weight(adapter, "Q")
+
+    assert caught.value.violations[0].where == "layer.1.dwn"
+    assert "layer.1.down" in str(caught.value)
+    assert str(by_weight.value) == "Q: the adapter has no target of this name [E-TARGET-NOT-FOUND]"
 
 
 def test_a_set_that_is_not_there_is_a_key_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 import fourier_format
 from fourier_format import atomic
-from fourier_format.atomic import companion, refuse_existing, staged, write_bytes
+from fourier_format.atomic import companion, exclusive, refuse_existing, staged, write_bytes
 from fourier_format.errors import FileAccessError, OutputExistsError
 from tests.fourier_format import minimal
 
@@ -355,6 +356,20 @@ def test_where_hard_links_do_not_exist_the_file_is_renamed_and_still_overwrites_
     assert (tmp_path / "a.bin").read_bytes() == b"new"
     assert (tmp_path / "b.bin").read_bytes() == b"theirs"
     assert names(tmp_path) == ["a.bin", "b.bin"]
+
+
+def test_a_commit_leaves_no_lock_behind_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    with exclusive(tmp_path / "a.onnx"):
+        pass
+
+    assert names(tmp_path) == []
 
 
 def test_another_error_of_linking_is_reported(

@@ -100,6 +100,17 @@ SAME: dict[str, Change] = {
 }
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16])
+def test_nan_in_an_extensions_tensor_is_what_it_is(dtype: Any) -> None:
+    def holding(*values: float) -> Adapter:
+        return changed(adapter(), extension_tensors={"extensions/x/y": np.array(values, dtype)})
+
+    assert diff(holding(np.nan, 1, np.inf), holding(np.nan, 1, np.inf)) == []
+    (one,) = diff(holding(np.nan, 1, 2), holding(np.nan, np.nan, 3))
+    assert one.detail is not None
+    assert one.detail.startswith("2 of 3 differ")
+
+
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME)
 def test_what_is_only_stored_differently_is_no_difference(change: Change) -> None:
     assert diff(adapter(), change(adapter())) == []

@@ -189,15 +189,24 @@ def test_a_large_file_whose_header_claims_more_than_allowed_is_not_read(
     assert peak < 1_000_000
 
 
-def test_a_manifest_spelled_with_escapes_is_refused_and_not_taken_for_another_file() -> None:
-    data = minimal.fft().replace(b'"fourier_format"', b'"fourier\\u005fformat"', 1)
-    length = int.from_bytes(data[:8], "little") + 8  # five characters more, padded to eight
-    data = struct.pack("<Q", length) + data[8 : 5 + length] + b" " * 3 + data[5 + length :]
+@pytest.mark.parametrize("places", [1, 2])  # the key of the manifest, and that of the digest too
+def test_a_manifest_spelled_with_escapes_is_refused_and_not_taken_for_another_file(
+    tmp_path: Path, places: int
+) -> None:
+    data = minimal.fft()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end].rstrip(b" ").replace(b"fourier_format", b"fourier\\u005fformat", places)
+    header += b" " * (-len(header) % 8)
+    data = struct.pack("<Q", len(header)) + header + data[end:]
+    path = tmp_path / "a.fft"
+    path.write_bytes(data)
 
-    with pytest.raises(InvalidAdapterError) as caught:
+    with pytest.raises(InvalidAdapterError) as from_bytes:
         fourier_format.from_bytes(data)
+    with pytest.raises(InvalidAdapterError) as loaded:
+        fourier_format.load(path)
 
-    assert caught.value.code == "E-CONTAINER-CANONICAL"
+    assert from_bytes.value.code == loaded.value.code == "E-CONTAINER-CANONICAL"
 
 
 def test_bytes_are_named_in_errors_as_the_caller_says() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 import fourier_format
-from fourier_format import Adapter, EntrySet, manifest, strict_json
+from fourier_format import Adapter, EntrySet, Sampling, manifest, strict_json
 from fourier_format.document import Document
 from fourier_format.errors import InvalidAdapterError
 from tests.fourier_format import minimal, samples
@@ -35,6 +35,40 @@ def test_the_manifest_is_compact_and_has_no_field_that_says_nothing() -> None:
     document = manifest.to_document(minimal.adapter())
 
     assert document.manifest == strict_json.dumps(minimal.FIELDS)
+
+
+def test_a_number_gives_the_same_bytes_whatever_its_type() -> None:
+    def written(real: Any, integer: Any) -> bytes:
+        band = {"centre": real(3), "width": real(2)}
+        recipe = Sampling(
+            method="band-pass", generator="x", seed=integer(2**63 - 1), parameters=band
+        )
+        plain = minimal.adapter()
+        shape: Any = (integer(4), integer(6))
+        target = samples.changed(
+            plain.targets[0], alpha=real(5), row=integer(0), shape=np.array(shape)
+        )
+        whole = samples.changed(plain, alpha=real(150), seed=integer(7), targets=(target,))
+        return fourier_format.to_bytes(samples.with_first_set(whole, shape=shape, sampling=recipe))
+
+    expected = written(float, int)
+
+    assert b'\\"alpha\\":150.0,\\"seed\\":7,' in expected
+    assert written(int, int) == expected
+    assert written(np.float32, np.int64) == expected
+    assert written(np.float64, np.uint64) == expected
+    assert written(np.int32, int) == expected
+
+
+def test_what_cannot_be_written_is_named_by_its_field() -> None:
+    adapter = samples.changed(
+        minimal.adapter(), metadata={"x": np.int64(1)}, labels=(object(),), seed=np.bool_(True)
+    )
+
+    with pytest.raises(InvalidAdapterError) as caught:
+        fourier_format.to_bytes(adapter)
+
+    assert [v.where for v in caught.value.violations] == ["seed", "labels", "metadata"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +145,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"alpha": math.inf}, "E-FIELD-TYPE"),
     ({"alpha": "2"}, "E-FIELD-TYPE"),
     ({"alpha": None}, "E-FIELD-MISSING"),
-    ({"alpha": np.float32(2)}, "E-FIELD-TYPE"),
+    ({"alpha": True}, "E-FIELD-TYPE"),
+    ({"alpha": np.bool_(True)}, "E-FIELD-TYPE"),
+    ({"alpha": 10**400}, "E-JSON-NUMBER"),
+    ({"seed": 1.5}, "E-FIELD-TYPE"),
     ({"alpha": 2**60}, "E-JSON-NUMBER"),
     ({"seed": -1}, "E-FIELD-VALUE"),
     ({"seed": 2**64}, "E-FIELD-VALUE"),

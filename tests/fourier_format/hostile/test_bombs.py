@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fourier_format
-from fourier_format import strict_json
+from fourier_format import strict_json, validation
 from fourier_format.containers import safetensors
 from fourier_format.document import Document
 from fourier_format.errors import InvalidAdapterError
@@ -126,3 +127,68 @@ def test_a_valid_file_whose_delta_weight_would_be_huge_is_loaded_without_computi
     adapter = fourier_format.from_bytes(minimal.fft(edit))
 
     assert adapter.targets[0].shape == (side, side)
+
+
+def with_recipes(count: int, side: int, recipe: dict[str, object]) -> minimal.Edit:
+    """Returns the edit to many sets, each of one target and one entry drawn by `recipe`."""
+
+    def edit(fields: minimal.Fields, tensors: minimal.Tensors) -> None:
+        ids, shape = [f"s{k}" for k in range(count)], [side, side]
+        one = {"shape": shape, "count": 1, "sampling": recipe}
+        fields["seed"] = 1
+        fields["entries"] = [{"id": id_, **one} for id_ in ids]
+        fields["targets"] = [
+            {"name": id_, "kind": "linear", "shape": shape, "entries": id_, "row": 0} for id_ in ids
+        ]
+        tensors.clear()
+        for id_ in ids:
+            tensors[f"entries/{id_}"] = np.zeros((1, 2), np.int32)
+            tensors[f"coefficients/{id_}"] = np.zeros((1, 1), np.float32)
+
+    return edit
+
+
+THIN = {"centre": 1e6, "width": 1.0}
+ENDLESS: dict[str, tuple[int, dict[str, object]]] = {
+    "shuffles of as many weights as one may have": (
+        2**16,
+        {"method": "torch-randperm", "generator": "mt19937-io64"},
+    ),
+    "shuffles of more weights than one may have": (
+        2**31 - 1,
+        {"method": "torch-randperm", "generator": "mt19937-io64"},
+    ),
+    "bands that hold no cell": (
+        64,
+        {"method": "band-pass", "generator": "splitmix64-rejection", "parameters": THIN},
+    ),
+}
+
+
+@pytest.mark.parametrize(("side", "recipe"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_recipes_that_would_take_hours_are_left_out_by_the_validator_with_a_note(
+    side: int, recipe: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "MAX_REDRAWING_STEPS", 2**20)
+    (tmp_path / "a.fft").write_bytes(minimal.fft(with_recipes(500, side, recipe)))
+
+    report = validation.validate(tmp_path / "a.fft")
+
+    assert report.valid
+    (note,) = report.notes
+    assert note.startswith("entries/s0 and 499 more: drawing all recipes takes too long")
+
+
+def test_the_validator_draws_for_a_file_until_its_budget_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "MAX_REDRAWING_STEPS", 3 * 64**2)
+    recipe = {"method": "torch-randperm", "generator": "mt19937-io64", "seed": 1}
+    (tmp_path / "a.fft").write_bytes(minimal.fft(with_recipes(10, 64, recipe)))
+
+    report = validation.validate(tmp_path / "a.fft")
+
+    assert [v.where for v in report.violations] == ["entries/s0", "entries/s1", "entries/s2"]
+    assert report.notes == (
+        "entries/s3 and 6 more: drawing all recipes takes too long; not re-drawn",
+    )
