@@ -18,7 +18,7 @@ import numpy as np
 from fourier_format import strict_json
 from fourier_format.adapter import Array
 from fourier_format.errors import InvalidAdapterError, UnsupportedError, Violation
-from fourier_format.fingerprint import SAMPLES
+from fourier_format.fingerprint import ROUNDED_NORM, SAMPLES
 
 KEY: Final = "fourier_format.live"
 """The key of the ModelProto's metadata_props."""
@@ -233,10 +233,12 @@ def _bank(value: Mapping[str, Any]) -> Bank:
 
 def _seat(value: Mapping[str, Any]) -> Seat:
     norm, dtype = value["norm"], value["dtype"]
+    if dtype is not None and (dtype not in ROUNDED_NORM or norm is None):
+        raise ValueError(f"dtype {dtype!r}, norm {norm!r}")
     return Seat(
         _str(value["name"]),
         _str(value["kind"]),
-        None if dtype is None else _str(dtype),
+        dtype,
         float(value["tolerance"]),
         _decoded(value["samples"], [SAMPLES]),
         None if norm is None else float(norm),

@@ -30,6 +30,8 @@ from fourier_converters.peft.methods import (
 from fourier_format import sampling
 from fourier_format.adapter import Adapter, Array, Sampling
 from fourier_format.errors import FourierFormatError, UnsupportedError, Violation
+from fourier_format.sampling.budget import Budget, BudgetSpentError
+from fourier_format.validation import MAX_REDRAWING_STEPS
 
 
 def to_peft(
@@ -68,13 +70,20 @@ def _reasons(adapter: Adapter) -> Iterator[Violation]:
     seeds = {_seed_of(adapter, s.sampling) for s in adapter.entry_sets}
     if len(seeds) > 1:
         yield _reason("entries", "PEFT has one seed for all layers", str(sorted(map(str, seeds))))
+    budget = Budget(MAX_REDRAWING_STEPS)
     for entry_set in adapter.entry_sets:
         seed = _seed_of(adapter, entry_set.sampling)
         generator = sampling.torch_generator(entry_set.shape)
         recipe = Sampling(method="torch-randperm", generator=generator, seed=seed)
-        drawn = seed is not None and np.array_equal(
-            sampling.draw(entry_set.shape, entry_set.count, recipe), entry_set.entries
-        )
+        try:
+            drawn = seed is not None and np.array_equal(
+                sampling.draw(entry_set.shape, entry_set.count, recipe, budget=budget),
+                entry_set.entries,
+            )
+        except BudgetSpentError:
+            problem = "its shapes are too many or too large to see whether PEFT draws their entries"
+            yield _reason(f"entries/{entry_set.id}", problem, str(entry_set.shape))
+            continue
         if not drawn:
             method = entry_set.sampling.method if entry_set.sampling else "unknown"
             problem = "PEFT draws its entries by torch.randperm and cannot take others"

@@ -54,6 +54,18 @@ class TestRefusals:
     ) -> None:
         assert written(first_set(two, sampling=None), tmp_path)["random_loc_seed"] == 777
 
+    def test_entries_whose_drawing_would_take_too_long(
+        self, two: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fourier_converters.peft.exporting.MAX_REDRAWING_STEPS", 10**6)
+        whole = first_set(two, shape=(2**16, 2**16))  # torch draws every one of 2^32 numbers
+        targets = tuple(replaced(t, shape=(2**16, 2**16)) for t in whole.targets)
+
+        found = reasons(replaced(whole, targets=targets), tmp_path)
+
+        assert found[0][0] == "entries/0"
+        assert "too many or too large" in found[0][1]
+
     def test_no_seed_at_all(self, two: Adapter, tmp_path: Path) -> None:
         found = reasons(replaced(two, seed=None), tmp_path)
 

@@ -29,12 +29,15 @@ def test_an_interface_says_the_same_when_it_is_read() -> None:
         lambda value: value["banks"][0].update(shape=[8, 0]),
         lambda value: value["banks"][0].update(shape=[-8, -8]),
         lambda value: value["banks"][0].update(shape=[8]),
+        lambda value: value["banks"][0]["targets"][0].update(dtype="F8"),
+        lambda value: value["banks"][0]["targets"][0].update(dtype=["F32"]),
+        lambda value: value["banks"][0]["targets"][0].update(dtype="F32", norm=None),
         lambda value: value["parameters"][0].update(shape=[0, 8], base=""),
         lambda value: value["parameters"][0].update(shape=[-3, -8]),
         lambda value: value["parameters"][0].update(shape=[3, 8.0]),
     ],
 )
-def test_banks_without_targets_and_sizes_below_one_are_refused(spoil: Spoiling) -> None:
+def test_banks_without_targets_wrong_sizes_and_unknown_dtypes_are_refused(spoil: Spoiling) -> None:
     value = json.loads(TEXT)
     spoil(value)
     text = json.dumps(value, separators=(",", ":"), sort_keys=True)
