@@ -7,6 +7,7 @@ their shapes are in `fused`. Reshape and the like are told what the graph comput
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -31,6 +32,9 @@ _MOST_AXES: Final = 64
 _MOST_INPUTS: Final = 8
 """Inputs of an operator whose numbers its shape can follow from, and no more than `_MOST_TOLD`."""
 _MOST_TOLD: Final = 1024
+_TERM: Final = r"[A-Za-z ]{0,64}(\.\.\.[A-Za-z ]{0,64})?"
+_EQUATION: Final = re.compile(rf"{_TERM}(,{_TERM}){{0,{_MOST_INPUTS}}}(->{_TERM})?".encode())
+"""Of an Einsum: onnx takes forever over "....a", and very long over 100,000 letters."""
 _MOST_IN_ALL: Final = 1 << 25
 """Numbers that all values may hold together; what comes later is not computed."""
 
@@ -163,6 +167,8 @@ class Sizes:
             schema = defs.get_schema(node.op_type, self._version, "")
         except defs.SchemaError:
             return []
+        if node.op_type == "Einsum" and not _is_equation(node):
+            return []
         asked = type(node)()
         asked.CopyFrom(node)
         for slot, name in enumerate(asked.input):
@@ -234,6 +240,11 @@ def _measured(node: Any, shape: Shape) -> Array | None:
     if node.op_type == "Size":
         return np.asarray(math.prod(size or 0 for size in sizes), np.int64)
     return np.array(sizes, np.int64)
+
+
+def _is_equation(node: Any) -> bool:
+    found = [each.s for each in node.attribute if each.name == "equation"]
+    return len(found) == 1 and _EQUATION.fullmatch(found[0]) is not None
 
 
 def _or_nothing(known: Callable[..., Sequence[_T]], node: Any, *given: Any) -> Sequence[_T]:

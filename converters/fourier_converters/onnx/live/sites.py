@@ -11,6 +11,7 @@ from fourier_converters.onnx.live.placing import Place, place_of, place_of_bias
 from fourier_converters.onnx.model import Model, Read, Value
 from fourier_converters.onnx.protos import attribute
 from fourier_format.errors import UnsupportedError, Violation
+from fourier_format.words import shortened
 
 _BIASED: Final = frozenset(
     {"Add", "Gemm", "MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
@@ -69,11 +70,11 @@ def site_of(model: Model, candidate: Candidate, name: str, branch: Branch | None
         behind = Place(product_of(model, use.read)) if use.quantized else None
         place = behind or place_of_bias(model, use.read)
         return Site(name, use.read, x, place, whole, candidate.rows, dtype)
-    if use.operator == "Einsum" and not _is_plain(attribute(node, "equation", "")):
+    if use.operator == "Einsum":
         equation = attribute(node, "equation", "")
-        raise _refused(
-            name, f"the features of Einsum {node.name!r} are not its last axes", equation
-        )
+        if not _is_plain(equation):
+            problem = f"the features of Einsum {node.name!r} are not its last axes"
+            raise _refused(name, problem, shortened(equation, 60))
     place, is_like = place_of(model, branch.y), use.operator != "Einsum"
     return Site(name, use.read, branch.x, place, whole, candidate.rows, dtype, is_like)
 
