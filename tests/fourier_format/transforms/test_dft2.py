@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import fourier_format
 from fourier_format import sampling
 from fourier_format.adapter import Array
+from fourier_format.errors import TargetNotFoundError
 from fourier_format.transforms import dft2
 from fourier_format.transforms.rows import whole
 from tests.fourier_format import samples
@@ -238,6 +239,6 @@ def test_an_adapters_delta_weight_takes_the_targets_row_and_scale() -> None:
     assert error(fourier_format.delta_weight(adapter, own), expected / 10) < DELTA_F32
 
 
-def test_an_unknown_target_is_a_key_error() -> None:
-    with pytest.raises(KeyError):
+def test_an_unknown_target_is_refused_by_name() -> None:
+    with pytest.raises(TargetNotFoundError, match="nobody"):
         fourier_format.delta_weight(samples.adapter(), "nobody")
