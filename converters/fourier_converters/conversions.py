@@ -49,7 +49,7 @@ def convert(arguments: argparse.Namespace) -> Report:
     if arguments.base is not None:
         mapping.check_fields(is_onnx_base(arguments.base), str(arguments.map))
     if arguments.live:
-        return replace(_to_live(arguments, sources, output, mapping), skipped=mapping.skipped)
+        return _to_live(arguments, sources, output, mapping)
     adapter, places = _read_sources(arguments, mapping)
     if arguments.explain is not None:
         _explain(adapter, arguments, mapping)
