@@ -41,7 +41,7 @@ def plan(options: Options, results: Results) -> Plan:
         [
             glue.like(
                 task,
-                replace(glue.fourier(task), band=band),
+                glue.make(task, replace(glue.fourier(task), band=band)),
                 glue.fourier(task),
                 1.0,
                 found.seeds,

@@ -52,7 +52,8 @@ def plan(options: Options, results: Results) -> Plan:
         return glue.plan(found.task, method, found.seeds, results, found.rates)
 
     def scaled(method: Method, chooser: Method, factor: float) -> Plan:
-        return glue.like(found.task, method, chooser, factor, found.seeds, results)
+        make = glue.make(found.task, method)
+        return glue.like(found.task, make, chooser, factor, found.seeds, results)
 
     return selection.together(
         [

@@ -42,15 +42,7 @@ def _variant(
 ) -> Iterator[Plan]:
     for task in changed.tasks:
         for method in (glue.fourier(task), glue.lora()):
-            yield selection.at_rate_of(
-                glue.make(task, method),
-                glue.rates[method.kind],
-                glue.choosing_seed,
-                changed.make(task, method),
-                1.0,
-                seeds,
-                results,
-            )
+            yield glue.like(task, changed.make(task, method), method, 1.0, seeds, results)
 
 
 FURTHER = Experiment("further", "FourierFT and LoRA with more layers or epochs than GLUE's", plan)

@@ -124,18 +124,18 @@ class GlueSettings:
     def like(
         self,
         task: str,
-        method: Method,
+        make: selection.Make,
         chooser: Method,
         factor: float,
         seeds: Sequence[int],
         results: Results,
     ) -> Plan:
-        """Returns trials of `method` at `factor` times the rate that was chosen for `chooser`."""
+        """Returns trials of `make` at `factor` times the rate that was chosen for `chooser`."""
         return selection.at_rate_of(
             self.make(task, chooser),
             self.rates[chooser.kind],
             self.choosing_seed,
-            self.make(task, method),
+            make,
             factor,
             seeds,
             results,

@@ -11,7 +11,14 @@ from experiments.evidence.differences import AS_UNDER_GLUE, Difference, paired
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
 from experiments.evidence.formatting import NONE, significant
-from experiments.evidence.limits import Name, each_seed, limits, planned_seeds, unfinished
+from experiments.evidence.limits import (
+    NONE_REPORTED,
+    Name,
+    each_seed,
+    limits,
+    planned_seeds,
+    unfinished,
+)
 from experiments.evidence.trainings import (
     CREDITS,
     Group,
@@ -53,8 +60,7 @@ def compared(
         for task in tasks(records)
     }
     if not found:
-        none = "Rates have been tried, and no fresh seed has reported yet."
-        return [none, *missing, *aims(evidence, experiment, more)]
+        return [NONE_REPORTED, *missing, *aims(evidence, experiment, more)]
     blocks: list[Block] = [AS_UNDER_GLUE, *missing, _figure(evidence, experiment, found, name)]
     differences: list[Difference] = []
     for task, each in found.items():

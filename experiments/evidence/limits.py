@@ -10,6 +10,8 @@ from experiments.evidence.trainings import Group, called, metric, of_task, unit
 from experiments.records import Record
 from experiments.settings import table
 
+NONE_REPORTED = "Rates have been tried, and no fresh seed has reported yet."
+"""Of a section whose trials have begun."""
 Name = Callable[[Group], str]
 
 

@@ -23,7 +23,7 @@ from experiments.evidence.epochs import KINDS
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import alike, among_many
 from experiments.evidence.formatting import NONE, UNITS, count, listed, seconds, significant
-from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
+from experiments.evidence.limits import NONE_REPORTED, each_seed, limits, planned_seeds, unfinished
 from experiments.evidence.trainings import (
     Group,
     axis,
@@ -48,8 +48,7 @@ def _rendered(evidence: Evidence) -> list[Block]:
     missing = unfinished(records, [planned["task"]], names, seeds)
     found = tasks(records)
     if not found:
-        none = "Rates have been tried, and no fresh seed has reported yet."
-        return [none, *missing, *_aims(evidence)]
+        return [NONE_REPORTED, *missing, *_aims(evidence)]
     blocks = [*missing, *(block for task in found for block in _task(evidence, task))]
     every = [group for task in found for kind in _kinds(records, task).values() for group in kind]
     return [*blocks, *served.blocks(evidence.size, every), *_aims(evidence)]

@@ -12,7 +12,7 @@ from experiments.evidence.differences import AS_UNDER_GLUE, paired
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import against_zero, among_many
 from experiments.evidence.formatting import count, memory, seconds
-from experiments.evidence.limits import each_seed, planned_seeds, sweep
+from experiments.evidence.limits import NONE_REPORTED, each_seed, planned_seeds, sweep
 from experiments.evidence.rates import chosen
 from experiments.evidence.sweeps import lacks, unfinished
 from experiments.evidence.trainings import (
@@ -39,7 +39,7 @@ _GLUE = "as under GLUE"
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """A method in a variant, or as under GLUE; with a seed that has reported."""
+    """A method in a variant, or as under GLUE."""
 
     setting: str
     group: Group
@@ -54,10 +54,10 @@ class _Arm:
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
-    arms = {task: _arms(evidence, task) for task in _tasks(evidence.size)}
+    planned = _tasks(evidence.size)
+    arms = {task: _arms(evidence, task, variants) for task, variants in planned.items()}
     if not any(arm.group.runs and arm.setting != _GLUE for each in arms.values() for arm in each):
-        none = "Rates have been tried, and no fresh seed has reported yet."
-        return [none, *_unfinished(evidence, arms), *_aims(evidence)]
+        return [NONE_REPORTED, *_unfinished(evidence, arms), *_aims(evidence)]
     blocks: list[Block] = [_TEXT, AS_UNDER_GLUE, *_unfinished(evidence, arms)]
     intervals: list[Interval] = []
     for task, every in arms.items():
@@ -93,7 +93,7 @@ def _tasks(size: str) -> dict[str, dict[str, Json]]:
     }
 
 
-def _arms(evidence: Evidence, task: str) -> list[_Arm]:
+def _arms(evidence: Evidence, task: str, variants: Mapping[str, Json]) -> list[_Arm]:
     """Returns both methods as under GLUE, then in each variant, as far as they have begun."""
     settings = {_GLUE: evidence.of("glue")} | {
         name: tuple(
@@ -102,7 +102,7 @@ def _arms(evidence: Evidence, task: str) -> list[_Arm]:
             if record.trial["trained_layers"] == fields["trained_layers"]
             and record.trial["epochs"] == fields["tasks"][task]
         )
-        for name, fields in _tasks(evidence.size)[task].items()
+        for name, fields in variants.items()
     }
     return [
         _Arm(name, group)
@@ -134,12 +134,12 @@ def _unfinished(evidence: Evidence, arms: Mapping[str, list[_Arm]]) -> list[str]
 
 def _table(evidence: Evidence, task: str, found: Sequence[_Arm]) -> Table:
     told = clock(run for arm in found for run in arm.group.runs)
-    planned = {_GLUE: planned_seeds("glue", evidence.size)}
+    of_glue, seeds = (planned_seeds(name, evidence.size) for name in ("glue", "further"))
     rows = [
         [
             arm.setting, arm.group.name, count(arm.group.parameters), chosen(arm.group),
             unit(task).interval(arm.group.mean(metric(task))),
-            each_seed(arm.group, planned.get(arm.setting, planned_seeds("further", evidence.size))),
+            each_seed(arm.group, of_glue if arm.setting == _GLUE else seeds),
             f"{arm.group.average('epoch'):.1f} of {arm.group.runs[0].trial['epochs']}",
             seconds(arm.group.seconds(told)), memory(peak_bytes(arm.group.runs)),
         ]

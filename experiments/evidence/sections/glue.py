@@ -26,7 +26,7 @@ from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
 from experiments.evidence.formatting import NONE, UNITS, count, memory, seconds, size
 from experiments.evidence.headline import headlines
-from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
+from experiments.evidence.limits import NONE_REPORTED, each_seed, limits, planned_seeds, unfinished
 from experiments.evidence.protocol import protocol
 from experiments.evidence.rates import chosen, tried
 from experiments.evidence.trainings import (
@@ -58,8 +58,7 @@ def _rendered(evidence: Evidence) -> list[Block]:
     missing = unfinished(records, planned, _names(evidence.size), seeds, lambda g: g.short)
     found = {task: _ordered(reported(records, task)) for task in tasks(records)}
     if not found:
-        none = "Rates have been tried, and no fresh seed has reported yet."
-        return [none, *missing, *_aims(evidence)]
+        return [NONE_REPORTED, *missing, *_aims(evidence)]
     every = [group for each in found.values() for group in each]
     blocks: list[Block] = [protocol(every), INTERVALS, *missing, *_pictures(evidence, found)]
     known = {task: _differences(evidence, each) for task, each in found.items()}

@@ -11,7 +11,7 @@ from experiments.evidence.differences import OF_ACCURACY, paired
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
 from experiments.evidence.formatting import NONE, UNITS, count, listed, power, seconds, size
-from experiments.evidence.limits import each_seed, limits, planned_seeds, unfinished
+from experiments.evidence.limits import NONE_REPORTED, each_seed, limits, planned_seeds, unfinished
 from experiments.evidence.protocol import methods, parity, products
 from experiments.evidence.rates import chosen, tried
 from experiments.evidence.served import served_aim
@@ -38,8 +38,7 @@ def _rendered(evidence: Evidence) -> list[Block]:
     )
     found = [group for group in every if group.runs]
     if not found:
-        none = "Rates have been tried, and no fresh seed has reported yet."
-        return [none, *missing, *_aims(evidence)]
+        return [NONE_REPORTED, *missing, *_aims(evidence)]
     return [
         _protocol(found, records),
         OF_ACCURACY,
