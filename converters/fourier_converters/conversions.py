@@ -52,7 +52,10 @@ def convert(arguments: argparse.Namespace) -> Report:
         return _to_live(arguments, sources, output, mapping)
     adapter, places = _read_sources(arguments, mapping)
     if arguments.explain is not None:
-        _explain(adapter, arguments, mapping)
+        from fourier_converters.onnx.explaining import write_explanation
+
+        base, overwrite = _graph_of(arguments.base), arguments.force
+        write_explanation(adapter, base, arguments.explain, mapping=mapping, overwrite=overwrite)
     report = _write(arguments, adapter, output, mapping, places)
     return replace(report, skipped=mapping.skipped)
 
@@ -158,18 +161,6 @@ def _graph_of(base: Path) -> Path:
     from fourier_converters.onnx.generative import graph_of
 
     return graph_of(base)
-
-
-def _explain(adapter: Adapter, arguments: argparse.Namespace, mapping: Map) -> None:
-    import json
-
-    from fourier_converters.onnx import explain
-    from fourier_format.atomic import write_bytes
-
-    text = json.dumps(
-        explain(adapter, _graph_of(arguments.base), mapping), indent=2, ensure_ascii=False
-    )
-    write_bytes(arguments.explain, f"{text}\n".encode(errors="replace"), arguments.force)
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any, Final
 from fourier_converters.mapping import Map
 from fourier_converters.naming import module_names
 from fourier_converters.onnx.candidates import Candidate, Candidates, node_name
+from fourier_converters.onnx.external import is_external
 from fourier_converters.onnx.matching import has_fingerprint, match_target
 from fourier_converters.onnx.model import Model
+from fourier_converters.onnx.protos import all_tensors
 from fourier_converters.onnx.replacing import match_replacement
 from fourier_converters.onnx.uses import unopened
+from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Adapter, Target
+from fourier_format.atomic import write_bytes
 from fourier_format.errors import FourierFormatError
 
 _MOST: Final = 24
@@ -33,8 +38,36 @@ def explain(
         UnsupportedError: The base is not an ONNX model, or breaks a rule.
         FileAccessError: The base cannot be read.
     """
-    base = Path(base)
-    mapping, model = mapping or Map(), Model(base)
+    return _explained(adapter, Model(Path(base)), mapping or Map())
+
+
+def write_explanation(
+    adapter: Adapter,
+    base: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    mapping: Map | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write what `explain` returns as a JSON file, whole or not at all.
+
+    Raises:
+        UsageError: E-USAGE: `output` is the base or holds some of its weights.
+        OutputExistsError: It is there, and `overwrite` is false.
+        UnsupportedError: The base is not an ONNX model, or breaks a rule.
+        FileAccessError: The base cannot be read, or the file cannot be written.
+    """
+    base, output = Path(base), Path(output)
+    model = Model(base)
+    files = model.reader.files
+    locations = {files.place(t).location for t in all_tensors(model.proto) if is_external(t)}
+    refuse_input(output, base, *map(files.path, sorted(locations)))
+    explained = _explained(adapter, model, mapping or Map())
+    text = json.dumps(explained, indent=2, ensure_ascii=False)
+    write_bytes(output, f"{text}\n".encode(errors="replace"), overwrite)
+
+
+def _explained(adapter: Adapter, model: Model, mapping: Map) -> dict[str, Any]:
     candidates = Candidates(model, module_names(adapter))
     targets = {t.name: _target(adapter, t, candidates, mapping) for t in adapter.targets}
     replacements = {
