@@ -366,5 +366,5 @@ class AdapterSession:
         if self._source is not None:
             with contextlib.suppress(FourierFormatError):  # names that are near only help
                 there = self._source.names()
-        where = None if self._source is None else self._source.where
+        where = None if self._source is None else sources.redacted(self._source.where)
         return unknown(name, sources.near(name, [*self.names, *there]), where)

@@ -25,6 +25,8 @@ SUFFIX: Final = ".fft"
 _NEAR: Final = 3
 _STRANGE_IN_URLS: Final = ("\\", "://", "::")
 """What would make another URL of one that a name is put into."""
+_SECRET_PART: Final = re.compile(r"[?#]")
+_USER: Final = re.compile(r"://[^/]*@")
 _STRANGE_IN_PATHS: Final = ("\\", ":") if os.name == "nt" else ()
 
 
@@ -61,7 +63,9 @@ class Source:
         place = self.place(name)
         if self._remote is not None:
             data = self._remote.read(self._file(name))
-            return None if data is None else (fourier_format.from_bytes(data, place), place)
+            if data is None:
+                return None
+            return fourier_format.from_bytes(data, redacted(place)), place
         path = Path(place)
         return (fourier_format.load(path), place) if path.is_file() else None
 
@@ -137,13 +141,18 @@ def loaded(path: str | os.PathLike[str]) -> Adapter:
         return fourier_format.load(place)
     data = _Remote(place).read()
     if data is None:
-        raise FileAccessError(Violation("E-IO", place, "there is no such file"))
-    return fourier_format.from_bytes(data, place)
+        raise FileAccessError(Violation("E-IO", redacted(place), "there is no such file"))
+    return fourier_format.from_bytes(data, redacted(place))
 
 
 def is_url(place: str) -> bool:
     """Whether `place` is a URL, or a chain of them."""
     return "://" in place or "::" in place
+
+
+def redacted(url: str) -> str:
+    """Returns a URL for messages, which get into logs: without passwords, queries and fragments."""
+    return "::".join(_without_secrets(link) for link in _links(url)[0])
 
 
 def stem(path: str | os.PathLike[str]) -> str:
@@ -178,6 +187,13 @@ def _links(url: str) -> tuple[list[str], int]:
     return links, next((i for i, link in enumerate(links) if "://" in link), 0)
 
 
+def _without_secrets(link: str) -> str:
+    if "://" not in link:
+        return link
+    place = _SECRET_PART.split(link, maxsplit=1)[0]
+    return _USER.sub("://", place, count=1)
+
+
 def _is_http(url: str) -> bool:
     """Whether it is a web server that has the files, whose names are quoted then."""
     links, which = _links(url)
@@ -209,6 +225,12 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 def _unreachable(url: str, error: Exception) -> FourierFormatError:
     reason = f"{type(error).__name__}: {error}"
+    for link in _links(url)[0]:
+        reason = reason.replace(link, _without_secrets(link))
+        for secret in _SECRET_PART.split(link)[1:]:
+            reason = reason.replace(secret, "...") if secret else reason
     if isinstance(error, ValueError) and "rotocol" in str(error):
-        return UsageError(Violation("E-USAGE", url, "fsspec does not know this URL", reason))
-    return FileAccessError(Violation("E-IO", url, "cannot be reached", reason))
+        return UsageError(
+            Violation("E-USAGE", redacted(url), "fsspec does not know this URL", reason)
+        )
+    return FileAccessError(Violation("E-IO", redacted(url), "cannot be reached", reason))

@@ -22,7 +22,7 @@ from fourier_format.errors import (
     UnknownAdapterError,
 )
 from fourier_runtimes import AdapterSession, sources
-from fourier_runtimes.sources import Source, near, stem
+from fourier_runtimes.sources import Source, near, redacted, stem
 from tests.fourier_runtimes.handmade import adapter_for, batch, handmade
 from tests.fourier_runtimes.test_session import off
 from tests.tolerances import SERVED_F32
@@ -254,3 +254,42 @@ def test_a_name_is_the_files_alone(path: str | PurePath, name: str) -> None:
 def test_near_names_are_spelt_alike() -> None:
     assert near("leagl-de", ["legal-de", "support", "legal-en"])[0] == "legal-de"
     assert near("zzz", ["legal-de"]) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("https://me:secret@h/legal.fft?token=secret#secret", "https://h/legal.fft"),
+        ("zip://legal.fft::https://h/all.zip?secret", "zip://legal.fft::https://h/all.zip"),
+        ("simplecache::s3://bucket/a@b.fft", "simplecache::s3://bucket/a@b.fft"),
+        ("odd?name#1.fft", "odd?name#1.fft"),
+    ],
+)
+def test_messages_have_a_url_without_what_may_be_secret(url: str, wanted: str) -> None:
+    assert redacted(url) == wanted
+
+
+@pytest.mark.parametrize("file", ["legal de.fft", "broken.fft", "nobody.fft", "down.fft"])
+def test_no_error_tells_a_signature(file: str, web: str, tmp_path: Path) -> None:
+    (tmp_path / "web" / "broken.fft").write_bytes(fourier_format.to_bytes(A)[:-1])
+    place = web if file != "down.fft" else "http://127.0.0.1:1"
+    url = f"{place}/{file.replace(' ', '%20')}?signature=secret"
+
+    if file == "legal de.fft":
+        assert sources.loaded(url).targets == A.targets
+        return
+    with pytest.raises(FourierFormatError) as caught:
+        sources.loaded(url)
+    assert file in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_name_tells_no_password_of_its_source(web: str) -> None:
+    url = web.replace("://", "://me:secret@")
+    with (
+        AdapterSession(BASE.model(), source=url) as session,
+        pytest.raises(UnknownAdapterError) as caught,
+    ):
+        session.run({"x": batch(1)}, "nobody")
+    assert "/web" in str(caught.value)
+    assert "secret" not in str(caught.value)
