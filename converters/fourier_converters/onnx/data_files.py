@@ -218,9 +218,8 @@ def check_copied(files: ExternalFiles, tensors: Sequence[Any], output: Path) -> 
         UnsupportedError: The external data breaks a rule.
         UsageError: `output` is one of the files.
     """
-    external = [tensor for tensor in tensors if is_external(tensor)]
-    locations = sorted({files.place(tensor).location for tensor in external})
-    files.refuse_overlaps(external)
+    locations = files.locations(tensors)
+    files.refuse_overlaps(tensors)
     sources = {location: files.path(location) for location in locations}
     refuse_input(output, *sources.values())
     return sources

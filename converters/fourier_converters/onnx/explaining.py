@@ -11,7 +11,6 @@ from typing import Any, Final
 from fourier_converters.mapping import Map
 from fourier_converters.naming import module_names
 from fourier_converters.onnx.candidates import Candidate, Candidates, node_name
-from fourier_converters.onnx.external import is_external
 from fourier_converters.onnx.matching import has_fingerprint, match_target
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors
@@ -43,11 +42,11 @@ def explain(
 
 def write_explanation(
     adapter: Adapter,
-    base: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    base: Path,
+    output: Path,
     *,
-    mapping: Map | None = None,
-    overwrite: bool = False,
+    mapping: Map,
+    overwrite: bool,
 ) -> None:
     """Write what `explain` returns as a JSON file, whole or not at all.
 
@@ -57,13 +56,11 @@ def write_explanation(
         UnsupportedError: The base is not an ONNX model, or breaks a rule.
         FileAccessError: The base cannot be read, or the file cannot be written.
     """
-    base, output = Path(base), Path(output)
     model = Model(base)
     files = model.reader.files
-    locations = {files.place(t).location for t in all_tensors(model.proto) if is_external(t)}
-    refuse_input(output, base, *map(files.path, sorted(locations)))
-    explained = _explained(adapter, model, mapping or Map())
-    text = json.dumps(explained, indent=2, ensure_ascii=False)
+    data = map(files.path, files.locations(all_tensors(model.proto)))
+    refuse_input(output, base, *data)
+    text = json.dumps(_explained(adapter, model, mapping), indent=2, ensure_ascii=False)
     write_bytes(output, f"{text}\n".encode(errors="replace"), overwrite)
 
 

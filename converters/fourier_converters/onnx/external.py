@@ -134,6 +134,15 @@ class ExternalFiles:
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
 
+    def locations(self, tensors: Iterable[Any]) -> list[str]:
+        """Returns where the bytes of `tensors` lie that lie outside, each once, sorted.
+
+        Raises:
+            UnsupportedError: The external data breaks a rule.
+            FileAccessError: A file cannot be read.
+        """
+        return sorted({self.place(tensor).location for tensor in tensors if is_external(tensor)})
+
     def path(self, location: str, where: str = "") -> Path:
         """Returns the real file at `location`, all links followed.
 

@@ -20,7 +20,6 @@ from fourier_converters.directories import (
     staged_directory,
 )
 from fourier_converters.onnx.convert import to_onnx
-from fourier_converters.onnx.external import is_external
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors
 from fourier_converters.onnx.writing import names_data
@@ -143,8 +142,7 @@ def _others(graph: Path, base: Path) -> list[str]:
 def _data_of(graph: Path, base: Path) -> set[str]:
     """Returns the external data files of a graph, relative to `base`."""
     model = Model(graph)
-    files = model.reader.files
-    locations = {files.place(t).location for t in all_tensors(model.proto) if is_external(t)}
+    locations = model.reader.files.locations(all_tensors(model.proto))
     return {(graph.parent / location).relative_to(base).as_posix() for location in locations}
 
 
