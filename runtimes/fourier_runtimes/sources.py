@@ -25,9 +25,10 @@ SUFFIX: Final = ".fft"
 _NEAR: Final = 3
 _STRANGE_IN_URLS: Final = ("\\", "://", "::")
 """What would make another URL of one that a name is put into."""
-_SECRET_PART: Final = re.compile(r"[?#]")
-_USER: Final = re.compile(r"://[^/]*@")
 _STRANGE_IN_PATHS: Final = ("\\", ":") if os.name == "nt" else ()
+_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
+_QUERIES: Final = re.compile(r"[?#]\S+")
+_USER: Final = re.compile(r"://[^/]*@")
 
 
 class Source:
@@ -177,7 +178,7 @@ def _file_name(path: str | os.PathLike[str]) -> str:
     if not is_url(place):
         return (path if isinstance(path, PurePath) else Path(place)).name
     links, which = _links(place)
-    name = PurePosixPath(re.split(r"[?#]", links[which], maxsplit=1)[0]).name
+    name = PurePosixPath(_QUERY.sub("", links[which])).name
     return unquote(name) if _is_http(place) else name
 
 
@@ -188,10 +189,7 @@ def _links(url: str) -> tuple[list[str], int]:
 
 
 def _without_secrets(link: str) -> str:
-    if "://" not in link:
-        return link
-    place = _SECRET_PART.split(link, maxsplit=1)[0]
-    return _USER.sub("://", place, count=1)
+    return _USER.sub("://", _QUERY.sub("", link)) if "://" in link else link
 
 
 def _is_http(url: str) -> bool:
@@ -227,8 +225,7 @@ def _unreachable(url: str, error: Exception) -> FourierFormatError:
     reason = f"{type(error).__name__}: {error}"
     for link in _links(url)[0]:
         reason = reason.replace(link, _without_secrets(link))
-        for secret in _SECRET_PART.split(link)[1:]:
-            reason = reason.replace(secret, "...") if secret else reason
+    reason = _QUERIES.sub("...", reason)  # of the same URL as a library has spelt it
     if isinstance(error, ValueError) and "rotocol" in str(error):
         return UsageError(
             Violation("E-USAGE", redacted(url), "fsspec does not know this URL", reason)

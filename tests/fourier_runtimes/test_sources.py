@@ -52,6 +52,12 @@ def memory() -> Iterator[str]:
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if "failing" in self.path:
+            self.send_error(500)
+        else:
+            super().do_GET()
+
     def log_message(self, *_: object) -> None:
         """Says nothing."""
 
@@ -269,19 +275,25 @@ def test_messages_have_a_url_without_what_may_be_secret(url: str, wanted: str) -
     assert redacted(url) == wanted
 
 
-@pytest.mark.parametrize("file", ["legal de.fft", "broken.fft", "nobody.fft", "down.fft"])
+def test_a_file_is_asked_for_with_its_query(web: str) -> None:
+    assert sources.loaded(f"{web}/legal%20de.fft?signature=secret").targets == A.targets
+
+
+@pytest.mark.parametrize("file", ["broken.fft", "nobody.fft", "down.fft", "failing one.fft"])
 def test_no_error_tells_a_signature(file: str, web: str, tmp_path: Path) -> None:
     (tmp_path / "web" / "broken.fft").write_bytes(fourier_format.to_bytes(A)[:-1])
     place = web if file != "down.fft" else "http://127.0.0.1:1"
-    url = f"{place}/{file.replace(' ', '%20')}?signature=secret"
+    url = f"{place}/{file}?signature=secret"
 
-    if file == "legal de.fft":
-        assert sources.loaded(url).targets == A.targets
-        return
     with pytest.raises(FourierFormatError) as caught:
         sources.loaded(url)
     assert file in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_short_query_does_not_take_letters_out_of_the_reason() -> None:
+    with pytest.raises(FileAccessError, match=r"connect to host 127\.0\.0\.1:1"):
+        sources.loaded("http://127.0.0.1:1/legal.fft?n")
 
 
 def test_an_unknown_name_tells_no_password_of_its_source(web: str) -> None:
