@@ -36,6 +36,7 @@ class GlueSettings:
         tasks: Name -> epochs.
         rows: Name -> rows of train; all where a task is not named.
         alphas: Name -> its own alpha, where it has one.
+        added_rates: Of `rates`, those that were added once the others had been tried.
     """
 
     model: str
@@ -54,6 +55,7 @@ class GlueSettings:
     tasks: Mapping[str, int]
     rows: Mapping[str, int]
     alphas: Mapping[str, float] = field(default_factory=dict)
+    added_rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Options) -> GlueSettings:

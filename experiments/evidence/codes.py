@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.evidence.formatting import listed
 from experiments.records import Record
@@ -18,6 +18,14 @@ def changed(records: Sequence[Record]) -> bool:
     """Returns whether they ran with different code, or may have, as some hold no digest."""
     known = [record for record in records if "code" in record.environment]
     return len(_digests(records)) > 1 or 0 < len(known) < len(records)
+
+
+def compared(named: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Returns which code ran of each that is compared, where it was not the same for all."""
+    if not changed([record for records in named.values() for record in records]):
+        return []
+    each = "; ".join(f"{name}: {codes(records)}" for name, records in named.items())
+    return [f"**What is compared ran with different training code** (digests). {each}."]
 
 
 def _digests(records: Sequence[Record]) -> list[str]:

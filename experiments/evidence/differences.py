@@ -18,8 +18,8 @@ Intervals of means are Student's over seeds. Differences are of the same seeds o
 theirs are a bootstrap over examples ({RESAMPLES:,} resamples) with the error of the mean over seeds
 added, for other examples and other seeds alike."""
 _RIGHT_ALONE = """\
-Of Matthews and F1 they are Student's over seeds alone: results hold which rows are right, not what
-was said."""
+Of Matthews, and of a task's second metric, they are Student's over seeds alone: of classes, results
+hold which rows are right, not what was said."""
 _CLEARLY = """\
 One seed gives no interval. "Clearly" above or below means that the interval leaves out 0; where it
 does not, no difference is shown, and none up to its ends is ruled out. Every interval is given the
@@ -73,7 +73,7 @@ def paired(evidence: Evidence, ours: Group, theirs: Group) -> Difference | None:
         return None
     name = metric(ours.task)
     if classes(ours.task) and name != "accuracy":
-        return Difference(ours, theirs, seeds_alone(ours, theirs), shared)
+        return Difference(ours, theirs, seeds_alone(ours, theirs, name), shared)
     answers = ours.answers(shared), theirs.answers(shared)  # (seeds, examples) each
     if classes(ours.task):
         interval = difference(name, *answers, np.ones(answers[0].shape[1]))
@@ -85,9 +85,8 @@ def paired(evidence: Evidence, ours: Group, theirs: Group) -> Difference | None:
     return Difference(ours, theirs, interval, shared)
 
 
-def seeds_alone(ours: Group, theirs: Group) -> Interval:
-    """Returns the difference of the first metric with Student's interval over shared seeds."""
-    name = metric(ours.task)
+def seeds_alone(ours: Group, theirs: Group, name: str) -> Interval:
+    """Returns the difference of a metric with Student's interval over shared seeds."""
     of_theirs = dict(zip(theirs.seeds, theirs.values(name), strict=True))
     pairs = zip(ours.seeds, ours.values(name), strict=True)
     return mean_interval([value - of_theirs[seed] for seed, value in pairs if seed in of_theirs])

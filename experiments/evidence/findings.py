@@ -64,9 +64,8 @@ def among_many(found: Sequence[Interval], of: str) -> list[str]:
         return []
     chance = 0.05 * len(known)
     text = (
-        f"Of {len(known)} differences, {of}, {above} are clearly above 0 and {below} clearly "
-        f"below; if there were none at all, at most about {chance:.2g} of so many 95 % intervals "
-        "would leave 0 out."
+        f"{len(known)} differences, {of}: {above} clearly above 0, {below} clearly below. If "
+        f"nothing differed, chance would give {chance:.2g} of {len(known)} on average, or fewer."
     )
     return [text]
 

@@ -26,7 +26,7 @@ Every conclusion on it is a rule applied to numbers that stand beside it. Interv
 brackets."""
 _COLUMNS = """\
 Their time is wall time, and the machine was shared with other work; code is the digest of the code
-that trained."""
+that ran, one for each class of trials."""
 _AGAIN = """\
 To run an experiment again: `python -m experiments NAME --size small`, one of the names above; it
 goes on where it was killed, and prints first how long it will take. `--size medium` wants a GPU,
@@ -103,9 +103,17 @@ def _changed(ran: Sequence[Evidence]) -> list[str]:
         f"`{name}` ({evidence.size})"
         for evidence in ran
         for name, records in evidence.files.items()
-        if changed(records)
+        if any(changed(each) for each in _by_class(records))
     ]
     return [f"The training code changed between trials of {listed(found)}."] if found else []
+
+
+def _by_class(records: Sequence[Record]) -> list[list[Record]]:
+    """Returns the records of each class of trials: each has a digest of its own."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.trial["trial"], []).append(record)
+    return list(found.values())
 
 
 def _versions(ran: Sequence[Evidence]) -> list[str]:

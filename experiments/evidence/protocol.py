@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from experiments.evidence.codes import changed, codes
+from experiments.evidence.codes import compared
 from experiments.evidence.formatting import listed
 from experiments.evidence.trainings import Group, called, of_kind
 from experiments.fixed import ATTENTION_DROPOUT, WARM_UP
+from experiments.records import Record
 from experiments.text.tasks import TASKS
 from experiments.trial import Json
 
@@ -88,13 +89,10 @@ def _fixed(found: Sequence[Group]) -> str:
 
 def _codes(found: Sequence[Group]) -> list[str]:
     """Which code trained what is compared, where it was not the same."""
-    if not changed([run for group in found for run in (*group.tried, *group.runs)]):
-        return []
-    each = []
-    for name in dict.fromkeys(group.name for group in found):
-        runs = [r for g in found if g.name == name for r in (*g.tried, *g.runs)]
-        each.append(f"{name}: {codes(runs)}")
-    return [f"**What is compared ran with different training code** (digests). {'; '.join(each)}."]
+    named: dict[str, list[Record]] = {}
+    for group in found:
+        named.setdefault(group.name, []).extend((*group.tried, *group.runs))
+    return compared(named)
 
 
 def _grids(found: Sequence[Group]) -> str:

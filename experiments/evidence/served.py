@@ -28,7 +28,7 @@ def blocks(size_name: str, found: Sequence[Group], name: Name = by_name) -> list
         return [*made, "Not run here: no trial was served in ONNX Runtime."]
     header = (
         "task", "adapter", "seed", "examples", "classes that differ", "their margins",
-        f"margins below {power(MARGIN)}", "largest logit difference", "largest logit",
+        f"of all, led by less than {power(MARGIN)}", "largest logit difference", "largest logit",
         "metric, difference",
     )  # fmt: skip
     return [*made, _TEXT, Table(header, [_row(group, run, name) for group, run in served])]

@@ -30,11 +30,12 @@ def blocks(records: Sequence[Record]) -> list[Block]:
     text = _GENERATED if runtimes == {"onnxruntime-genai"} else _REREAD
     header = (
         "model", "seed", "answers", "tokens", "answers that differ", "first differences",
-        f"margins below {power(MARGIN)}", "converted in", "answered in",
+        f"of all, led by less than {power(MARGIN)}", "converted in", "answered in",
     )  # fmt: skip
     text += (
         " Of a difference the row gives the margin by which torch's token leads where the answers "
-        f"part; one below {power(MARGIN)} may fall either way."
+        f"part; one below {power(MARGIN)} may fall either way. Seconds are wall time on a machine "
+        "that other work shared: they tell the order of size alone."
     )
     return [text, Table(header, [_row(found) for found in served])]
 

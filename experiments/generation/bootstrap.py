@@ -12,7 +12,7 @@ from experiments.generation.scoring import bleu
 from experiments.statistics import Interval
 from experiments.trial import Json
 
-_RESAMPLES = 2000
+RESAMPLES = 2000
 _ENDS = (0.025, 0.975)
 Score = Callable[[npt.NDArray[np.int64]], float]
 """Numbers of meanings -> their score together."""
@@ -51,7 +51,7 @@ def _difference(pairs: Sequence[tuple[Score, Score]], meanings: int) -> Interval
     drawn = [
         of_seeds(generator.integers(meanings, size=meanings)).mean()
         + error * generator.standard_t(len(pairs) - 1)
-        for _ in range(_RESAMPLES)
+        for _ in range(RESAMPLES)
     ]
     low, high = np.quantile(drawn, _ENDS)
     return Interval(float(found.mean()), float(low), float(high))

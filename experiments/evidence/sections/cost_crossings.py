@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from experiments.cost import crossings
 from experiments.cost.model import Study, crossing
@@ -13,6 +14,13 @@ from experiments.records import Record
 
 _MARK = " (?)"
 _UP_TO = "\N{LESS-THAN OR EQUAL TO} "
+_BEYOND = "> "
+_MEASURED = """\
+">" of what was measured: at no width or rank up to there did every round say so. That is not to
+be slower: where the rounds disagree, neither is shown."""
+_GUESS = """\
+(?): a guess, as {poor}at the last width or rank that was measured the model's difference is smaller
+than its own median error, or a measured median says otherwise."""
 
 
 def crossing_points(
@@ -35,12 +43,14 @@ def crossing_points(
     for size in steps[0].trial["sizes"]:
         cells: list[str] = []
         for t in tokens:
-            cells += [_model_width(found, t, size, rank, poor), _width(steps, t, size, rank)]
+            cells.append(_model_width(found, steps, t, size, rank, poor))
+            cells.append(_width(steps, t, size, rank))
         by_width.append([f"n = {count(size)}", *cells])
     for width in widths:
         cells = []
         for t in tokens:
-            cells += [_model_rank(found, width, t, n, poor), _rank(steps, width, t, n)]
+            cells.append(_model_rank(found, steps, width, t, n, poor))
+            cells.append(_rank(steps, width, t, n))
         by_rank.append([str(width), *cells])
     marked = [*by_width, *by_rank]
     return [
@@ -61,21 +71,75 @@ def crossing_points(
 
 
 def _warning(rows: Sequence[Sequence[str]], poor: Collection[str]) -> list[Block]:
-    if not any(cell.endswith(_MARK) for row in rows for cell in row):
-        return []
-    return [f"(?): hangs by what the model explains poorly ({listed(sorted(poor))}): a guess."]
+    said = [_MEASURED] if any(cell.startswith(_BEYOND) for row in rows for cell in row) else []
+    if any(cell.endswith(_MARK) for row in rows for cell in row):
+        hangs = f"it hangs by what the model explains poorly ({listed(sorted(poor))}), or "
+        said.append(_GUESS.format(poor=hangs if poor else ""))
+    return ["\n".join(said)] if said else []
 
 
-def _model_width(found: Study, tokens: int, n: int, rank: int, poor: Collection[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A width or a rank that was measured.
+
+    Attributes:
+        predicted: FourierFT's time over LoRA's by the model.
+        measured: The median of the rounds'.
+    """
+
+    predicted: float
+    measured: float
+
+
+def _model_width(
+    found: Study, steps: Sequence[Record], tokens: int, n: int, rank: int, poor: Collection[str]
+) -> str:
     width = crossings.width_from(tokens, n, rank, found.costs)
     path = crossings.path_of(width or crossings.LARGEST, tokens, n, found.costs)
-    return _told(width, crossings.WIDTHS, {path, "lora", "base"} & set(poor))
+    own = {s.trial["width"]: s.result["arms"] for s in steps if s.trial["tokens"] == tokens}
+    places = [_place(found, own[each], each, tokens, n, rank) for each in sorted(own)]
+    return _told(width, crossings.WIDTHS, guess=guessed(found, path, places, poor))
 
 
-def _model_rank(found: Study, width: int, tokens: int, n: int, poor: Collection[str]) -> str:
+def _model_rank(
+    found: Study, steps: Sequence[Record], width: int, tokens: int, n: int, poor: Collection[str]
+) -> str:
     rank = crossings.rank_from(width, tokens, n, found.costs)
     path = crossings.path_of(width, tokens, n, found.costs)
-    return _told(rank, crossings.RANKS, {path, "lora", "base"} & set(poor))
+    places = [
+        _place(found, step.result["arms"], width, tokens, n, each)
+        for step in steps
+        if (step.trial["width"], step.trial["tokens"]) == (width, tokens)
+        for each in sorted(step.trial["ranks"])
+    ]
+    return _told(rank, crossings.RANKS, guess=guessed(found, path, places, poor))
+
+
+def _place(
+    found: Study, arms: Sequence[dict[str, object]], width: int, tokens: int, n: int, rank: int
+) -> Place:
+    ours = crossings.step_seconds(width, tokens, n, found.costs)
+    predicted = ours / crossings.lora_seconds(width, tokens, rank, found.costs)
+    live = find(arms, kind="fourier", size=n, path=AUTO)
+    return Place(predicted, ratios(live, find(arms, kind="lora", size=rank)).median)
+
+
+def guessed(found: Study, path: str, places: Sequence[Place], poor: Collection[str]) -> bool:
+    """Returns whether the model's answer hangs by less than it knows, or was measured otherwise.
+
+    Args:
+        found: The model.
+        path: The path that it finds cheaper.
+        places: In order, as far as was measured.
+        poor: Kinds that the model does not explain.
+    """
+    if {path, "lora", "base"} & set(poor):
+        return True
+    tested = found.outside or found.inside
+    error = max(tested[kind].median for kind in (path, "lora"))
+    if places and abs(places[-1].predicted - 1) < error:
+        return True
+    return any((each.predicted > 1) is not (each.measured > 1) for each in places)
 
 
 def _width(steps: Sequence[Record], tokens: int, n: int, rank: int) -> str:
@@ -97,10 +161,10 @@ def _no_slower(arms: Sequence[dict[str, object]], n: int, rank: int) -> bool:
     return ratios(ours, find(arms, kind="lora", size=rank)).most <= 1
 
 
-def _told(found: int | None, asked: Sequence[int], poor: Collection[str] = ()) -> str:
+def _told(found: int | None, asked: Sequence[int], *, guess: bool = False) -> str:
     """Returns where it crosses; beyond what was asked, or below it, with a sign."""
     if found is None:
-        text = f"> {count(asked[-1])}"
+        text = f"{_BEYOND}{count(asked[-1])}"
     else:
         text = f"{_UP_TO if found == asked[0] > 1 else ''}{count(found)}"
-    return text + (_MARK if poor else "")
+    return text + (_MARK if guess else "")

@@ -72,19 +72,25 @@ def _kept(held: Json) -> int:
 def _kept_says(records: Sequence[Record], n: int) -> str:
     """Says what a layer keeps and what it takes at most, FourierFT over LoRA."""
     arms = [arms_of(step, n) for step in records]
-    trained, kept, peak = (
-        [of(a[AUTO]["bytes"]) / of(a["lora"]["bytes"]) for a in arms]
-        for of in (_trained, _kept, lambda held: int(held["peak"]))
+    trained, kept, peak, above = (
+        [of(a, AUTO) / of(a, "lora") for a in arms]
+        for of in (
+            lambda a, kind: _trained(a[kind]["bytes"]),
+            lambda a, kind: _kept(a[kind]["bytes"]),
+            lambda a, kind: a[kind]["bytes"]["peak"],
+            lambda a, kind: a[kind]["bytes"]["peak"] - a["base"]["bytes"]["peak"],
+        )
     )
     return (
         f"FourierFT n = {n} over LoRA r = {RANK}, all widths and tokens: {_range(trained)} of the "
         f"bytes for trained numbers, gradients and states; {_range(kept)} with what is saved, as "
-        f"every layer of a model holds it at once; {_range(peak)} of the peak of one layer."
+        f"every layer of a model holds it at once; {_range(above)} of what one layer's peak lies "
+        f"above the base's, {_range(peak)} of that whole peak."
     )
 
 
 def _range(shares: Sequence[float]) -> str:
-    return f"{min(shares):.2g} to {max(shares):.2g} times"
+    return f"{min(shares):.2g} to {max(shares):.2g}"
 
 
 def _bytes(measured: Json, kind: str, size: int) -> Json:

@@ -86,7 +86,10 @@ def explained(found: Study) -> str:
             f"Half of the points are within {100 * GOOD:.0f} % {where}, for {listed(good)}."
         )
     if poor:
-        parts.append(f"It does not explain {listed(poor)}: the median error is larger than that.")
+        parts.append(
+            f"It does not explain {listed(poor)}: the median error is larger than "
+            f"{100 * GOOD:.0f} %."
+        )
     if off:
         parts.append(f"Single points are off by more than {100 * BAD:.0f} %: {listed(off)}.")
     return " ".join(parts)

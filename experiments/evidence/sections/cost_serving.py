@@ -23,10 +23,13 @@ _MODEL = (
     "The model of a batch: the units of fourier_runtimes/costs.py for base and live graph; for "
     "LoRA calls, products, factors read and numbers moved."
 )
-_PEERS = {
-    "rows": "ONNX Runtime's LoRA, a Run a row",
-    "batched": "a graph that is fed each row's factors",
-}
+_PAIRS = (
+    ("one adapter for all rows", "one", "one", "ONNX Runtime's LoRA"),
+    ("an adapter a row, a Run a row", "rows", "rows", "ONNX Runtime's LoRA, a Run a row"),
+    ("an adapter a row, factors fed", "rows", "batched", "a graph that is fed each row's factors"),
+)
+"""What is compared: a column's name, the live graph's form, LoRA's, and its name in a sentence."""
+_FED = {"one": "one adapter for all rows", "rows": "an adapter for each row"}
 
 
 def serving(records: Sequence[Record]) -> list[Block]:
@@ -36,8 +39,7 @@ def serving(records: Sequence[Record]) -> list[Block]:
     rows = [(_name(record), record.result) for record in records]
     several = [record for record in records if record.trial["rows"] > 1]
     blocks: list[Block] = ["#### Serving", _SERVING, _table(records, n)]
-    if several:
-        blocks += [_against(several, n, adapters, name) for adapters, name in _PEERS.items()]
+    blocks += _compared(records, n)
     trial = records[0].trial
     for adapters, words in (("one", "one adapter for all rows"), ("rows", "an adapter a row")):
         wanted = [("live n", f"live {adapters}", size) for size in trial["sizes"]]
@@ -82,15 +84,40 @@ def _over_base(measured: Json, form: str, size: int) -> str | None:
     return cell(ratios(own[0], find(forms, kind="base"))) if own else None
 
 
-def _against(records: Sequence[Record], n: int, adapters: str, peer: str) -> str:
-    compared = {}
-    for record in records:
-        forms = record.result["forms"]
-        live = find(forms, kind="live", size=n, adapters="rows")
-        compared[_name(record)] = ratios(
-            live, find(forms, kind="lora", size=RANK, adapters=adapters)
-        )
-    return (
-        f"With an adapter for each row, the live graph of n = {n} beside {peer}, r = {RANK}. "
-        f"{told(compared)}"
-    )
+def _compared(records: Sequence[Record], n: int) -> list[Block]:
+    """Returns the live graph's time over LoRA's of each batch, and where it is the faster."""
+    found = {
+        name: {
+            record.label: ratios(
+                find(record.result["forms"], kind="live", size=n, adapters=ours),
+                find(record.result["forms"], kind="lora", size=RANK, adapters=theirs),
+            )
+            for record in records
+            if record.trial["rows"] > 1 or ours == "one"
+        }
+        for name, ours, theirs, _ in _PAIRS
+    }
+    rows = [
+        [
+            _name(record),
+            *(cell(each[record.label]) if record.label in each else formatting.NONE
+              for each in found.values()),
+        ]
+        for record in records
+    ]  # fmt: skip
+    places = {
+        record.label: f"{record.trial['width']} wide with {record.trial['rows']} x "
+        f"{record.trial['tokens']}"
+        for record in records
+    }
+    said = [
+        f"With {_FED[ours]}, the live graph of n = {n} beside {peer}, r = {RANK}. "
+        f"{told({places[label]: each for label, each in found[name].items()})}"
+        for name, ours, _, peer in _PAIRS
+        if found[name]
+    ]
+    return [
+        f"The live graph's time, n = {n}, over LoRA's, r = {RANK}:",
+        Table(("width, rows x tokens", *found), rows),
+        *said,
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,45 +19,31 @@ from experiments.evidence.blocks import (
     Table,
 )
 from experiments.evidence.clocks import clock, peak_bytes, step_seconds
+from experiments.evidence.codes import compared
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.findings import against_zero, among_many
-from experiments.evidence.formatting import (
-    NONE,
-    Unit,
-    count,
-    listed,
-    memory,
-    seconds,
-    size,
-)
+from experiments.evidence.formatting import NONE, count, listed, memory, seconds, size
 from experiments.evidence.limits import planned_seeds
+from experiments.evidence.sections.generation_differences import (
+    LOSS,
+    METRICS,
+    differing,
+    kind_of,
+)
 from experiments.evidence.spoken import name_of
 from experiments.evidence.sweeps import Sweep, lacks, parted, unfinished
 from experiments.evidence.trainings import method_name
 from experiments.fixed import WARM_UP
-from experiments.generation.bootstrap import differences
 from experiments.records import Record
 from experiments.settings import table
-from experiments.statistics import Interval
 from experiments.trial import Json
 
-_METRICS = {
-    "bleu": Unit("BLEU", "", "", 1.0, 1, (0, 100)),
-    "nist": Unit("NIST", "", "", 1.0, 2, (0, math.inf)),
-    "rouge_l": Unit("ROUGE-L", "times 100", "", 100.0, 1, (0, 1)),
-}
-_LOSS = Unit("loss", "", "", 1.0, 3, (0, math.inf))
-_WANTED = (("fourier", "lora"), ("fourier", "untuned"), ("lora", "untuned"))
 _COLOURS = {"fourier": FOURIER, "lora": LORA}
 _SCORES = """\
 BLEU is sacrebleu's, NIST nltk's, ROUGE-L the mean F-measure of rouge-score against each meaning's
 best reference, times 100; all of text in lower case, against all references of a meaning. METEOR
-and CIDEr are left out. Answers are greedy (the paper searches beams). Intervals of differences are
-a bootstrap over meanings (2,000 resamples) with the error of the mean over seeds added; both sides
-have the same seeds, but the untuned model, which has none. One seed gives no interval. Every
-interval is given the rate: a rate is chosen by one seed on the choosing split, and how else that
-choice might have fallen is in no interval. Where an interval holds 0, no difference is shown; that
-is no equality, and none up to its ends is ruled out."""
+and CIDEr are left out. Answers are greedy (the paper searches beams). Intervals of means are
+Student's over seeds. Every interval is given the rate: a rate is chosen by one seed on the choosing
+split, and how else that choice might have fallen is in no interval. One seed gives no interval."""
 _COSTS = "A step is a mean over all steps of all seeds."
 _FORMULAS = """\
 NIST and ROUGE-L are other formulas than those of E2E's own script, which the paper uses, and are
@@ -78,7 +63,11 @@ def _rendered(evidence: Evidence) -> list[Block]:
     groups = _groups(reporting)
     blocks: list[Block] = [_protocol(records, taught), _SCORES, *missing, _scores(groups)]
     blocks += [*_costs(groups), *_rates(sweeps), *limits]
-    blocks += [*_curves(evidence.size, taught), *_differences(groups), *spoken.blocks(reporting)]
+    blocks += [
+        *_curves(evidence.size, taught),
+        *differing(groups, sweeps),
+        *spoken.blocks(reporting),
+    ]
     said = "The paper's own figures, quoted, not measured here:"
     return [*blocks, *_aims(evidence), said, paper.e2e_table(), _FORMULAS]
 
@@ -114,10 +103,9 @@ def _protocol(records: Sequence[Record], taught: Sequence[Record]) -> str:
     below = " (what the layers below give was computed once)" if layers else ""
     if trial["trained_on"] == "devset":
         split = (
-            "E2E's train split is not to be had here: "
-            f"{count(result['meanings'])} meanings of devset train, a tenth of its meanings "
-            f"({count(result['choosing'])}) chooses, testset reports. This is not the paper's "
-            "protocol."
+            "E2E's train split is not to be had here, so its devset is split by meanings: "
+            f"{count(result['meanings'])} train, a tenth ({count(result['choosing'])}) choose; "
+            "its testset reports. This is not the paper's protocol."
         )
     else:
         split = "trainset trains, devset chooses, testset reports."
@@ -138,7 +126,8 @@ def _protocol(records: Sequence[Record], taught: Sequence[Record]) -> str:
         "alpha and the rank were fixed beforehand."
     )
     limit = f"{answers}, with at most {trial['limit']} tokens each."
-    lines = (split, adapted, _training(trial), parity, limit)
+    named = {name: runs for name, runs in _groups(records).items() if name != "untuned"}
+    lines = (split, adapted, _training(trial), parity, limit, *compared(named))
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -158,17 +147,17 @@ def _scores(groups: dict[str, list[Record]]) -> Table:
     for name, runs in groups.items():
         values = [
             unit.interval(unit.mean([run.result["report"][metric] for run in runs]))
-            for metric, unit in _METRICS.items()
+            for metric, unit in METRICS.items()
         ]
-        loss = _LOSS.interval(_LOSS.mean([run.result["report"]["loss"] for run in runs]))
+        loss = LOSS.interval(LOSS.mean([run.result["report"]["loss"] for run in runs]))
         ended = sum(run.result["report"]["ended"] for run in runs)
         total = sum(len(run.result["report"]["ids"]) for run in runs)
         tokens = np.mean([run.result["report"]["of_each"]["tokens"] for run in runs])
-        seeds = NONE if _kind(runs[0]) == "untuned" else str(len(runs))
+        seeds = NONE if kind_of(runs[0]) == "untuned" else str(len(runs))
         rows.append(
             [name, seeds, *values, loss, f"{tokens:.1f}", f"{count(ended)} of {count(total)}"]
         )
-    names = [unit.metric for unit in _METRICS.values()]
+    names = [unit.metric for unit in METRICS.values()]
     return Table(("method", "seeds", *names, "loss on test", "tokens", "answers that end"), rows)
 
 
@@ -204,7 +193,7 @@ def _rates(sweeps: Sequence[Sweep]) -> list[Block]:
 
 def _choosing(run: Record) -> str:
     """Returns the loss on the choosing split, or when training diverged."""
-    text = _LOSS.value(run.result["choose_loss"])
+    text = LOSS.value(run.result["choose_loss"])
     diverged = run.result.get("diverged")
     if diverged is None:
         return text
@@ -237,43 +226,6 @@ def smoothed(losses: Sequence[float]) -> tuple[list[float], list[float]]:
     parts = np.array_split(np.arange(len(losses)), min(40, len(losses)))
     found = np.asarray(losses)
     return [float(part.mean() + 1) for part in parts], [float(found[part].mean()) for part in parts]
-
-
-def _differences(groups: dict[str, list[Record]]) -> list[Block]:
-    of_seeds = {_kind(runs[0]): _by_seed(runs) for runs in groups.values()}
-    names = {_kind(runs[0]): name for name, runs in groups.items()}
-    rows, said = [], []
-    of_lora: list[Interval] = []
-    for ours, theirs in _WANTED:
-        if not of_seeds.keys() >= {ours, theirs}:
-            continue
-        other = of_seeds[theirs]
-        if theirs == "untuned":  # it has no seeds: the same stands beside each of ours
-            other = dict.fromkeys(of_seeds[ours], next(iter(other.values())))
-        found = differences(of_seeds[ours], other)
-        shared = sorted(of_seeds[ours].keys() & other.keys())
-        if not found:
-            continue
-        cells = [_METRICS[metric].difference(interval) for metric, interval in found.items()]
-        of_lora += found.values() if theirs == "lora" else ()
-        name = f"{names[ours]} minus {names[theirs]}"
-        rows.append([name, listed([str(seed) for seed in shared]), *cells])
-        said += [
-            against_zero(f"{unit.metric} of {names[ours]}", names[theirs], found[metric], unit)
-            for metric, unit in ((metric, _METRICS[metric]) for metric in found)
-        ]
-    table = Table(("difference", "seeds", "BLEU", "ROUGE-L"), rows)
-    if not rows:
-        return []
-    return [table, "\n".join(said), *among_many(of_lora, "FourierFT minus LoRA")]
-
-
-def _kind(run: Record) -> str:
-    return "untuned" if run.trial["method"] is None else str(run.trial["method"]["kind"])
-
-
-def _by_seed(runs: Sequence[Record]) -> dict[int, Json]:
-    return {run.trial["seed"]: run.result["report"] for run in runs}
 
 
 SECTION = Section(

@@ -24,7 +24,7 @@ from experiments.evidence.clocks import clock, peak_bytes
 from experiments.evidence.differences import INTERVALS, Difference, paired, seeds_alone
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import among_many
-from experiments.evidence.formatting import NONE, UNITS, count, memory, seconds, size
+from experiments.evidence.formatting import NONE, UNITS, count, listed, memory, seconds, size
 from experiments.evidence.headline import headlines
 from experiments.evidence.limits import NONE_REPORTED, each_seed, limits, planned_seeds, unfinished
 from experiments.evidence.protocol import protocol
@@ -60,13 +60,14 @@ def _rendered(evidence: Evidence) -> list[Block]:
     if not found:
         return [NONE_REPORTED, *missing, *_aims(evidence)]
     every = [group for each in found.values() for group in each]
-    blocks: list[Block] = [protocol(every), INTERVALS, *missing, *_pictures(evidence, found)]
+    told = "\n".join([protocol(every), *_added(evidence.size)])
+    blocks: list[Block] = [told, INTERVALS, *missing, *_pictures(evidence, found)]
     known = {task: _differences(evidence, each) for task, each in found.items()}
     for task, each in found.items():
         blocks += _task(evidence, task, each, known[task], seeds)
     differences = [of["fourier", "lora"].interval for of in known.values() if _PAIRS[0] in of]
     blocks += among_many(differences, "FourierFT minus LoRA")
-    blocks += [text for each in headlines(evidence) for text in each.remark()]
+    blocks += [text for each in headlines(evidence) for text in each.remarks()]
     return [*blocks, *served.blocks(evidence.size, every), *_aims(evidence)]
 
 
@@ -83,6 +84,23 @@ def _names(size_name: str) -> list[str]:
     """Returns what is compared, by configs/glue.toml."""
     layers = table("glue", size_name)["trained_layers"]
     return [short_name({"kind": kind, "layers": layers}) for kind in _COLOURS]
+
+
+def _added(size_name: str) -> list[str]:
+    """Returns which rates the grids had not at first, by configs/glue.toml, as a line of a list."""
+    added = table("glue", size_name).get("added_rates", {})
+    if not added:
+        return []
+    names = {kind: short_name({"kind": kind, "layers": 0}) for kind in added}
+    names |= {"full": "all weights", "head": "the head alone"}
+    each = [
+        f"{names[kind]} {listed([f'{rate:g}' for rate in rates])}" for kind, rates in added.items()
+    ]
+    text = (
+        "- Not all rates were planned: after the others had been tried, the best on the choosing "
+        f"split was at an end for some, and these were added for every method: {'; '.join(each)}."
+    )
+    return [text]
 
 
 def _task(
@@ -159,11 +177,19 @@ def _differences(evidence: Evidence, found: Sequence[Group]) -> dict[tuple[str, 
 def _compared(task: str, known: Mapping[tuple[str, str], Difference]) -> list[Block]:
     if not known:
         return [f"{called(task)}: no two methods share a seed yet, or the gold scores are missing."]
+    first, second = TASKS[task].metric, others(TASKS[task].classes)[0]
     rows = [
-        [each.name, each.written, unit(task).difference(seeds_alone(each.ours, each.theirs))]
+        [
+            each.name, each.written,
+            *(UNITS[name].difference(seeds_alone(each.ours, each.theirs, name))
+              for name in (first, second)),
+        ]
         for each in known.values()
-    ]
-    header = (axis(task), "difference", "over seeds alone")
+    ]  # fmt: skip
+    header = (
+        axis(task), "difference", "over seeds alone",
+        f"{UNITS[second].on(TASKS[task].reported)}, over seeds alone",
+    )  # fmt: skip
     return [Table(header, rows), "\n".join(each.said() for each in known.values())]
 
 

@@ -32,9 +32,9 @@ The recipe of LLaMA-2-7B (n = 1000, alpha = 300, query and value of all layers, 
 complete at the size `paper`, for whoever has the weights, a GPU and a file of instructions. Quality
 is left out: the paper has GPT-4 judge MT-Bench and Vicuna. Rates are the recipe's and were not
 chosen, so the losses are no comparison of methods: they only must fall. A step is a mean over
-all steps; no ratio of steps is given, as one run has no spread. The loss apart is the lowest after
-an epoch, in float32 but for the 4-bit weights; beside it that of the same adapter merged into the
-float32 base, which is what is converted and served."""
+all steps; no ratio of steps is given, as one run has no spread. The held-out loss is the lowest
+after an epoch, in float32 but for the 4-bit weights; beside it that of the same adapter merged into
+the float32 base, which is what is converted and served."""
 
 
 def _rendered(evidence: Evidence) -> list[Block]:
@@ -109,14 +109,15 @@ def _costs(records: Sequence[Record], told: Clock) -> Table:
             memory(peak_bytes([found])),
             memory(found.result["before_bytes"]),
             _first(found),
+            _last(found),
             "diverged" if "diverged" in found.result else f"{found.result['choose_loss']:.3f}",
             _of(found, "merged_loss", "{:.3f}".format),
         ]
         for found in records
     ]
     header = (
-        "method", "parameters", "file", "a step", "peak memory", "before", "first loss",
-        "lowest loss apart", "the same, merged into float32",
+        "method", "parameters", "file", "a step", "peak memory", "before", "first step's loss",
+        "last epoch's mean loss", "lowest held-out loss", "the same, merged into float32",
     )  # fmt: skip
     return Table(header, rows)
 
@@ -128,6 +129,11 @@ def _of(found: Record, name: str, written: Callable[[float], str]) -> str:
 def _first(found: Record) -> str:
     losses = found.result["history"][0]["losses"]
     return f"{losses[0]:.3f}" if losses else NONE
+
+
+def _last(found: Record) -> str:
+    loss = found.result["history"][-1]["loss"]
+    return NONE if loss is None else f"{loss:.3f}"
 
 
 def _ratios(records: Sequence[Record]) -> list[str]:

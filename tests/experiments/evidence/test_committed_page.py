@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.evidence.__main__ import DOCS
+from experiments.evidence.choice_costs import costs
 from experiments.evidence.evidence import collected
 from experiments.evidence.headline import headlines
 from experiments.evidence.page import FOLDER, Page, page
@@ -50,3 +51,17 @@ def test_the_readme_quotes_the_headline_of_today() -> None:
         ours = found[task]
         assert ours is not None
         assert unit(task).difference(ours.interval) in readme, task
+
+
+def test_the_readme_quotes_the_times_and_the_untuned_cosine_of_today() -> None:
+    readme = " ".join((DOCS.parent / "README.md").read_text("utf-8").split())
+    small = next(each for each in collected() if each.size == "small")
+    tasks = {each.task: each for each in headlines(small)}
+    time = costs(small, list(tasks.values())).time.values()
+    quoted = f"{min(time):.2f} to {max(time):.2f} times LoRA's processor time"
+    assert quoted in readme
+    stsb = tasks["stsb"]
+    assert stsb.cosine is not None
+    means = [stsb.groups[kind].mean("pearson").mean for kind in ("lora", "fourier")]
+    assert "On STS-B the encoder's own cosine, untuned, is better than either." in readme
+    assert stsb.cosine > max(means)

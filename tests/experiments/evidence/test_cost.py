@@ -10,11 +10,12 @@ import pytest
 from experiments.cost import work
 from experiments.cost.arms import Arm, arms
 from experiments.cost.experiment import COST
-from experiments.cost.model import predicted
+from experiments.cost.model import Errors, Study, predicted
 from experiments.cost.points import Ratios
 from experiments.evidence.blocks import Block, Figure, Table
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.plots import drawn
+from experiments.evidence.sections import cost_crossings
 from experiments.evidence.sections.cost import SECTION
 from experiments.evidence.sections.cost_comparing import cell, told
 from experiments.records import Book, Record
@@ -193,10 +194,55 @@ def test_where_a_kind_is_off_the_page_says_so() -> None:
 
 
 def test_serving_is_compared_batch_by_batch(blocks: list[Block]) -> None:
-    assert "a Run a row, r = 8. Of 3: faster in every round: 256, 4 x 8, " in said(blocks)
-    assert "each row's factors, r = 8. Of 3: slower in every round: 256, 4 x 8, " in said(blocks)
+    assert "a Run a row, r = 8. Of 3: faster in every round: 256 wide with 4 x 8, " in said(blocks)
+    assert "each row's factors, r = 8. Of 3: slower in every round: 256 wide with 4 x 8, " in said(
+        blocks
+    )
+    assert "LoRA, r = 8. Of 3: slower in every round: 256 wide with 4 x 8, " in said(blocks)
     row = table(blocks, "width, rows x tokens").rows[0]
     assert [cell.split()[0] for cell in row[2:]] == ["1.20", "1.10", "1.20", "4.00", "1.10"]
+
+
+def test_the_live_graph_stands_over_each_form_of_lora(blocks: list[Block]) -> None:
+    found = next(
+        block for block in blocks if isinstance(block, Table) and block.header[1].startswith("one ")
+    )
+    assert [cell.split()[0] for cell in found.rows[0]] == ["256,", "1.09", "0.30", "1.09"]
+
+
+def test_a_single_row_has_no_adapter_a_row_to_compare() -> None:
+    whole = evidence(FFT)
+    single = tuple(
+        replace(found, trial=found.trial | {"rows": 1})
+        for found in whole.of("cost")
+        if found.trial["trial"] == "ServeTrial"
+    )
+    found = list(SECTION.render(replace(whole, files={"cost": single})))
+    assert "With one adapter for all rows, the live graph" in said(found)
+    assert "With an adapter for each row" not in said(found)
+
+
+def test_of_memory_both_the_whole_peak_and_what_is_above_the_bases_are_told(
+    blocks: list[Block],
+) -> None:
+    steps = [found.result["arms"] for found in only(evidence(FFT), "TrainTrial").of("cost")]
+
+    def peak(arms_: list[Json], **fields: object) -> float:
+        return next(
+            float(arm["bytes"]["peak"])
+            for arm in arms_
+            if all(arm[name] == value for name, value in fields.items())
+        )
+
+    above, whole = [], []
+    for each in steps:
+        base = peak(each, kind="base")
+        ours, lora = peak(each, size=1000, path="auto"), peak(each, kind="lora", size=8)
+        above.append((ours - base) / (lora - base))
+        whole.append(ours / lora)
+    told_as = f"{min(above):.2g} to {max(above):.2g} of what one layer's peak lies above the base's"
+    assert told_as in said(blocks)
+    assert f"{min(whole):.2g} to {max(whole):.2g} of that whole peak" in said(blocks)
 
 
 def test_where_rounds_disagree_nothing_is_concluded() -> None:
@@ -353,6 +399,44 @@ def test_a_crossing_point_of_a_poor_model_is_marked() -> None:
 
     assert any(cell.endswith("(?)") for cell in poor)
     assert not any(cell.endswith("(?)") for cell in good)
+
+
+def measured(found: Record, factor: float) -> Record:
+    """A record whose FourierFTs took another time than the model of all others says."""
+    if found.trial["trial"] != "TrainTrial":
+        return found
+    arms_ = [
+        {**arm, "seconds": [factor * s for s in arm["seconds"]]} if arm["path"] == "auto" else arm
+        for arm in found.result["arms"]
+    ]
+    return replace(found, result={**found.result, "arms": arms_})
+
+
+def test_a_crossing_point_that_a_measured_median_contradicts_is_marked() -> None:
+    """The path that is chosen is predicted, not fitted: the model's own errors stay 0."""
+    whole = evidence(FFT)
+    records = tuple(measured(found, 0.1) for found in whole.of("cost"))
+    rendered = list(SECTION.render(replace(whole, files={"cost": records})))
+    widths = next(b for b in rendered if isinstance(b, Table) and "64 tokens, model" in b.header)
+
+    assert widths.rows[1][1].endswith(" (?)")
+    assert "a measured median says otherwise" in said(rendered)
+
+
+def test_a_crossing_point_is_marked_where_the_model_cannot_tell_the_last_place_from_1() -> None:
+    study = Study(FFT, {}, {kind: Errors(9, 0.1, 0.2) for kind in ("activation", "lora")})
+    place = cost_crossings.Place
+
+    assert cost_crossings.guessed(study, "activation", [place(1.5, 1.4), place(1.05, 1.2)], ())
+    assert not cost_crossings.guessed(study, "activation", [place(1.5, 1.4), place(1.2, 1.1)], ())
+    assert cost_crossings.guessed(study, "activation", [place(1.5, 1.4)], ("lora",))
+
+
+def test_what_a_sign_before_a_measured_number_means_is_said_where_there_is_one() -> None:
+    free = FFT | {"fft": 0.0, "route": 0.0, "activation": 0.0, "moved": 0.0, "weight": 0.0}
+
+    assert "where the rounds disagree" in said(list(SECTION.render(evidence(FFT | {"fft": 1e-8}))))
+    assert "where the rounds disagree" not in said(list(SECTION.render(evidence(free))))
 
 
 def test_a_lora_grows_with_the_width_and_a_fft_does_not(blocks: list[Block]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from experiments.catalogue import EXPERIMENTS
@@ -12,12 +13,15 @@ from experiments.evidence import choice
 from experiments.evidence.blocks import Aim, Block, Figure, Table
 from experiments.evidence.differences import paired
 from experiments.evidence.evidence import Evidence, collected
+from experiments.evidence.formatting import UNITS
 from experiments.evidence.limits import each_seed, limits
 from experiments.evidence.page import markdown
 from experiments.evidence.sections import sections
 from experiments.evidence.trainings import Group, of_kind, of_task, reported, with_tried
 from experiments.records import Record
 from experiments.settings import table
+from experiments.statistics import mean_interval
+from experiments.trial import Json
 from tests.experiments.evidence.synthetic import SKILL, changed, fill, resulting
 
 Change = Callable[[Record], Record | None]
@@ -328,9 +332,36 @@ def test_a_runtime_that_has_not_answered_for_every_seed_reaches_nothing(
 
 
 def test_only_fourierft_beside_lora_is_counted_among_many(evidence: Evidence) -> None:
-    assert "Of 3 differences, FourierFT minus LoRA, " in text("glue", evidence)
+    assert "3 differences, FourierFT minus LoRA: " in text("glue", evidence)
     one = changed(evidence, "glue", lambda r: r if r.trial["task"] == "mrpc" else None)
-    assert "if there were none at all" not in text("glue", one)
+    assert "chance would give" not in text("glue", one)
+
+
+def test_rates_that_were_added_later_are_told(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "were added for every method: FourierFT 0.48 and 0.96; LoRA 0.00025" in text(
+        "glue", evidence
+    )
+
+    def planned(name: str, size: str) -> Json:
+        return {k: v for k, v in table(name, size).items() if k != "added_rates"}
+
+    monkeypatch.setattr("experiments.evidence.sections.glue.table", planned)
+    assert "were added for every method" not in text("glue", evidence)
+
+
+def test_the_second_metric_differs_with_the_interval_over_seeds(evidence: Evidence) -> None:
+    table_ = next(
+        block
+        for block in rendered("glue", evidence)
+        if isinstance(block, Table) and block.header[-1] == "F1 on test (%), over seeds alone"
+    )
+    groups = {g.method["kind"]: g for g in reported(evidence.of("glue"), "mrpc")}
+    ours, theirs = (np.array(groups[kind].values("f1")) for kind in ("fourier", "lora"))
+    expected = UNITS["f1"].difference(mean_interval(list(ours - theirs)))
+    assert table_.rows[0][-1] == expected
+    assert expected != table_.rows[0][-2]
 
 
 def at_rate(task: str, rate: float) -> Change:

@@ -182,7 +182,7 @@ def test_images_say_what_may_be_missing_and_what_intervals_mean(tmp_path: Path) 
     assert "No seed was best at its last epoch." in said
     assert "Every interval is given the rate" in said
     assert "no difference is shown, and none up to its ends is ruled out" in said
-    assert "Of 4 differences, FourierFT minus LoRA, " in said
+    assert "4 differences, FourierFT minus LoRA: " in said
     assert "is at an end of those tried" in said
     last = [replace(r, result={**r.result, "epoch": r.trial.get("epochs")}) for r in whole]
     assert "Best at their last epoch, so that more epochs may help: 3 of 3 seeds of head" in text(

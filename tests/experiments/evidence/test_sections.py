@@ -177,6 +177,18 @@ def test_records_that_do_not_say_which_code_or_day_are_counted(made: Made) -> No
     assert "The training code changed" not in page(sections(), [evidence]).text
 
 
+def test_classes_of_trials_that_have_each_their_code_have_not_changed(made: Made) -> None:
+    def other(record: Record) -> Record:
+        if record.trial["trial"] != "Untuned":
+            return record
+        return replace(record, environment=record.environment | {"code": "ffff0000"})
+
+    (evidence, *_) = made("glue")
+    text = page(sections(), [changed(evidence, "glue", other)]).text
+    assert "| 0123abcd and ffff0000 |" in text
+    assert "The training code changed" not in text
+
+
 def test_another_folders_pictures_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,8 @@ def result(trial: GenerationTrial, skills: dict[str, float], margins: list[float
     if trial.report:
         kind = "untuned" if trial.method is None else trial.method.kind
         scores = scored(skills[kind], trial.seed)
-        apart = {"ids": list(range(_MEANINGS)), "test_meanings": 777, "loss": 1.4}
+        apart = {"ids": list(range(_MEANINGS)), "test_meanings": 777}
+        apart["loss"] = 3.0 - skills[kind] - 0.01 * trial.seed
         found["report"] = apart | scores
         if trial.serve:
             differing = [{"id": 7, "token": 3, "margin": margin} for margin in margins]
@@ -95,6 +96,39 @@ def test_a_difference_is_called_what_it_is(fourier: float, expected: str, tmp_pa
 
     assert f"BLEU of FourierFT n = 1000 against LoRA r = 8: {expected}, " in found
     assert "BLEU of LoRA r = 8 against untuned: clearly above, " in found
+
+
+@pytest.mark.parametrize(
+    ("fourier", "expected", "counted"),
+    [
+        (0.9, "clearly below, by -0.200 [-0.200, -0.200]", "clearly above 0, 0 clearly below"),
+        (0.4, "clearly above, by +0.300 [+0.300, +0.300]", "0 clearly above 0, 3 clearly below"),
+    ],
+)
+def test_a_lower_loss_is_counted_as_the_better(
+    fourier: float, expected: str, counted: str, tmp_path: Path
+) -> None:
+    found = words(made(tmp_path, [], fourier=fourier, lora=0.7, untuned=0.2))
+
+    assert f"loss (lower is better) of FourierFT n = 1000 against LoRA r = 8: {expected}." in found
+    assert "4 differences, FourierFT minus LoRA (of the loss with its sign turned): " in found
+    assert counted in found
+
+
+def test_nist_and_the_loss_have_the_interval_over_seeds(tmp_path: Path) -> None:
+    blocks = made(tmp_path, [], fourier=0.9, lora=0.7, untuned=0.2)
+
+    table = next(b for b in blocks if isinstance(b, Table) and b.header[0] == "difference")
+    assert table.header[2:] == ("BLEU", "NIST", "ROUGE-L", "loss")
+    assert [row[3] for row in table.rows] == ["0.00 [0.00, 0.00]"] * 3
+    assert "those of NIST and of the loss are Student's over seeds alone" in words(blocks)
+
+
+def test_a_rate_at_an_end_is_told_beside_the_differences(tmp_path: Path) -> None:
+    found = words(made(tmp_path, [], fourier=0.9, lora=0.7, untuned=0.2))
+
+    ends = "FourierFT n = 1000's the lowest and LoRA r = 8's the lowest"
+    assert f"the best was at an end, {ends}: better ones may lie beyond" in found
 
 
 @pytest.mark.parametrize(("margins", "reached"), [([], True), ([3e-5], True), ([2e-3], False)])
@@ -177,7 +211,7 @@ def test_what_the_numbers_are_not_is_said(tmp_path: Path) -> None:
 
     for said in (
         "given the rate", "no equality", "One seed gives no interval", "Best at their last epoch",
-        "3 of 3 seeds of FourierFT n = 1000", "Of 2 differences, FourierFT minus LoRA,",
+        "3 of 3 seeds of FourierFT n = 1000", "4 differences, FourierFT minus LoRA (of the loss",
         "40 of the test split's 777",
         "3 references of a meaning, 3 a row, 2 rows a step", "weight decay 0", "first 6 % of steps",
         "products in bfloat16", "labels smoothed by 0", "beta = 1.2", "not comparable",

@@ -105,7 +105,7 @@ def test_a_merged_base_is_called_what_it_is(tmp_path: Path) -> None:
     merged = "FourierFT n = 1000, trained on NF4, merged into and served on float32"
     assert list(_cells(blocks, "answers")) == ["FourierFT n = 1000", merged]
     assert set(_cells(blocks, "the same, merged into float32").values()) == {"3.250"}
-    assert set(_cells(blocks, "lowest loss apart").values()) == {"3.000"}
+    assert set(_cells(blocks, "lowest held-out loss").values()) == {"3.000"}
     assert set(_cells(blocks, "a step").values()) == {"750 ms"}
 
 
