@@ -26,6 +26,7 @@ _NEAR: Final = 3
 _STRANGE_IN_URLS: Final = ("\\", "://", "::")
 """What would make another URL of one that a name is put into."""
 _STRANGE_IN_PATHS: Final = ("\\", ":") if os.name == "nt" else ()
+_WEB: Final = ("http://", "https://")
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 _QUERIES: Final = re.compile(r"[?#]\S+")
 _USER: Final = re.compile(r"://[^/]*@")
@@ -111,8 +112,7 @@ class _Remote:
 
     def read(self, name: str = "") -> bytes | None:
         """Returns the bytes of a file in the directory, of the file itself without a name."""
-        folder = self._path.rstrip("/")
-        path = f"{folder}/{name}" if name and self._path else name or self._path
+        path = _within(self._path, name) if name else self._path
         try:
             return bytes(self._system.cat_file(path))
         except (FileNotFoundError, KeyError):
@@ -195,15 +195,23 @@ def _without_secrets(link: str) -> str:
 def _is_http(url: str) -> bool:
     """Whether it is a web server that has the files, whose names are quoted then."""
     links, which = _links(url)
-    return links[which].startswith(("http://", "https://"))
+    return links[which].startswith(_WEB)
 
 
 def _joined(url: str, file: str) -> str:
     """Returns the URL of a file in a directory."""
     links, which = _links(url)
-    folder = links[which] if links[which].endswith("://") else f"{links[which].rstrip('/')}/"
-    links[which] = folder + file
+    links[which] = _within(links[which], file)
     return "::".join(links)
+
+
+def _within(place: str, file: str) -> str:
+    """Returns the place of a file in a directory; on a web server a query stays at the end."""
+    query = _QUERY.search(place) if place.startswith(_WEB) else None
+    folder, rest = (place[: query.start()], query.group()) if query else (place, "")
+    if folder and not folder.endswith("://"):
+        folder = f"{folder.rstrip('/')}/"
+    return f"{folder}{file}{rest}"
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -279,6 +279,20 @@ def test_a_file_is_asked_for_with_its_query(web: str) -> None:
     assert sources.loaded(f"{web}/legal%20de.fft?signature=secret").targets == A.targets
 
 
+@pytest.mark.parametrize("chain", ["", "simplecache::"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_directory_keeps_its_query_behind_the_names(chain: str, slash: str, web: str) -> None:
+    """The address of a container in the cloud ends in its signature."""
+    source = Source(f"{chain}{web}{slash}?signature=secret")
+
+    found = source.fetch("legal de")
+
+    assert found is not None
+    assert found[1] == f"{chain}{web}/legal%20de.fft?signature=secret"
+    assert source.fetch("nobody") is None
+    assert "legal de" in source.names()
+
+
 @pytest.mark.parametrize("file", ["broken.fft", "nobody.fft", "down.fft", "failing one.fft"])
 def test_no_error_tells_a_signature(file: str, web: str, tmp_path: Path) -> None:
     (tmp_path / "web" / "broken.fft").write_bytes(fourier_format.to_bytes(A)[:-1])
