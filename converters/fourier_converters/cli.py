@@ -164,16 +164,18 @@ def _scales(text: str) -> list[float]:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from fourier_converters.conversions import convert
+    from fourier_converters.request import Request
     from fourier_converters.usage import check_usage
 
-    check_usage(arguments)
-    report = convert(arguments)
-    if arguments.json:
+    request = Request.of(arguments)
+    check_usage(request)
+    report = convert(request)
+    if request.json:
         print_json(report.as_json())
-    elif not arguments.quiet:
+    elif not request.quiet:
         text = str(report)
         written = f"wrote {one_line(report.output)}"
-        done = "dry run: nothing was written" if arguments.dry_run else written
+        done = "dry run: nothing was written" if request.dry_run else written
         print(f"{text}\n\n{done}" if text else done)
     return GOOD
 

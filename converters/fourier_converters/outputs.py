@@ -1,11 +1,48 @@
-"""Outputs: what is only read is never written, not even on request."""
+"""Outputs: what they are called, and that what is only read is never written."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from fourier_converters.request import Request
 from fourier_format.atomic import os_errors
 from fourier_format.errors import UsageError, Violation
+
+_SUFFIXES: Final = {
+    "fft": ".fft",
+    "h5": ".fft.h5",
+    "peft": ".peft",
+    "lora": ".lora",
+    "safetensors": ".merged",
+    "onnx-adapter": ".onnx_adapter",
+    "html": ".html",
+}
+
+
+def default_output(request: Request) -> Path:
+    """Returns a name beside the first source that says what the result is."""
+    first = request.files[0]
+    first = first.resolve() if first.name in {"", ".", ".."} else first
+    name = "+".join(_stem(source) for source in request.sources)
+    name = "live" if request.live else name
+    if request.adapter is not None:
+        name = f"{name}-{request.adapter.replace('/', '-')}"
+    if request.to == "onnx" and request.given_base.is_dir():
+        return first.with_name(f"{name}.{request.given_base.resolve().name}")
+    if request.to == "keras":
+        return first.with_name(f"{name}.{request.given_base.name}")
+    if request.to == "onnx":
+        beside = request.given_base if request.external_data == "reference" else first
+        return beside.with_name(f"{name}.{request.given_base.stem}.onnx")
+    return first.with_name(name + _SUFFIXES[request.to])
+
+
+def _stem(source: Path) -> str:
+    name = (source.resolve() if source.name in {"", ".", ".."} else source).name
+    for suffix in (".h5", ".hdf5", ".fft"):
+        name = name.removesuffix(suffix)
+    return name
 
 
 def refuse_input(output: Path, *inputs: Path) -> None:
