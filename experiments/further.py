@@ -17,11 +17,16 @@ class FurtherSettings:
 
     Attributes:
         seeds: Of each.
-        variants: Name -> the fields of GlueSettings in which it differs.
+        variants: Name -> its tasks, its trained layers, and "times" GLUE's epochs it trains.
     """
 
     seeds: Sequence[int]
     variants: Mapping[str, Json]
+
+
+def epochs(fields: Json, tasks: Mapping[str, int]) -> dict[str, int]:
+    """Returns a variant's task -> epochs, of GLUE's task -> epochs."""
+    return {task: fields.get("times", 1) * tasks[task] for task in fields["tasks"]}
 
 
 def plan(options: Options, results: Results) -> Plan:
@@ -32,9 +37,14 @@ def plan(options: Options, results: Results) -> Plan:
         [
             each
             for fields in found.variants.values()
-            for each in _variant(glue, replace(glue, **fields), found.seeds, results)
+            for each in _variant(glue, _changed(glue, fields), found.seeds, results)
         ]
     )
+
+
+def _changed(glue: GlueSettings, fields: Json) -> GlueSettings:
+    tasks = epochs(fields, glue.tasks)
+    return replace(glue, tasks=tasks, trained_layers=fields["trained_layers"])
 
 
 def _variant(

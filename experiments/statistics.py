@@ -73,27 +73,52 @@ def difference(
         labels: (examples,); ones where predictions say what is right.
         resamples: How many.
     """
-    read = [(each.shape, each.astype(np.float64).tobytes()) for each in (ours, theirs, labels)]
-    return _difference(metric, *read, resamples=resamples)
+    return contrast(metric, [ours], [theirs], labels, resamples)
+
+
+def contrast(
+    metric: str,
+    plus: Sequence[Numbers],
+    minus: Sequence[Numbers],
+    labels: Numbers,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """Returns the metric's sum over `plus` minus that over `minus`, as `difference` does for two.
+
+    Two of each give a difference of differences, all of the same seeds on the same examples.
+    """
+    read = [_readable(each) for each in (*plus, *minus)]
+    signs = (1.0,) * len(plus) + (-1.0,) * len(minus)
+    return _contrast(metric, signs, _readable(labels), *read, resamples=resamples)
 
 
 _Read = tuple[tuple[int, ...], bytes]
 
 
+def _readable(found: Numbers) -> _Read:
+    return found.shape, found.astype(np.float64).tobytes()
+
+
 @lru_cache(maxsize=256)  # a second each, and a page asks for the same ones several times
-def _difference(metric: str, *read: _Read, resamples: int) -> Interval:
-    ours, theirs, labels = (np.frombuffer(data).reshape(shape) for shape, data in read)
-    seeds, examples = ours.shape
+def _contrast(
+    metric: str, signs: tuple[float, ...], labels: _Read, *read: _Read, resamples: int
+) -> Interval:
+    truth, *every = (np.frombuffer(data).reshape(shape) for shape, data in (labels, *read))
+    seeds, examples = every[0].shape
+    counted = [_counted(metric, predicted, truth) for predicted in every]
+
+    def of(weights: Numbers) -> Numbers:
+        terms = [sign * each(weights) for sign, each in zip(signs, counted, strict=True)]
+        return np.asarray(sum(terms))  # (resamples, seeds)
+
     generator = np.random.default_rng(SEED)
-    both = [_counted(metric, predicted, labels) for predicted in (ours, theirs)]
-    of_seeds = (both[0](np.ones((1, examples))) - both[1](np.ones((1, examples))))[0]  # (seeds,)
+    of_seeds = of(np.ones((1, examples)))[0]  # (seeds,)
     if seeds == 1:
         return Interval(float(of_seeds[0]), None, None)
     error = of_seeds.std(ddof=1) / np.sqrt(seeds)
     drawn = []
     for start in range(0, resamples, _CHUNK):
-        weights = _counts(generator, examples, min(_CHUNK, resamples - start))
-        found = (both[0](weights) - both[1](weights)).mean(1)  # (resamples,)
+        found = of(_counts(generator, examples, min(_CHUNK, resamples - start))).mean(1)
         drawn.append(found + error * generator.standard_t(seeds - 1, len(found)))
     low, high = np.quantile(np.concatenate(drawn), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(float(of_seeds.mean()), float(low), float(high))

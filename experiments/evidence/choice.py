@@ -9,11 +9,12 @@ from experiments.evidence.blocks import Block, Table
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import NONE, listed
 from experiments.evidence.headline import KINDS, RULE, Headline, Verdict, headlines
+from experiments.evidence.sections import generation, images
 from experiments.evidence.trainings import called, metric, unit
 
 TITLE = "FourierFT or LoRA?"
-_ELSEWHERE = {"generation": "Generation", "images": "Images"}
-"""Experiments with an answer of their own -> the titles of their sections."""
+_ELSEWHERE = (generation.SECTION, images.SECTION)
+"""Those that answer it for other models than encoders of text."""
 _TABLE = f"""\
 Means over seeds on the split that reports.
 {RULE}"""
@@ -72,14 +73,25 @@ def _quality(found: Sequence[Headline]) -> list[str]:
         return []
     said = []
     for verdict in Verdict:
-        tasks = [called(task.task) for task in found if task.verdict is verdict]
+        tasks = [_named(task) for task in found if task.verdict is verdict]
         said += [f"{verdict.value} on {listed(tasks)}"] if tasks else []
     return [f"FourierFT is {'; '.join(said)}."]
 
 
+def _named(task: Headline) -> str:
+    if task.verdict is not Verdict.AS_GOOD or not task.beside:
+        return called(task.task)
+    return f"{called(task.task)} (and {task.beside})"
+
+
 def _others(evidence: Evidence) -> list[str]:
     """Where else the two are compared, in sections of their own."""
-    titles = [title for name, title in _ELSEWHERE.items() if evidence.of(name)]
+    titles = [
+        section.title
+        for section in _ELSEWHERE
+        if any("report" in record.result for record in evidence.of(section.name))
+    ]
     if not titles:
         return []
-    return [f"{listed(titles)} compare the two as well, each in a section of its own."]
+    verb = "compares" if len(titles) == 1 else "compare"
+    return [f"{listed(titles)} {verb} the two as well, in a section of their own."]

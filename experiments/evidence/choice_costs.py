@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.cost.points import find, of, ratios
+from experiments.cost.points import Ratios, of
 from experiments.evidence.blocks import Block, Table
 from experiments.evidence.clocks import clock, peak_bytes
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import NONE, listed, significant
 from experiments.evidence.headline import Headline
 from experiments.evidence.sections.cost_comparing import RANK, usual
+from experiments.evidence.sections.cost_serving import FED, PAIRS, over_lora
 from experiments.evidence.trainings import Group, called
 
 _TEXT = """\
 FourierFT's over LoRA's; below 1 FourierFT needs less. Of the tasks above, from the least to the
-most. Serving is of adapters that are not merged, of one pair of layers, n = {n} beside r = {rank}:
-of all widths and batches under "What it costs" the least and the most median."""
+most."""
+_SERVING = """\
+Serving is of adapters that are not merged, of one pair of layers, n = {n} beside r = {rank}: of all
+widths and batches under "What it costs" the least and the most median."""
 _SMALL = "FourierFT is the smaller: {parameters} of LoRA's trained numbers, {file} of its file."
 _PLACES = "each width and batch that was measured, by the medians"
-_SERVED = (
-    ("serving, one adapter for all rows", "one", "one"),
-    ("serving, an adapter a row, beside ONNX Runtime's LoRA, a Run a row", "rows", "rows"),
-    ("serving, an adapter a row, beside a graph that is fed each row's factors", "rows", "batched"),
-)
-"""Of each row: its name, the live graph's form, and LoRA's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +34,9 @@ class Costs:
         file: Bytes of the file, of each task.
         clock: What `time` is of.
         time: Time of training: task -> means over seeds.
-        seeds: Task -> whether each seed took longer than any of LoRA's; None if neither did.
-        peak: Memory of training, of each task.
+        seeds: Task on which all planned seeds have reported -> whether each took longer than any of
+            LoRA's; None if neither did.
+        peak: Memory of training, of each task; as `time` none where clocks differ.
         served: Name of a row -> the medians of all widths and batches; none if not measured.
         n: Coefficients that were served.
     """
@@ -56,31 +54,36 @@ class Costs:
 def costs(evidence: Evidence, tasks: Sequence[Headline]) -> Costs:
     """Returns what was measured where FourierFT and LoRA have both reported, and in serving."""
     pairs = {task.task: pair for task in tasks if (pair := _pair(task)) is not None}
+    whole = {task.task for task in tasks if not task.lacking("fourier", "lora")}
     told = clock(run for pair in pairs.values() for group in pair for run in group.runs)
+    timed = pairs if told.comparable else {}
     served = of(evidence.of("cost"), "ServeTrial")
-    known = bool(served) and RANK in served[0].trial["ranks"]
-    n = usual(served) if known else None
-    medians: dict[str, list[float]] = {name: [] for name, _, _ in _SERVED}
-    for record in served if known else ():
-        forms = record.result["forms"]
-        given = {each["adapters"] for each in forms}
-        for name, ours, theirs in _SERVED:
-            if {ours, theirs} <= given:
-                live = find(forms, kind="live", size=n, adapters=ours)
-                lora = find(forms, kind="lora", size=RANK, adapters=theirs)
-                medians[name].append(ratios(live, lora).median)
+    known = served if served and RANK in served[0].trial["ranks"] else []
+    n = usual(known) if known else None
     both = list(pairs.values())
     return Costs(
-        [a.parameters / b.parameters for a, b in both],
-        [a.average("file_bytes") / b.average("file_bytes") for a, b in both],
-        told.header,
-        {task: a.seconds(told) / b.seconds(told) for task, (a, b) in pairs.items()},
-        {task: _longer(a.seconds_of_each(told), b.seconds_of_each(told))
-         for task, (a, b) in pairs.items()},
-        [peak_bytes(a.runs) / peak_bytes(b.runs) for a, b in both],
-        medians,
-        n,
-    )  # fmt: skip
+        parameters=[a.parameters / b.parameters for a, b in both],
+        file=[a.average("file_bytes") / b.average("file_bytes") for a, b in both],
+        clock=told.header,
+        time={task: a.seconds(told) / b.seconds(told) for task, (a, b) in timed.items()},
+        seeds={
+            task: _longer(a.seconds_of_each(told), b.seconds_of_each(told))
+            for task, (a, b) in timed.items()
+            if task in whole
+        },
+        peak=[peak_bytes(a.runs) / peak_bytes(b.runs) for a, b in timed.values()],
+        served={
+            f"serving, {FED[ours]}, beside {peer}": []
+            if n is None
+            else _medians(over_lora(known, n, ours, theirs))
+            for _, ours, theirs, peer in PAIRS
+        },
+        n=n,
+    )
+
+
+def _medians(found: Mapping[str, Ratios]) -> list[float]:
+    return [each.median for each in found.values()]
 
 
 def table(found: Costs) -> list[Block]:
@@ -93,7 +96,7 @@ def table(found: Costs) -> list[Block]:
         **found.served,
     }
     rows = [[name, _span(values)] for name, values in measured.items()]
-    text = _TEXT.format(n=NONE if found.n is None else found.n, rank=RANK)
+    text = _TEXT if found.n is None else f"{_TEXT} {_SERVING.format(n=found.n, rank=RANK)}"
     return [text, Table(("FourierFT over LoRA", "ratio"), rows)]
 
 
@@ -129,16 +132,16 @@ def _time(found: Costs) -> list[str]:
     for verdict, word in words.items():
         own = [called(task) for task, longer in found.seeds.items() if longer is verdict]
         parts += [f"{word} on {listed(own)}"] if own else []
-    return [f"Its training {' and '.join(parts)}, with every seed."] if parts else []
+    return [f"FourierFT's training {' and '.join(parts)}, with every seed."] if parts else []
 
 
 def _serving(found: Costs) -> list[str]:
     """Whether one adapter for all rows is always slower, or always faster."""
-    medians = found.served[_SERVED[0][0]]
+    medians = next(iter(found.served.values()))
     if not medians or min(medians) <= 1 <= max(medians):
         return []
     word = "slower" if min(medians) > 1 else "faster"
-    return [f"Served live, one adapter for all rows, it is {word} than LoRA at {_PLACES}."]
+    return [f"Served live, one adapter for all rows, FourierFT is {word} than LoRA at {_PLACES}."]
 
 
 def _span(values: Sequence[float]) -> str:

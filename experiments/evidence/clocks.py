@@ -16,11 +16,13 @@ class Clock:
         field: Of an epoch, its seconds.
         header: Of a column.
         said: What the numbers are, in sentences.
+        comparable: Whether they may be compared.
     """
 
     field: str
     header: str
     said: str
+    comparable: bool = True
 
 
 _PROCESSOR = Clock(
@@ -41,6 +43,7 @@ _BOTH = Clock(
     "wall time",
     "**Some ran on a processor and some on a GPU: their times, wall time, and their memory, of the "
     "process or of the GPU, must not be compared.**",
+    comparable=False,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments.evidence import marks, served
+from experiments.evidence import codes, marks, rates, served
 from experiments.evidence.baselines import head_level
 from experiments.evidence.blocks import Aim, Block, Figure, Level, Panel, Points, Table
 from experiments.evidence.differences import AS_UNDER_GLUE, Difference, paired
@@ -24,12 +24,14 @@ from experiments.evidence.trainings import (
     Group,
     axis,
     called,
+    groups,
     of_task,
     reported,
     tasks,
     unit,
     with_tried,
 )
+from experiments.records import Record
 from experiments.settings import table
 from experiments.text.tasks import TASKS
 
@@ -48,8 +50,8 @@ def compared(
         evidence: Of one size.
         experiment: Whose records are compared.
         name: A group -> what it is called.
-        order: A group -> what it is sorted by; the first is what the others are held to.
-        names: All that is planned on each task.
+        order: A group -> what it is sorted by.
+        names: All that is planned on each task; the first is what the others are held to.
         more: How many of them are served beside the first.
     """
     records, seeds = evidence.of(experiment), planned_seeds(experiment, evidence.size)
@@ -61,15 +63,18 @@ def compared(
     }
     if not found:
         return [NONE_REPORTED, *missing, *aims(evidence, experiment, more)]
-    blocks: list[Block] = [AS_UNDER_GLUE, *missing, _figure(evidence, experiment, found, name)]
+    blocks: list[Block] = [
+        AS_UNDER_GLUE, *_codes(records, name), *missing, _figure(evidence, experiment, found, name),
+    ]  # fmt: skip
     differences: list[Difference] = []
     for task, each in found.items():
-        known = {name(group): paired(evidence, group, each[0]) for group in each[1:]}
-        blocks += [_table(task, each, name, known, seeds), *_credit(task)]
+        known = _against(evidence, each, names[0], name)
+        blocks += [_table(task, each, name, known, seeds, names[0]), *_credit(task)]
+        blocks += rates.tried([group for group in each if group.tried], name)
         every = with_tried(of_task(records, task), evidence.of("glue"))
-        blocks += [_said(task, name(each[0]), known), *limits(task, every, name)]
-        differences += [each for each in known.values() if each is not None]
-    blocks += among_many([each.interval for each in differences], "each minus the first")
+        blocks += [_said(task, names[0], known), *limits(task, every, name)]
+        differences += known.values()
+    blocks += among_many([each.interval for each in differences], f"each minus {names[0]}")
     every = [group for each in found.values() for group in each]
     return [*blocks, *served.blocks(evidence.size, every, name), *aims(evidence, experiment, more)]
 
@@ -81,12 +86,31 @@ def aims(evidence: Evidence, experiment: str, more: int) -> list[Aim]:
     return served.aims(evidence.of(experiment), planned["tasks"], count)
 
 
+def _against(
+    evidence: Evidence, found: Sequence[Group], first: str, name: Name
+) -> dict[str, Difference]:
+    """Returns each minus the first, by name; none where that one has not reported."""
+    held_to = next((group for group in found if name(group) == first), None)
+    if held_to is None:
+        return {}
+    known = {name(group): paired(evidence, group, held_to) for group in found}
+    return {each: of for each, of in known.items() if of is not None and each != first}
+
+
+def _codes(records: Sequence[Record], name: Name) -> list[str]:
+    named: dict[str, list[Record]] = {}
+    for group in groups(records):
+        named.setdefault(name(group), []).extend((*group.tried, *group.runs))
+    return codes.compared(named)
+
+
 def _table(
     task: str,
     found: Sequence[Group],
     name: Name,
-    known: Mapping[str, Difference | None],
+    known: Mapping[str, Difference],
     seeds: Sequence[int],
+    first: str,
 ) -> Table:
     rows = []
     for group in found:
@@ -100,7 +124,7 @@ def _table(
             ]
         )  # fmt: skip
     header = (
-        called(task), "rate", "delta norm", axis(task), "each seed", f"minus {name(found[0])}"
+        called(task), "rate", "delta norm", axis(task), "each seed", f"minus {first}"
     )  # fmt: skip
     return Table(header, rows)
 
@@ -109,8 +133,8 @@ def _credit(task: str) -> list[str]:
     return [CREDITS[task]] if task in CREDITS else []
 
 
-def _said(task: str, first: str, known: Mapping[str, Difference | None]) -> str:
-    said = [each.said(name, first) for name, each in known.items() if each is not None]
+def _said(task: str, first: str, known: Mapping[str, Difference]) -> str:
+    said = [each.said(name, first) for name, each in known.items()]
     if not said:
         return f"{called(task)}: nothing to compare with has run, or the gold scores are not known."
     return "\n".join([f"{called(task)}:", "", *said])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import against_zero
 from experiments.evidence.formatting import listed
 from experiments.evidence.trainings import Group, classes, metric, unit
-from experiments.statistics import RESAMPLES, Interval, difference, mean_interval
+from experiments.statistics import RESAMPLES, Interval, Numbers, contrast, mean_interval
 
 _MEANS = f"""\
 Intervals of means are Student's over seeds. Differences are of the same seeds on the same examples;
@@ -68,25 +69,45 @@ class Difference:
 
 def paired(evidence: Evidence, ours: Group, theirs: Group) -> Difference | None:
     """Returns `ours` minus `theirs`; None where they share no seed, or gold scores are missing."""
-    shared = tuple(seed for seed in ours.seeds if seed in theirs.seeds)
+    found = contrasted(evidence, [ours], [theirs])
+    return None if found is None else Difference(ours, theirs, *found)
+
+
+def contrasted(
+    evidence: Evidence, plus: Sequence[Group], minus: Sequence[Group]
+) -> tuple[Interval, tuple[int, ...]] | None:
+    """Returns the first metric's sum over `plus` minus that over `minus`, of seeds that all have.
+
+    Returns:
+        The interval and the seeds; None where no seed is shared, or gold scores are missing.
+    """
+    every = [*plus, *minus]
+    task, name = every[0].task, metric(every[0].task)
+    shared = tuple(seed for seed in every[0].seeds if all(seed in each.seeds for each in every))
     if not shared:
         return None
-    name = metric(ours.task)
-    if classes(ours.task) and name != "accuracy":
-        return Difference(ours, theirs, seeds_alone(ours, theirs, name), shared)
-    answers = ours.answers(shared), theirs.answers(shared)  # (seeds, examples) each
-    if classes(ours.task):
-        interval = difference(name, *answers, np.ones(answers[0].shape[1]))
-    elif "labels" in untuned(evidence, ours.task):
-        labels = np.array(untuned(evidence, ours.task)["labels"], np.float64)
-        interval = difference(name, *answers, labels)
-    else:
+    if classes(task) and name != "accuracy":
+        return _over_seeds(plus, minus, shared, name), shared
+    ours, theirs = ([each.answers(shared) for each in side] for side in (plus, minus))
+    if classes(task):
+        return contrast(name, ours, theirs, np.ones(ours[0].shape[1])), shared
+    found = untuned(evidence, task)
+    if "labels" not in found:
         return None
-    return Difference(ours, theirs, interval, shared)
+    return contrast(name, ours, theirs, np.array(found["labels"], np.float64)), shared
 
 
 def seeds_alone(ours: Group, theirs: Group, name: str) -> Interval:
     """Returns the difference of a metric with Student's interval over shared seeds."""
-    of_theirs = dict(zip(theirs.seeds, theirs.values(name), strict=True))
-    pairs = zip(ours.seeds, ours.values(name), strict=True)
-    return mean_interval([value - of_theirs[seed] for seed, value in pairs if seed in of_theirs])
+    shared = tuple(seed for seed in ours.seeds if seed in theirs.seeds)
+    return _over_seeds([ours], [theirs], shared, name)
+
+
+def _over_seeds(
+    plus: Sequence[Group], minus: Sequence[Group], shared: Sequence[int], name: str
+) -> Interval:
+    def of(groups: Sequence[Group]) -> Numbers:
+        every = [dict(zip(each.seeds, each.values(name), strict=True)) for each in groups]
+        return np.array([sum(values[seed] for values in every) for seed in shared])
+
+    return mean_interval(list(of(plus) - of(minus)))

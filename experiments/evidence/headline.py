@@ -35,7 +35,7 @@ _POINTS, _CORRELATION = -0.02, -0.01
 """What FourierFT minus LoRA shall lie above, with its whole interval."""
 RULE = f"""\
 The answer is a rule on the 95 % interval of FourierFT minus LoRA, where LoRA is clearly above the
-head alone: as good, where the lower end lies above {100 * _POINTS:g} points of accuracy or
+head alone: as good, where the lower end lies above {100 * _POINTS:g} points or
 {_CORRELATION:g} of a correlation; else worse, where the upper end lies below 0; else not decided.
 Without such a LoRA there is no answer. Only {" and ".join(map(called, _AIMS))} have these bounds
 as aims; the other tasks borrow them."""
@@ -44,7 +44,7 @@ as aims; the other tasks borrow them."""
 class Verdict(Enum):
     """Where all planned seeds have reported, what they say; in words that follow "FourierFT is"."""
 
-    NOTHING = "beside a LoRA that does not beat the head"
+    NOTHING = "beside a LoRA that is not shown to beat the head"
     AS_GOOD = "as good as LoRA within the bound"
     WORSE = "worse than LoRA"
     OPEN = "neither shown to be as good as LoRA nor worse"
@@ -155,13 +155,13 @@ class Headline:
         said = []
         if below:
             said.append(
-                f"{cosine} above the interval of {listed(below)}: with a new head less is reached "
-                "than the encoder gives without any training."
+                f"{cosine} above the interval, over seeds alone, of {listed(below)}: with a new "
+                "head less is reached than the encoder gives without any training."
             )
         if among:
             said.append(
-                f"{cosine} within the interval of {listed(among)}: nothing is shown to be gained "
-                "over no training."
+                f"{cosine} within the interval, over seeds alone, of {listed(among)}: nothing is "
+                "shown to be gained over no training."
             )
         return said
 
@@ -193,6 +193,14 @@ class Headline:
             return Verdict.AS_GOOD
         return Verdict.WORSE if high < 0 else Verdict.OPEN
 
+    @property
+    def beside(self) -> str:
+        """What is shown of FourierFT that is as good within the bound: "worse", "better" or ""."""
+        if self.ours is None:
+            return ""
+        low, high = self.ours.interval.ends
+        return "worse" if high < 0 else "better" if low > 0 else ""
+
     def answer(self) -> str:
         """Returns the verdict with its numbers, or why there is none."""
         if self.verdict is None or self.ours is None:
@@ -200,14 +208,13 @@ class Headline:
         low, high = self.ours.interval.ends
         worse, by = f"worse by at least {self._amount(high)}", self._amount(low)
         if self.verdict is Verdict.NOTHING:
-            return "LoRA does not beat the head: nothing to compare"
+            return "LoRA is not shown to beat the head: nothing to compare"
         if self.verdict is Verdict.WORSE:
             return worse
         if self.verdict is Verdict.OPEN:
             return f"not decided: up to {by} worse is possible"
-        beside = f", and {worse}" if high < 0 else ""
-        beside = f", and better by at least {by}" if low > 0 else beside
-        return f"as good within {self.within}{beside}"
+        beside = {"": "", "worse": f", and {worse}", "better": f", and better by at least {by}"}
+        return f"as good within {self.within}{beside[self.beside]}"
 
     def _unknown(self) -> str:
         """Returns why there is no answer; "" if there is one."""

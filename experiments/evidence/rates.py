@@ -6,17 +6,20 @@ from collections.abc import Sequence
 
 from experiments.evidence.blocks import Block, Table
 from experiments.evidence.formatting import NONE, significant
+from experiments.evidence.limits import Name, by_name
 from experiments.evidence.trainings import Group, unit
 from experiments.records import Record
 
 
-def tried(found: Sequence[Group]) -> list[Block]:
-    """Returns the table, with a line above it."""
+def tried(found: Sequence[Group], name: Name = by_name) -> list[Block]:
+    """Returns the table, with a line above it; nothing where no rate was tried."""
+    if not found:
+        return []
     most = max(len(group.tried) for group in found)
     rows = []
     for group in found:
         cells = [f"{run.trial['rate']:g}: {_score(group.task, run)}" for run in group.tried]
-        rows.append([group.name, *cells, *[NONE] * (most - len(cells)), chosen(group)])
+        rows.append([name(group), *cells, *[NONE] * (most - len(cells)), chosen(group)])
     return [
         "The rates that were tried, each with its score on the choosing split:",
         Table(("method", *("rate: score",) * most, "chosen"), rows),

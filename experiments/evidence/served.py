@@ -22,7 +22,12 @@ than {power(MARGIN)}."""
 
 def blocks(size_name: str, found: Sequence[Group], name: Name = by_name) -> list[Block]:
     """Returns the table of every served run, and what differs."""
-    served = [(group, run) for group in found for run in _served(group)]
+    return named_blocks(size_name, [(name(group), group) for group in found])
+
+
+def named_blocks(size_name: str, found: Sequence[tuple[str, Group]]) -> list[Block]:
+    """Returns the table of every served run, each group with what it is called."""
+    served = [(name, group, run) for name, group in found for run in _served(group)]
     made: list[Block] = [f"#### ONNX Runtime against torch ({size_name})"]
     if not served:
         return [*made, "Not run here: no trial was served in ONNX Runtime."]
@@ -31,7 +36,7 @@ def blocks(size_name: str, found: Sequence[Group], name: Name = by_name) -> list
         f"of all, led by less than {power(MARGIN)}", "largest logit difference", "largest logit",
         "metric, difference",
     )  # fmt: skip
-    return [*made, _TEXT, Table(header, [_row(group, run, name) for group, run in served])]
+    return [*made, _TEXT, Table(header, [_row(*each) for each in served])]
 
 
 def aims(records: Sequence[Record], tasks: Iterable[str], planned: int) -> list[Aim]:
@@ -83,7 +88,7 @@ def _served(group: Group) -> list[Record]:
     return [run for run in group.runs if "onnxruntime" in run.result]
 
 
-def _row(group: Group, run: Record, name: Name) -> list[str]:
+def _row(name: str, group: Group, run: Record) -> list[str]:
     found = run.result["onnxruntime"]
     differing = found.get("differing")
     listed = [f"{each['margin']:.1e} (row {each['id']})" for each in differing or ()]
@@ -93,7 +98,7 @@ def _row(group: Group, run: Record, name: Name) -> list[str]:
         of_classes = [count(found["rows"]), str(len(differing)), ", ".join(listed) or NONE, below]
     return [
         called(group.task),
-        name(group),
+        name,
         str(run.trial["seed"]),
         *of_classes,
         f"{found['largest_difference']:.1e}",

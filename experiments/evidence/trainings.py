@@ -133,14 +133,17 @@ def tasks(records: Iterable[Record]) -> list[str]:
 
 
 def with_tried(found: Iterable[Group], records: Iterable[Record]) -> list[Group]:
-    """Returns the groups; those without rates of their own with those tried among `records`."""
+    """Returns the groups with the rates that were tried of them, here or among `records`."""
     others = {(each.task, str(each.method)): each.tried for each in groups(records)}
     return [
-        group
-        if group.tried
-        else replace(group, tried=others.get((group.task, str(group.method)), ()))
+        replace(group, tried=_merged(group.tried, others.get((group.task, str(group.method)), ())))
         for group in found
     ]
+
+
+def _merged(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[Record, ...]:
+    every = {record.trial["rate"]: record for record in (*theirs, *ours)}
+    return tuple(every[rate] for rate in sorted(every))
 
 
 def of_kind(found: Sequence[Group], kind: str) -> Group | None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from experiments import statistics
-from experiments.statistics import Interval, difference, mean_interval
+from experiments.statistics import Interval, contrast, difference, mean_interval
 from experiments.text.scoring import Numbers, score
 
 CLASSES = {"accuracy": 2, "pearson": 0, "spearman": 0}
@@ -132,3 +132,22 @@ def test_the_interval_covers_the_truth_at_least_about_as_often_as_it_says(
         assert found.high is not None
         covered += found.low <= 0.02 <= found.high
     assert covered >= 0.9 * trials
+
+
+@pytest.mark.parametrize("metric", CLASSES)
+def test_a_difference_of_differences_is_that_of_the_scores(metric: str) -> None:
+    ours, theirs, labels = example(metric)
+    found = contrast(metric, [ours, ours[::-1]], [theirs, theirs], labels, resamples=50)
+    one, other = (
+        np.mean([score(metric, seed, labels) for seed in method]) for method in (ours, theirs)
+    )
+    assert found.mean == pytest.approx(2 * (one - other))
+
+
+def test_what_is_the_same_on_both_sides_cancels_in_every_resample() -> None:
+    ours, theirs, labels = example("pearson")
+    found = contrast("pearson", [ours, theirs], [theirs, ours], labels, resamples=50)
+    assert [found.mean, *found.ends] == pytest.approx([0, 0, 0])
+    alone = difference("pearson", ours, theirs, labels, resamples=50)
+    both = contrast("pearson", [ours, theirs], [theirs, theirs], labels, resamples=50)
+    assert [both.mean, *both.ends] == pytest.approx([alone.mean, *alone.ends])

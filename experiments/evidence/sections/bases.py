@@ -6,14 +6,16 @@ from experiments.evidence import paper
 from experiments.evidence.blocks import Aim, Block, Section
 from experiments.evidence.comparing import aims, compared
 from experiments.evidence.evidence import Evidence
-from experiments.evidence.trainings import Group
+from experiments.evidence.formatting import listed
+from experiments.evidence.trainings import Group, called, groups
 from experiments.settings import table
 
 _TEXT = """\
 The same n and entries drawn alike, in another basis. alpha is set so that standard normal
-coefficients give a delta of the same Frobenius norm in each, and every basis was tried at as many
-rates. The Gaussian and the orthogonal basis are random matrices in place of the cosines, as in the
-paper's ablation; they are no transforms of the format."""
+coefficients give a delta of the same Frobenius norm in each. The Gaussian and the orthogonal basis
+are random matrices in place of the cosines, as in the paper's ablation; they are no transforms of
+the format."""
+_TRIED = "Rates were tried for each basis, as under GLUE: {each}."
 _PAPER = "The paper's own ablation, on RoBERTa base; quoted, not measured here:"
 
 
@@ -24,7 +26,22 @@ def _rendered(evidence: Evidence) -> list[Block]:
     def order(group: Group) -> tuple[bool, str]:
         return _name(group) != "dft2", _name(group)
 
-    return [_TEXT, *compared(evidence, "bases", _name, order, names, _served(evidence))]
+    found = compared(evidence, "bases", _name, order, names, _served(evidence))
+    return [_TEXT, *_tried(evidence), *found]
+
+
+def _tried(evidence: Evidence) -> list[str]:
+    """How many rates each basis had."""
+    counts = {
+        f"{_name(group)} on {called(group.task)}": len(group.tried)
+        for group in groups(evidence.of("bases"))
+    }
+    if not counts:
+        return []
+    if len(set(counts.values())) == 1:
+        return [_TRIED.format(each=f"{min(counts.values())} for every basis")]
+    each = listed([f"{many} for {name}" for name, many in counts.items()])
+    return [f"{_TRIED.format(each=each)} **The bases were not tried equally often.**"]
 
 
 def _aims(evidence: Evidence) -> list[Aim]:

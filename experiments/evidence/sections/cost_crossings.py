@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.cost import crossings
@@ -14,13 +14,21 @@ from experiments.records import Record
 
 _MARK = " (?)"
 _UP_TO = "\N{LESS-THAN OR EQUAL TO} "
-_BEYOND = "> "
 _MEASURED = """\
-">" of what was measured: at no width or rank up to there did every round say so. That is not to
-be slower: where the rounds disagree, neither is shown."""
-_GUESS = """\
-(?): a guess, as {poor}at the last width or rank that was measured the model's difference is smaller
-than its own median error, or a measured median says otherwise."""
+">" of what was measured: from no width or rank on, up to there, did every round say so. That is not
+to be slower: where the rounds disagree, neither is shown."""
+_POORLY = "it hangs on what the model explains poorly"
+_SMALLER = """\
+at the last width or rank that was measured the model's difference is smaller than its own median
+error"""
+_OTHERWISE = "a measured median says otherwise"
+_WIDTHS = """\
+From which width on forward and backward of FourierFT take no longer than of LoRA r = {rank}: by the
+model, on its cheaper path, beyond {widest} by extrapolation; and measured (auto; in every round,
+from there to the largest width):"""
+_RANKS = """\
+From which rank on a LoRA takes no less than FourierFT's of n = {n}: by the model, beyond r =
+{highest} by extrapolation; measured (in every round, of the ranks {ranks}):"""
 
 
 def crossing_points(
@@ -39,42 +47,61 @@ def crossing_points(
     widths = sorted({step.trial["width"] for step in steps})
     ranks = steps[0].trial["ranks"]
     header = [f"{count(t)} tokens, {how}" for t in tokens for how in ("model", "measured")]
-    by_width, by_rank = [], []
-    for size in steps[0].trial["sizes"]:
-        cells: list[str] = []
-        for t in tokens:
-            cells.append(_model_width(found, steps, t, size, rank, poor))
-            cells.append(_width(steps, t, size, rank))
-        by_width.append([f"n = {count(size)}", *cells])
-    for width in widths:
-        cells = []
-        for t in tokens:
-            cells.append(_model_rank(found, steps, width, t, n, poor))
-            cells.append(_rank(steps, width, t, n))
-        by_rank.append([str(width), *cells])
-    marked = [*by_width, *by_rank]
+    by_width = {
+        f"n = {count(size)}": [
+            cell
+            for t in tokens
+            for cell in (
+                _model_width(found, steps, t, size, rank, poor), _width(steps, t, size, rank)
+            )
+        ]
+        for size in steps[0].trial["sizes"]
+    }  # fmt: skip
+    by_rank = {
+        str(width): [
+            cell
+            for t in tokens
+            for cell in (_model_rank(found, steps, width, t, n, poor), _rank(steps, width, t, n))
+        ]
+        for width in widths
+    }
     return [
-        (
-            "From which width on forward and backward of FourierFT take no longer than of LoRA "
-            f"r = {rank}: by the model, on its cheaper path, beyond {count(widths[-1])} by "
-            "extrapolation; and measured (auto; in every round, from there to the largest width):"
-        ),
-        Table(["", *header], by_width),
-        (
-            f"From which rank on a LoRA takes no less than FourierFT's of n = {count(n)}: by "
-            f"the model, beyond r = {max(ranks)} by extrapolation; measured (in every round, of "
-            f"the ranks {listed([str(each) for each in ranks])}):"
-        ),
-        Table(["width", *header], by_rank),
-        *_warning(marked, poor),
+        _WIDTHS.format(rank=rank, widest=count(widths[-1])),
+        _table(["", *header], by_width),
+        _RANKS.format(n=count(n), highest=max(ranks), ranks=listed([str(each) for each in ranks])),
+        _table(["width", *header], by_rank),
+        *_warning([cell for rows in (by_width, by_rank) for row in rows.values() for cell in row]),
     ]
 
 
-def _warning(rows: Sequence[Sequence[str]], poor: Collection[str]) -> list[Block]:
-    said = [_MEASURED] if any(cell.startswith(_BEYOND) for row in rows for cell in row) else []
-    if any(cell.endswith(_MARK) for row in rows for cell in row):
-        hangs = f"it hangs by what the model explains poorly ({listed(sorted(poor))}), or "
-        said.append(_GUESS.format(poor=hangs if poor else ""))
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A crossing point.
+
+    Attributes:
+        text: Where it lies.
+        beyond: Whether it was measured and lies beyond what was asked.
+        guess: Why the model's is a guess; "" if it is none.
+    """
+
+    text: str
+    beyond: bool = False
+    guess: str = ""
+
+
+def _table(header: Sequence[str], rows: Mapping[str, Sequence[_Cell]]) -> Table:
+    cells = [
+        [name, *(cell.text + (_MARK if cell.guess else "") for cell in row)]
+        for name, row in rows.items()
+    ]
+    return Table(header, cells)
+
+
+def _warning(cells: Sequence[_Cell]) -> list[Block]:
+    """Says what the signs mean that stand in the tables."""
+    why = list(dict.fromkeys(cell.guess for cell in cells if cell.guess))
+    said = [_MEASURED] if any(cell.beyond for cell in cells) else []
+    said += [f"(?): a guess, as {'; or '.join(why)}."] if why else []
     return ["\n".join(said)] if said else []
 
 
@@ -93,17 +120,18 @@ class Place:
 
 def _model_width(
     found: Study, steps: Sequence[Record], tokens: int, n: int, rank: int, poor: Collection[str]
-) -> str:
+) -> _Cell:
     width = crossings.width_from(tokens, n, rank, found.costs)
     path = crossings.path_of(width or crossings.LARGEST, tokens, n, found.costs)
     own = {s.trial["width"]: s.result["arms"] for s in steps if s.trial["tokens"] == tokens}
     places = [_place(found, own[each], each, tokens, n, rank) for each in sorted(own)]
-    return _told(width, crossings.WIDTHS, guess=guessed(found, path, places, poor))
+    text = _told(width, crossings.WIDTHS)
+    return _Cell(text, guess=guessed(found, path, places, poor))
 
 
 def _model_rank(
     found: Study, steps: Sequence[Record], width: int, tokens: int, n: int, poor: Collection[str]
-) -> str:
+) -> _Cell:
     rank = crossings.rank_from(width, tokens, n, found.costs)
     path = crossings.path_of(width, tokens, n, found.costs)
     places = [
@@ -112,7 +140,8 @@ def _model_rank(
         if (step.trial["width"], step.trial["tokens"]) == (width, tokens)
         for each in sorted(step.trial["ranks"])
     ]
-    return _told(rank, crossings.RANKS, guess=guessed(found, path, places, poor))
+    text = _told(rank, crossings.RANKS)
+    return _Cell(text, guess=guessed(found, path, places, poor))
 
 
 def _place(
@@ -124,8 +153,8 @@ def _place(
     return Place(predicted, ratios(live, find(arms, kind="lora", size=rank)).median)
 
 
-def guessed(found: Study, path: str, places: Sequence[Place], poor: Collection[str]) -> bool:
-    """Returns whether the model's answer hangs by less than it knows, or was measured otherwise.
+def guessed(found: Study, path: str, places: Sequence[Place], poor: Collection[str]) -> str:
+    """Returns why the model's answer is a guess; "" where it is none.
 
     Args:
         found: The model.
@@ -134,26 +163,30 @@ def guessed(found: Study, path: str, places: Sequence[Place], poor: Collection[s
         poor: Kinds that the model does not explain.
     """
     if {path, "lora", "base"} & set(poor):
-        return True
+        return _POORLY
     tested = found.outside or found.inside
     error = max(tested[kind].median for kind in (path, "lora"))
     if places and abs(places[-1].predicted - 1) < error:
-        return True
-    return any((each.predicted > 1) is not (each.measured > 1) for each in places)
+        return _SMALLER
+    if any((each.predicted > 1) is not (each.measured > 1) for each in places):
+        return _OTHERWISE
+    return ""
 
 
-def _width(steps: Sequence[Record], tokens: int, n: int, rank: int) -> str:
+def _width(steps: Sequence[Record], tokens: int, n: int, rank: int) -> _Cell:
     own = {s.trial["width"]: s.result["arms"] for s in steps if s.trial["tokens"] == tokens}
     widths = sorted(own)
-    return _told(crossing(widths, lambda width: _no_slower(own[width], n, rank)), widths)
+    found = crossing(widths, lambda width: _no_slower(own[width], n, rank))
+    return _Cell(_told(found, widths), beyond=found is None)
 
 
-def _rank(steps: Sequence[Record], width: int, tokens: int, n: int) -> str:
+def _rank(steps: Sequence[Record], width: int, tokens: int, n: int) -> _Cell:
     own = [s for s in steps if (s.trial["width"], s.trial["tokens"]) == (width, tokens)]
     if not own:
-        return NONE
+        return _Cell(NONE)
     arms, ranks = own[0].result["arms"], sorted(own[0].trial["ranks"])
-    return _told(crossing(ranks, lambda rank: _no_slower(arms, n, rank)), ranks)
+    found = crossing(ranks, lambda rank: _no_slower(arms, n, rank))
+    return _Cell(_told(found, ranks), beyond=found is None)
 
 
 def _no_slower(arms: Sequence[dict[str, object]], n: int, rank: int) -> bool:
@@ -161,10 +194,8 @@ def _no_slower(arms: Sequence[dict[str, object]], n: int, rank: int) -> bool:
     return ratios(ours, find(arms, kind="lora", size=rank)).most <= 1
 
 
-def _told(found: int | None, asked: Sequence[int], *, guess: bool = False) -> str:
+def _told(found: int | None, asked: Sequence[int]) -> str:
     """Returns where it crosses; beyond what was asked, or below it, with a sign."""
     if found is None:
-        text = f"{_BEYOND}{count(asked[-1])}"
-    else:
-        text = f"{_UP_TO if found == asked[0] > 1 else ''}{count(found)}"
-    return text + (_MARK if guess else "")
+        return f"> {count(asked[-1])}"
+    return f"{_UP_TO if found == asked[0] > 1 else ''}{count(found)}"

@@ -32,7 +32,7 @@ def memory(records: Sequence[Record]) -> list[Block]:
     return [
         "#### Memory of forward and backward",
         _held(own, n, first),
-        _kept_says(records, n),
+        _kept_says(own, n),
         "The peak above the base's, as n and the rank grow:",
         by_size(first, rows, columns(own[0]), _above),
         "Parameters, gradients and AdamW's states, and what the backward pass needs saved:",
@@ -51,11 +51,12 @@ def _held(records: Sequence[Record], n: int, first: str) -> Table:
         for kind, name in (("lora", f"LoRA r = {RANK}"), (AUTO, f"FourierFT n = {n}")):
             held = arms[kind]["bytes"]
             above = held["peak"] - arms["base"]["bytes"]["peak"]
-            numbers = (_trained(held), held["shared"], held["saved"], above)
+            numbers = (_trained(held), held["shared"], held["saved"], above, held["peak"])
             rows.append([str(step.trial["width"]), name, *map(formatting.size, numbers)])
     header = (
         first, "", "parameters, gradients, AdamW's states",
         "shared by all targets", "saved for the backward pass", "peak above the base's",
+        "whole peak",
     )  # fmt: skip
     return Table(header, rows)
 
@@ -82,7 +83,7 @@ def _kept_says(records: Sequence[Record], n: int) -> str:
         )
     )
     return (
-        f"FourierFT n = {n} over LoRA r = {RANK}, all widths and tokens: {_range(trained)} of the "
+        f"FourierFT n = {n} over LoRA r = {RANK}, at these widths: {_range(trained)} of the "
         f"bytes for trained numbers, gradients and states; {_range(kept)} with what is saved, as "
         f"every layer of a model holds it at once; {_range(above)} of what one layer's peak lies "
         f"above the base's, {_range(peak)} of that whole peak."
@@ -90,7 +91,8 @@ def _kept_says(records: Sequence[Record], n: int) -> str:
 
 
 def _range(shares: Sequence[float]) -> str:
-    return f"{min(shares):.2g} to {max(shares):.2g}"
+    ends = f"{min(shares):.2g}", f"{max(shares):.2g}"
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _bytes(measured: Json, kind: str, size: int) -> Json:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from experiments.cost import points
 from experiments.cost.model import study
-from experiments.cost.points import find, ratios, seconds
+from experiments.cost.points import Ratios, find, ratios, seconds
 from experiments.evidence import formatting
 from experiments.evidence.blocks import Block, Table
 from experiments.evidence.sections.cost_comparing import RANK, by_size, cell, told, usual
@@ -23,13 +24,14 @@ _MODEL = (
     "The model of a batch: the units of fourier_runtimes/costs.py for base and live graph; for "
     "LoRA calls, products, factors read and numbers moved."
 )
-_PAIRS = (
+PAIRS: Final = (
     ("one adapter for all rows", "one", "one", "ONNX Runtime's LoRA"),
     ("an adapter a row, a Run a row", "rows", "rows", "ONNX Runtime's LoRA, a Run a row"),
     ("an adapter a row, factors fed", "rows", "batched", "a graph that is fed each row's factors"),
 )
 """What is compared: a column's name, the live graph's form, LoRA's, and its name in a sentence."""
-_FED = {"one": "one adapter for all rows", "rows": "an adapter for each row"}
+FED: Final = {"one": "one adapter for all rows", "rows": "an adapter a row"}
+"""The adapters of a form -> in words."""
 
 
 def serving(records: Sequence[Record]) -> list[Block]:
@@ -41,7 +43,7 @@ def serving(records: Sequence[Record]) -> list[Block]:
     blocks: list[Block] = ["#### Serving", _SERVING, _table(records, n)]
     blocks += _compared(records, n)
     trial = records[0].trial
-    for adapters, words in (("one", "one adapter for all rows"), ("rows", "an adapter a row")):
+    for adapters, words in FED.items():
         wanted = [("live n", f"live {adapters}", size) for size in trial["sizes"]]
         wanted += [("LoRA r", f"lora {adapters}", rank) for rank in trial["ranks"]]
         if adapters == "rows":
@@ -84,19 +86,29 @@ def _over_base(measured: Json, form: str, size: int) -> str | None:
     return cell(ratios(own[0], find(forms, kind="base"))) if own else None
 
 
+def over_lora(records: Sequence[Record], n: int, ours: str, theirs: str) -> dict[str, Ratios]:
+    """Returns a batch's label -> the live graph's time over LoRA's, where both forms were measured.
+
+    Args:
+        records: The trials.
+        n: Of the live graph.
+        ours: The adapters of its form, as in PAIRS.
+        theirs: Of LoRA's.
+    """
+    found = {}
+    for record in records:
+        forms = record.result["forms"]
+        own = {(each["kind"], each["adapters"]) for each in forms}
+        if {("live", ours), ("lora", theirs)} <= own:
+            live = find(forms, kind="live", size=n, adapters=ours)
+            lora = find(forms, kind="lora", size=RANK, adapters=theirs)
+            found[record.label] = ratios(live, lora)
+    return found
+
+
 def _compared(records: Sequence[Record], n: int) -> list[Block]:
     """Returns the live graph's time over LoRA's of each batch, and where it is the faster."""
-    found = {
-        name: {
-            record.label: ratios(
-                find(record.result["forms"], kind="live", size=n, adapters=ours),
-                find(record.result["forms"], kind="lora", size=RANK, adapters=theirs),
-            )
-            for record in records
-            if record.trial["rows"] > 1 or ours == "one"
-        }
-        for name, ours, theirs, _ in _PAIRS
-    }
+    found = {name: over_lora(records, n, ours, theirs) for name, ours, theirs, _ in PAIRS}
     rows = [
         [
             _name(record),
@@ -111,9 +123,9 @@ def _compared(records: Sequence[Record], n: int) -> list[Block]:
         for record in records
     }
     said = [
-        f"With {_FED[ours]}, the live graph of n = {n} beside {peer}, r = {RANK}. "
+        f"With {FED[ours]}, the live graph of n = {n} beside {peer}, r = {RANK}. "
         f"{told({places[label]: each for label, each in found[name].items()})}"
-        for name, ours, _, peer in _PAIRS
+        for name, ours, _, peer in PAIRS
         if found[name]
     ]
     return [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from experiments.evidence import epochs, marks, served
+from experiments.evidence import codes, epochs, marks, rates, served
 from experiments.evidence.baselines import head_level, levels
 from experiments.evidence.blocks import (
     Aim,
@@ -18,7 +19,7 @@ from experiments.evidence.blocks import (
     Table,
 )
 from experiments.evidence.clocks import clock
-from experiments.evidence.differences import Difference, paired
+from experiments.evidence.differences import AS_UNDER_GLUE, Difference, paired
 from experiments.evidence.epochs import KINDS
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.findings import alike, among_many
@@ -66,7 +67,7 @@ def _task(evidence: Evidence, task: str) -> list[Block]:
     kinds = _kinds(evidence.of("curves"), task)
     found = [group for each in kinds.values() for group in each]
     tuned = _tuned(evidence, found)
-    scaling = _scaling_differences(evidence, kinds)
+    scaling = _scaling_differences(evidence, kinds, tuned)
     matched = [
         (ours, theirs, paired(evidence, ours, theirs))
         for ours in kinds["fourier"]
@@ -74,13 +75,17 @@ def _task(evidence: Evidence, task: str) -> list[Block]:
         if ours.parameters == theirs.parameters
     ]
     known = [*scaling, *(each for _, _, each in matched if each is not None)]
+    every = of_task(evidence.of("curves"), task)
     blocks = [
         _rates(evidence, found, tuned),
+        AS_UNDER_GLUE,
+        *codes.compared({group.name: [*group.tried, *group.runs] for group in every}),
         _table(evidence, task, found, tuned),
         _moved(kinds),
-        *limits(task, with_tried(of_task(evidence.of("curves"), task), evidence.of("glue"))),
+        *rates.tried([group for group in found if group.tried]),
+        *limits(task, with_tried(every, evidence.of("glue"))),
         _scaling_figure(evidence, task, kinds),
-        *_scaling(task, kinds, scaling),
+        *_scaling(evidence, task, kinds, tuned, scaling),
         *_matched(task, matched, tuned),
         *among_many([each.interval for each in known], "of n, of ranks and at equal sizes"),
     ]
@@ -94,9 +99,13 @@ def _kinds(records: Sequence[Record], task: str) -> dict[str, list[Group]]:
 
 
 def _tuned(evidence: Evidence, found: Sequence[Group]) -> dict[str, int]:
-    """Returns how many rates were tried, here or by GLUE's trials, of each group that was tuned."""
-    every = with_tried(found, evidence.of("glue"))
-    return {group.name: len(group.tried) for group in every if group.tried}
+    """Returns of how many rates each group's is the best, here or by GLUE's trials."""
+    of_glue = with_tried([replace(group, tried=()) for group in found], evidence.of("glue"))
+    counts = {
+        group.name: len(group.tried or other.tried)
+        for group, other in zip(found, of_glue, strict=True)
+    }
+    return {name: many for name, many in counts.items() if many}
 
 
 def _rates(evidence: Evidence, found: Sequence[Group], tuned: Mapping[str, int]) -> str:
@@ -107,10 +116,10 @@ def _rates(evidence: Evidence, found: Sequence[Group], tuned: Mapping[str, int])
     if not scaled:
         return said
     return (
-        f"{said} {listed(scaled)} take a scaled one: other n that of n = {glue['n']} times "
-        f"sqrt({glue['n']} / n), as Adam moves each coefficient by about the rate; other ranks "
-        f"that of r = {glue['rank']}. So a rise or fall along n or the rank may come from the "
-        "rate. Intervals are as under GLUE, and given the rate."
+        f"{said} {listed(scaled)} take a scaled one: other n the one that GLUE's trials chose for "
+        f"n = {glue['n']}, times sqrt({glue['n']} / n), as Adam moves each coefficient by about "
+        f"the rate; other ranks the one that they chose for r = {glue['rank']}. So a rise or fall "
+        "among these may come from the rate."
     )
 
 
@@ -163,30 +172,73 @@ def _scaling_figure(evidence: Evidence, task: str, kinds: Mapping[str, Sequence[
 
 
 def _scaling_differences(
-    evidence: Evidence, kinds: Mapping[str, Sequence[Group]]
+    evidence: Evidence, kinds: Mapping[str, Sequence[Group]], tuned: Mapping[str, int]
 ) -> list[Difference]:
-    """Each n against the smallest, each rank against the lowest."""
-    known = [paired(evidence, g, found[0]) for found in kinds.values() for g in found[1:]]
+    """Each n against the smallest, each rank against the lowest; of those with a rate too."""
+    pairs = []
+    for found in kinds.values():
+        pairs += [(group, found[0]) for group in found[1:]]
+        own = [group for group in found if group.name in tuned]
+        if len(own) > 1 and (own[-1], own[0]) not in pairs:
+            pairs.append((own[-1], own[0]))
+    known = [paired(evidence, *pair) for pair in pairs]
     return [each for each in known if each is not None]
 
 
 def _scaling(
-    task: str, kinds: Mapping[str, Sequence[Group]], differences: Sequence[Difference]
+    evidence: Evidence,
+    task: str,
+    kinds: Mapping[str, Sequence[Group]],
+    tuned: Mapping[str, int],
+    differences: Sequence[Difference],
 ) -> list[Block]:
-    """Whether more parameters help, a method each: the paper's scaling claim."""
-    said = []
-    for found in kinds.values():
-        if len(found) < 2:
-            continue
-        means = [group.mean(TASKS[task].metric).mean for group in found]
-        rises = sum(after > before for before, after in itertools.pairwise(means))
-        text = f"- From {found[0].name} to {found[-1].name} the mean rises in {rises} of "
-        said.append(f"{text}{len(means) - 1} steps.")
-        said += [each.said() for each in differences if each.ours is found[-1]]
-    if not said:
+    """Whether more parameters help, a method each: the paper's scaling claim.
+
+    Only what has a rate of its own is concluded on, the most parameters against the fewest.
+    """
+    if not differences:
         return []
-    rows = [[each.name, each.written] for each in differences]
-    return [Table((axis(task), "difference"), rows), "\n".join(said)]
+    rows, said = [], []
+    for each in differences:
+        both = each.ours.name in tuned and each.theirs.name in tuned
+        rows.append([each.name, "both tuned" if both else "scaled", each.written])
+    for found in kinds.values():
+        own = [group for group in found if group.name in tuned]
+        said += [
+            each.said()
+            for each in differences
+            if own and (each.ours, each.theirs) == (own[-1], own[0])
+        ]
+    lines = [*said, *_rises(evidence, task, kinds, tuned)]
+    conclusion = ["Of those with a rate of their own the largest against the smallest:", "", *lines]
+    if not said:
+        conclusion = ["No two sizes of a method have rates of their own.", "", *lines]
+    return [Table((axis(task), "rates", "difference"), rows), "\n".join(conclusion)]
+
+
+def _rises(
+    evidence: Evidence,
+    task: str,
+    kinds: Mapping[str, Sequence[Group]],
+    tuned: Mapping[str, int],
+) -> list[str]:
+    """In how many steps the mean rises among those whose rate is GLUE's, scaled or as it is."""
+    glue = table("glue", evidence.size)
+    lines = []
+    for found in kinds.values():
+        alike = [
+            group for group in found
+            if group.name not in tuned or group.method.get("n") == glue["n"]
+        ]  # fmt: skip
+        if len(alike) < 2:
+            continue
+        means = [group.mean(TASKS[task].metric).mean for group in alike]
+        rises = sum(after > before for before, after in itertools.pairwise(means))
+        lines.append(
+            f"- Among {listed([group.name for group in alike])}, at GLUE's rate or a scaled one, "
+            f"the mean rises in {rises} of {len(means) - 1} steps."
+        )
+    return lines
 
 
 def _matched(
@@ -196,7 +248,7 @@ def _matched(
 ) -> list[Block]:
     """FourierFT at LoRA's own count of parameters: open question 2."""
     if not matched:
-        return ["No FourierFT has as many parameters as one of the LoRAs: no curves."]
+        return ["No FourierFT and LoRA of as many parameters have both reported: no curves."]
     rows, said = [], []
     for ours, theirs, each in matched:
         both = ours.name in tuned and theirs.name in tuned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from experiments.evidence import marks, paper, served
 from experiments.evidence.baselines import NAMES, levels, untuned
@@ -60,7 +61,7 @@ def _rendered(evidence: Evidence) -> list[Block]:
     if not found:
         return [NONE_REPORTED, *missing, *_aims(evidence)]
     every = [group for each in found.values() for group in each]
-    told = "\n".join([protocol(every), *_added(evidence.size)])
+    told = "\n".join([protocol(every), *_added(evidence.size, every)])
     blocks: list[Block] = [told, INTERVALS, *missing, *_pictures(evidence, found)]
     known = {task: _differences(evidence, each) for task, each in found.items()}
     for task, each in found.items():
@@ -86,21 +87,35 @@ def _names(size_name: str) -> list[str]:
     return [short_name({"kind": kind, "layers": layers}) for kind in _COLOURS]
 
 
-def _added(size_name: str) -> list[str]:
+def _added(size_name: str, found: Sequence[Group]) -> list[str]:
     """Returns which rates the grids had not at first, by configs/glue.toml, as a line of a list."""
     added = table("glue", size_name).get("added_rates", {})
     if not added:
         return []
-    names = {kind: short_name({"kind": kind, "layers": 0}) for kind in added}
-    names |= {"full": "all weights", "head": "the head alone"}
-    each = [
-        f"{names[kind]} {listed([f'{rate:g}' for rate in rates])}" for kind, rates in added.items()
-    ]
-    text = (
-        "- Not all rates were planned: after the others had been tried, the best on the choosing "
-        f"split was at an end for some, and these were added for every method: {'; '.join(each)}."
+    at = []
+    for group in found:
+        later = added.get(group.method["kind"], [])
+        first = replace(group, tried=tuple(r for r in group.tried if r.trial["rate"] not in later))
+        at += [f"{group.short} on {called(group.task)} (the {word})" for word in _best_at(first)]
+    each = "; ".join(
+        f"{short_name({'kind': kind, 'layers': table('glue', size_name)['trained_layers']})} "
+        f"{listed([f'{rate:g}' for rate in rates])}"
+        for kind, rates in added.items()
     )
-    return [text]
+    text = f"- Not all rates were planned. These were added once the others had been tried: {each}."
+    why = f" Of the first ones the best was at an end for {listed(at)}." if at else ""
+    return [text + why]
+
+
+def _best_at(group: Group) -> list[str]:
+    """Returns "lowest" or "highest" where that end of what was tried scored best."""
+    if not group.tried:
+        return []
+    best = max(group.tried, key=lambda run: float(run.result["choose"]))  # the lower one on a tie
+    return [
+        word for word, end in (("lowest", group.tried[0]), ("highest", group.tried[-1]))
+        if end is best
+    ]  # fmt: skip
 
 
 def _task(

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.evidence.blocks import Block
 from experiments.evidence.evidence import Evidence
+from experiments.evidence.page import markdown
+from experiments.evidence.sections import sections
 from experiments.records import Book, Record
 from experiments.statistics import Numbers
 from experiments.text.scoring import others, score
@@ -18,6 +21,8 @@ from experiments.text.trial import TextTrial
 from experiments.text.untuned import Untuned
 from experiments.trial import Experiment, Json, Options, Trial, described, key
 
+Change = Callable[[Record], Record | None]
+"""A record -> another in its place, or none."""
 ROWS = 300
 ENVIRONMENT = {
     "day": "2026-11-26",
@@ -54,9 +59,7 @@ def fill(folder: Path, experiment: Experiment, size: str, skill: dict[str, float
     book.write(experiment.name, experiment.plan(Options(size), book).trials)
 
 
-def changed(
-    evidence: Evidence, experiment: str, change: Callable[[Record], Record | None]
-) -> Evidence:
+def changed(evidence: Evidence, experiment: str, change: Change) -> Evidence:
     """Returns `evidence` with other records of one experiment; None takes a record out."""
     found = [change(record) for record in evidence.of(experiment)]
     kept = tuple(record for record in found if record is not None)
@@ -143,3 +146,25 @@ def _answers(task: str, predicted: Numbers) -> Json:
     if TASKS[task].classes:
         return {"right": "".join(str(int(each)) for each in predicted == labels(task))}
     return {"predictions": [round(float(value), 6) for value in predicted]}
+
+
+def without(kind: str, seeds: set[int], task: str = "mrpc") -> Change:
+    """Takes reporting runs out."""
+
+    def change(record: Record) -> Record | None:
+        trial = record.trial
+        gone = trial["task"] == task and trial.get("report") and trial["method"]["kind"] == kind
+        return None if gone and trial["seed"] in seeds else record
+
+    return change
+
+
+def rendered(name: str, evidence: Evidence) -> list[Block]:
+    """Returns what a section says."""
+    section = next(section for section in sections() if section.name == name)
+    return list(section.render(evidence))
+
+
+def text(name: str, evidence: Evidence) -> str:
+    """Returns it in Markdown."""
+    return "\n\n".join(markdown(block) for block in rendered(name, evidence))

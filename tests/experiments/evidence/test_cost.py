@@ -225,7 +225,11 @@ def test_a_single_row_has_no_adapter_a_row_to_compare() -> None:
 def test_of_memory_both_the_whole_peak_and_what_is_above_the_bases_are_told(
     blocks: list[Block],
 ) -> None:
-    steps = [found.result["arms"] for found in only(evidence(FFT), "TrainTrial").of("cost")]
+    steps = [
+        found.result["arms"]
+        for found in only(evidence(FFT), "TrainTrial").of("cost")
+        if found.trial["tokens"] == 512
+    ]
 
     def peak(arms_: list[Json], **fields: object) -> float:
         return next(
@@ -406,7 +410,9 @@ def measured(found: Record, factor: float) -> Record:
     if found.trial["trial"] != "TrainTrial":
         return found
     arms_ = [
-        {**arm, "seconds": [factor * s for s in arm["seconds"]]} if arm["path"] == "auto" else arm
+        {**arm, "seconds": [factor * s for s in arm["seconds"]]}
+        if (arm["kind"], arm["path"]) == ("fourier", "auto")
+        else arm
         for arm in found.result["arms"]
     ]
     return replace(found, result={**found.result, "arms": arms_})
@@ -427,9 +433,38 @@ def test_a_crossing_point_is_marked_where_the_model_cannot_tell_the_last_place_f
     study = Study(FFT, {}, {kind: Errors(9, 0.1, 0.2) for kind in ("activation", "lora")})
     place = cost_crossings.Place
 
-    assert cost_crossings.guessed(study, "activation", [place(1.5, 1.4), place(1.05, 1.2)], ())
-    assert not cost_crossings.guessed(study, "activation", [place(1.5, 1.4), place(1.2, 1.1)], ())
-    assert cost_crossings.guessed(study, "activation", [place(1.5, 1.4)], ("lora",))
+    def why(*places: cost_crossings.Place, poor: tuple[str, ...] = ()) -> str:
+        return cost_crossings.guessed(study, "activation", places, poor)
+
+    assert "smaller than its own median" in why(place(1.5, 1.4), place(1.05, 1.2))
+    assert why(place(1.5, 1.4), place(1.2, 1.1)) == ""
+    assert why(place(1.5, 0.9), place(1.2, 1.1)) == "a measured median says otherwise"
+    assert (
+        why(place(1.5, 1.4), poor=("auto", "lora")) == "it hangs on what the model explains poorly"
+    )
+    assert why(place(1.5, 1.4), poor=("auto",)) == ""
+
+
+def test_a_rank_in_between_that_is_no_slower_is_no_crossing() -> None:
+    """In every round at r = 8 alone: from no rank on, up to the last."""
+    whole = evidence(FFT | {"fft": 1e-8})
+
+    def odd(found: Record) -> Record:
+        if found.trial["trial"] != "TrainTrial":
+            return found
+        arms_ = [
+            {**arm, "seconds": [1e3 * s for s in arm["seconds"]]}
+            if (arm["kind"], arm["size"]) == ("lora", 8)
+            else arm
+            for arm in found.result["arms"]
+        ]
+        return replace(found, result={**found.result, "arms": arms_})
+
+    records = tuple(map(odd, whole.of("cost")))
+    rendered = list(SECTION.render(replace(whole, files={"cost": records})))
+    ranks = [b for b in rendered if isinstance(b, Table) and "64 tokens, model" in b.header][1]
+    assert ranks.rows[0][2] == "> 64"
+    assert "from no width or rank on, up to there" in said(rendered)
 
 
 def test_what_a_sign_before_a_measured_number_means_is_said_where_there_is_one() -> None:

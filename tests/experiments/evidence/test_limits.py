@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,29 +9,26 @@ import pytest
 
 from experiments.catalogue import EXPERIMENTS
 from experiments.evidence import choice
-from experiments.evidence.blocks import Aim, Block, Figure, Table
+from experiments.evidence.blocks import Aim, Figure, Table
 from experiments.evidence.differences import paired
 from experiments.evidence.evidence import Evidence, collected
 from experiments.evidence.formatting import UNITS
 from experiments.evidence.limits import each_seed, limits
-from experiments.evidence.page import markdown
-from experiments.evidence.sections import sections
-from experiments.evidence.trainings import Group, of_kind, of_task, reported, with_tried
+from experiments.evidence.trainings import Group, of_kind, of_task, reported
 from experiments.records import Record
 from experiments.settings import table
 from experiments.statistics import mean_interval
 from experiments.trial import Json
-from tests.experiments.evidence.synthetic import SKILL, changed, fill, resulting
-
-Change = Callable[[Record], Record | None]
-
-
-@pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    folder = tmp_path_factory.mktemp("results")
-    for name in ("glue", "further", "curves", "bias", "bases"):
-        fill(folder, EXPERIMENTS[name], "small", SKILL)
-    return collected(folder)[0]
+from tests.experiments.evidence.synthetic import (
+    SKILL,
+    Change,
+    changed,
+    fill,
+    rendered,
+    resulting,
+    text,
+    without,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +37,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("good")
     fill(folder, EXPERIMENTS["glue"], "small", SKILL | {"fourier": 9.0, "lora": 1.5})
     return collected(folder)[0]
-
-
-def without(kind: str, seeds: set[int], task: str = "mrpc") -> Change:
-    """Takes reporting runs out."""
-
-    def change(record: Record) -> Record | None:
-        trial = record.trial
-        gone = trial["task"] == task and trial.get("report") and trial["method"]["kind"] == kind
-        return None if gone and trial["seed"] in seeds else record
-
-    return change
-
-
-def rendered(name: str, evidence: Evidence) -> list[Block]:
-    section = next(section for section in sections() if section.name == name)
-    return list(section.render(evidence))
-
-
-def text(name: str, evidence: Evidence) -> str:
-    return "\n\n".join(markdown(block) for block in rendered(name, evidence))
 
 
 def group(evidence: Evidence, kind: str, task: str = "mrpc") -> Group:
@@ -214,40 +190,17 @@ def test_matthews_has_the_interval_over_seeds_alone(evidence: Evidence) -> None:
     assert found.interval.low == pytest.approx(0.3 - 2.776 * 0.1 * (2.5 / 5) ** 0.5, abs=1e-4)
 
 
-def test_only_pairs_that_were_both_tuned_are_concluded_upon(evidence: Evidence) -> None:
-    said = text("curves", evidence)
-    tables = [block for block in rendered("curves", evidence) if isinstance(block, Table)]
-    rates = {row[0]: row[2] for table in tables if "rates" in table.header for row in table.rows}
-    assert rates["FourierFT n = 6144 minus LoRA r = 8"] == "both tuned"
-    assert rates["FourierFT n = 1536 minus LoRA r = 2"] == "scaled"
-    assert "- FourierFT n = 6144 against LoRA r = 8:" in said
-    assert "- FourierFT n = 1536 against LoRA r = 2:" not in said
-    assert "LoRA r = 1 and LoRA r = 8. FourierFT n = 50" in said  # tuned ones, then scaled ones
-
-    untuned = changed(evidence, "curves", lambda r: r if r.trial["report"] else None)
-    untuned = changed(untuned, "glue", lambda r: r if r.trial.get("report") else None)
-    assert "No pair was tuned on both sides" in text("curves", untuned)
-
-
-def test_deltas_that_did_not_move_alike_are_said_so(evidence: Evidence) -> None:
-    assert "FourierFT's delta norms: from 2 (FourierFT n = 50)" in text("curves", evidence)
-    assert "not alike" not in text("curves", evidence)
-
-    def larger(record: Record) -> Record:
-        norm = 9.0 if record.trial["method"].get("n") == 6144 else 2.0
-        return resulting(record, delta_norm=norm)
-
-    said = text("curves", changed(evidence, "curves", larger))
-    assert "to 9 (FourierFT n = 6144), a factor of 4.5: not alike" in said
-
-
-@pytest.mark.parametrize("name", ["glue", "further", "curves", "bias", "bases"])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("glue", 3), ("further", 14), ("curves", 15), ("bias", 9), ("bases", 5)],
+)
 def test_every_section_counts_differences_and_shows_what_was_served(
-    evidence: Evidence, name: str
+    evidence: Evidence, name: str, count: int
 ) -> None:
     said = text(name, evidence)
     assert "classes in ONNX Runtime against torch" in said
     assert "by one seed on" in said or "given the rate" in said
+    assert f"\n\n{count} differences, " in said
 
 
 def lost(kind: str, seeds: set[int], task: str = "mrpc") -> Change:
@@ -340,15 +293,30 @@ def test_only_fourierft_beside_lora_is_counted_among_many(evidence: Evidence) ->
 def test_rates_that_were_added_later_are_told(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "were added for every method: FourierFT 0.48 and 0.96; LoRA 0.00025" in text(
-        "glue", evidence
-    )
+    found = text("glue", evidence)
+    assert "added once the others had been tried: FourierFT 0.48 and 0.96; LoRA 0.00025" in found
 
     def planned(name: str, size: str) -> Json:
         return {k: v for k, v in table(name, size).items() if k != "added_rates"}
 
     monkeypatch.setattr("experiments.evidence.sections.glue.table", planned)
-    assert "were added for every method" not in text("glue", evidence)
+    assert "added once the others" not in text("glue", evidence)
+
+
+def test_why_rates_were_added_is_told_of_what_was_tried_first(evidence: Evidence) -> None:
+    def steep(record: Record) -> Record:
+        trial = record.trial
+        ours = trial.get("method", {}).get("kind") == "fourier" and trial["task"] == "stsb"
+        if not ours or trial["report"]:
+            return record
+        return resulting(record, choose=trial["rate"])
+
+    sentence = "Of the first ones the best was at an end for "
+    (whole,) = [part for part in text("glue", evidence).split("\n") if sentence in part]
+    assert "FourierFT on STS-B (the highest)" not in whole
+    half = text("glue", changed(evidence, "glue", steep))
+    assert sentence in half
+    assert "FourierFT on STS-B (the highest)" in half
 
 
 def test_the_second_metric_differs_with_the_interval_over_seeds(evidence: Evidence) -> None:
@@ -362,49 +330,6 @@ def test_the_second_metric_differs_with_the_interval_over_seeds(evidence: Eviden
     expected = UNITS["f1"].difference(mean_interval(list(ours - theirs)))
     assert table_.rows[0][-1] == expected
     assert expected != table_.rows[0][-2]
-
-
-def at_rate(task: str, rate: float) -> Change:
-    """Gives GLUE's FourierFT another chosen rate."""
-
-    def change(record: Record) -> Record:
-        trial = record.trial
-        if trial["task"] != task or not trial.get("report") or trial["method"]["kind"] != "fourier":
-            return record
-        return replace(record, trial=trial | {"rate": rate})
-
-    return change
-
-
-def test_curves_tell_of_a_rate_at_an_end_that_glue_has_tried(evidence: Evidence) -> None:
-    highest = table("glue", "small")["rates"]["fourier"][-1]
-
-    def at_end(record: Record) -> Record:
-        ours = record.trial["method"].get("n") == 600
-        return replace(record, trial=record.trial | {"rate": highest}) if ours else record
-
-    half = changed(evidence, "curves", at_end)
-    assert "FourierFT n = 600 (the highest)" in text("curves", half)
-    assert "FourierFT n = 600 (the" not in text("curves", evidence)
-
-
-def test_rates_of_a_sweeps_own_are_those_that_its_choice_is_held_to(evidence: Evidence) -> None:
-    """GLUE tries other rates for the same method: they chose nothing here."""
-    (lora,) = [g for g in of_task(evidence.of("curves"), "mrpc") if g.name == "LoRA r = 8"]
-    (same,) = with_tried([lora], evidence.of("glue"))
-    assert same == lora
-    none = replace(lora, tried=())
-    (with_them,) = with_tried([none], evidence.of("glue"))
-    assert with_them.tried == group(evidence, "lora").tried != lora.tried
-
-
-def test_bands_whose_one_rate_is_at_an_end_say_so(evidence: Evidence) -> None:
-    rates = table("glue", "small")["rates"]["fourier"]
-    sentence = "That rate is at an end of those tried, the lowest on MRPC and"
-    half = changed(evidence, "bias", at_rate("mrpc", rates[0]))
-    half = changed(half, "bias", at_rate("stsb", rates[-1]))
-    assert f"{sentence} the highest on STS-B: a better one may lie beyond" in text("bias", half)
-    assert "That rate is at an end" not in text("bias", evidence)
 
 
 def test_all_weights_of_a_few_layers_are_not_called_full(evidence: Evidence) -> None:
@@ -438,37 +363,8 @@ def test_on_a_gpu_times_are_wall_times_and_memory_is_the_gpus(evidence: Evidence
     assert "memory is the most that the trial's own process held" in text("glue", evidence)
     some = changed(evidence, "glue", lambda r: on_gpu(r) if r.trial.get("seed") == 1 else r)
     assert "must not be compared" in text("glue", some)
-    for name in ("curves", "bias", "bases"):
-        assert "processor" not in text(name, changed(evidence, name, on_gpu))
-
-
-def test_bands_are_said_to_have_the_rate_of_no_band(evidence: Evidence) -> None:
-    assert "This favours\nno bias" in text("bias", evidence)
-
-
-def test_further_tells_methods_within_a_setting_and_settings_within_a_method(
-    evidence: Evidence,
-) -> None:
-    said = text("further", evidence)
-    tables = [block for block in rendered("further", evidence) if isinstance(block, Table)]
-    pairs = [(row[0], row[1]) for table in tables if "minus" in table.header for row in table.rows]
-    ours, theirs = "FourierFT n = 600", "LoRA r = 8"
-    settings = ("as under GLUE", "all layers", "three times the epochs")
-    of_stsb = [(f"{ours}, {each}", f"{theirs}, {each}") for each in settings]
-    of_stsb += [
-        (f"{m}, {each}", f"{m}, as under GLUE") for each in settings[1:] for m in (theirs, ours)
-    ]
-    of_mrpc = [pair for pair in of_stsb if "epochs" not in pair[0]]
-    assert pairs == of_mrpc + of_stsb
-    assert "- FourierFT n = 600, all layers against LoRA r = 8, all layers: " in said
-    assert "| STS-B | FourierFT n = 600, three times the epochs | 1 |" in said
-
-    half = changed(evidence, "further", lambda r: None if r.trial["trained_layers"] else r)
-    assert "nothing yet: STS-B LoRA, three times the epochs and STS-B Four" in text("further", half)
-    half = changed(evidence, "further", without("lora", {1, 2, 3}))
-    assert "nothing yet: MRPC LoRA, all layers." in text("further", half)
-    alone = changed(evidence, "glue", lambda _: None)
-    assert "as under GLUE |" not in text("further", alone)
+    assert "processor time" in text("curves", evidence)
+    assert "processor" not in text("curves", changed(evidence, "curves", on_gpu))
 
 
 def test_memory_is_that_of_the_epoch_which_held_least(evidence: Evidence) -> None:
