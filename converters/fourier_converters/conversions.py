@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from fourier_converters.base.inputs import refuse_base
 from fourier_converters.base_kinds import is_onnx_base
 from fourier_converters.mapping import Map, read_map
 from fourier_converters.outputs import default_output, refuse_input, refuse_one_file
@@ -35,6 +36,8 @@ def convert(request: Request) -> Report:
         refuse_one_file(request.explain, output)
     if not request.dry_run:
         refuse_existing(output, request.force)
+    if request.base is not None:
+        refuse_base(output, request.base)
     mapping = Map() if request.map is None else read_map(request.map)
     if request.base is not None:
         mapping.check_fields(is_onnx_base(request.base), str(request.map))

@@ -54,7 +54,10 @@ def refuse_input(output: Path, *inputs: Path) -> None:
     with os_errors(output, "write"):
         there = [path for path in inputs if path.exists()] if output.exists() else []
         same = any(output.samefile(path) for path in there)
-        among = any(path.is_dir() and output.parent.samefile(path) for path in there)
+        folders = [path.resolve() for path in there if path.is_dir()]
+        # the name is what is replaced, so a link is not followed
+        beside = output.absolute().parent.resolve()
+        among = any(beside.is_relative_to(folder) for folder in folders)
     if same or (among and output.is_file()):
         problem = "the output is an input of this conversion, which is only read"
         advice = "choose another name for it"

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from fourier_converters.directories import staged_directory
-from fourier_converters.onnx.external import is_external
 from fourier_converters.onnx.model import Model
 from fourier_converters.onnx.protos import all_tensors
 from fourier_format.atomic import lock, lockable, os_errors, share
@@ -100,8 +99,7 @@ def key_of(model: Model, providers: Sequence[Any]) -> str:
     import onnxruntime
 
     files = model.reader.files
-    tensors = [tensor for tensor in all_tensors(model.proto) if is_external(tensor)]
-    locations = sorted({files.place(tensor).location for tensor in tensors})
+    locations = files.locations(all_tensors(model.proto))
     digest = hashlib.sha256(repr((_FORM, onnxruntime.__version__)).encode())
     graph = Path(os.path.realpath(model.path))
     for path in (graph, *map(files.path, locations)):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from fourier_converters.base.inputs import refuse_base
 from fourier_converters.html import changes, overview, spectra
 from fourier_converters.html.bases import FoundBase, read_base
 from fourier_converters.html.facts import Source, source_of, title
@@ -58,6 +59,7 @@ def to_html(
         BaseMismatchError: The base is not the one that the adapter was trained on.
         UnsupportedError: The base is of a sort that is not supported, or a weight is not finite.
         OutputExistsError: `output` exists and `overwrite` is false.
+        UsageError: `output` is the base or holds some of its weights.
         FileAccessError: Reading or writing failed.
     """
     output = Path(output)
@@ -67,6 +69,7 @@ def to_html(
     started = progress or (lambda _: lambda _: None)
     found = FoundBase({}, ())
     if base is not None:
+        refuse_base(output, base)
         step = started("reading the base")
         found = read_base(adapter, base, mapping or Map(), verify_full, step)
     measured = measure(adapter, found.weights, started("measuring"))

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from fourier_converters.base.inputs import refuse_base
 from fourier_converters.mapping import Map
 from fourier_converters.naming import module_names
 from fourier_converters.onnx.candidates import Candidate, Candidates, node_name
 from fourier_converters.onnx.matching import has_fingerprint, match_target
 from fourier_converters.onnx.model import Model
-from fourier_converters.onnx.protos import all_tensors
 from fourier_converters.onnx.replacing import match_replacement
 from fourier_converters.onnx.uses import unopened
-from fourier_converters.outputs import refuse_input
 from fourier_format.adapter import Adapter, Target
 from fourier_format.atomic import write_bytes
 from fourier_format.errors import FourierFormatError
@@ -56,11 +55,8 @@ def write_explanation(
         UnsupportedError: The base is not an ONNX model, or breaks a rule.
         FileAccessError: The base cannot be read, or the file cannot be written.
     """
-    model = Model(base)
-    files = model.reader.files
-    data = map(files.path, files.locations(all_tensors(model.proto)))
-    refuse_input(output, base, *data)
-    text = json.dumps(_explained(adapter, model, mapping), indent=2, ensure_ascii=False)
+    refuse_base(output, base)
+    text = json.dumps(explain(adapter, base, mapping), indent=2, ensure_ascii=False)
     write_bytes(output, f"{text}\n".encode(errors="replace"), overwrite)
 
 

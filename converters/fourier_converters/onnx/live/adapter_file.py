@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fourier_converters.base.inputs import refuse_base
 from fourier_converters.onnx.generative import graph_of
 from fourier_converters.onnx.live.converting import read_interface
 from fourier_converters.ort import require_onnxruntime
@@ -57,12 +58,14 @@ def to_onnx_adapter(
         UnsupportedError: E-LIVE-INTERFACE: it is no live graph; E-LIVE-LAYOUT: it has no place for
             a target or replacement.
         BaseMismatchError: E-BASE-MISMATCH: its base is not the one that was trained on.
+        UsageError: `output` is the graph or holds some of its weights.
         FileAccessError: A file cannot be read or written.
     """
     live, output = Path(live), Path(output)
     runtime = require_onnxruntime("writing a .onnx_adapter")
     graph = graph_of(live) if live.is_dir() else live
-    refuse_input(output, live, graph)
+    refuse_input(output, live)
+    refuse_base(output, graph)
     interface = read_interface(graph)
     if interface is None:
         problem, advice = "it is not a live graph", "convert the base with --to onnx --live"
