@@ -29,7 +29,10 @@ _STRANGE_IN_PATHS: Final = ("\\", ":") if os.name == "nt" else ()
 _WEB: Final = ("http://", "https://")
 _QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 _QUERIES: Final = re.compile(r"[?#]\S+")
-_USER: Final = re.compile(r"://[^/]*@")
+_PASSWORDS: Final = re.compile(r"://[^\s@]*:\S*@")
+"""User and password, up to the last @: one that is not quoted may hold all that divides a URL."""
+_LINK: Final = re.compile(r"::(?=/|[a-z][a-z0-9+.-]*(?:://|::|$))", re.IGNORECASE)
+"""Where a link of a chain begins, and no password goes on."""
 
 
 class Source:
@@ -117,15 +120,15 @@ class _Remote:
             return bytes(self._system.cat_file(path))
         except (FileNotFoundError, KeyError):
             return None
-        except Exception as error:
-            raise _unreachable(self._url, error) from error
+        except Exception as error:  # noqa: BLE001 - of any library, told as our own
+            raise _unreachable(self._url, error) from _cause(self._url, error)
 
     def listed(self) -> list[str]:
         """Returns the names of the files in the directory."""
         try:
             paths = self._system.ls(self._path, detail=False)
-        except Exception as error:
-            raise _unreachable(self._url, error) from error
+        except Exception as error:  # noqa: BLE001 - of any library, told as our own
+            raise _unreachable(self._url, error) from _cause(self._url, error)
         return [PurePosixPath(path).name for path in paths]
 
 
@@ -153,7 +156,7 @@ def is_url(place: str) -> bool:
 
 def redacted(url: str) -> str:
     """Returns a URL for messages, which get into logs: without passwords, queries and fragments."""
-    return "::".join(_without_secrets(link) for link in _links(url)[0])
+    return "::".join(map(_without_secrets, _LINK.split(url)))
 
 
 def stem(path: str | os.PathLike[str]) -> str:
@@ -189,7 +192,7 @@ def _links(url: str) -> tuple[list[str], int]:
 
 
 def _without_secrets(link: str) -> str:
-    return _USER.sub("://", _QUERY.sub("", link)) if "://" in link else link
+    return _QUERY.sub("", _PASSWORDS.sub("://...@", link)) if "://" in link else link
 
 
 def _is_http(url: str) -> bool:
@@ -224,18 +227,25 @@ def _file_system(url: str) -> tuple[Any, str]:
         system, path = url_to_fs(url)
     except FourierFormatError:
         raise
-    except Exception as error:
-        raise _unreachable(url, error) from error
+    except Exception as error:  # noqa: BLE001 - of any library, told as our own
+        raise _unreachable(url, error) from _cause(url, error)
     return system, path
 
 
 def _unreachable(url: str, error: Exception) -> FourierFormatError:
+    """Returns the error, with the reason in its message."""
     reason = f"{type(error).__name__}: {error}"
-    for link in _links(url)[0]:
+    for link in _LINK.split(url):
         reason = reason.replace(link, _without_secrets(link))
-    reason = _QUERIES.sub("...", reason)  # of the same URL as a library has spelt it
+    # of the same URL as a library has spelt it
+    reason = _QUERIES.sub("...", _PASSWORDS.sub("://...@", reason))
     if isinstance(error, ValueError) and "rotocol" in str(error):
         return UsageError(
             Violation("E-USAGE", redacted(url), "fsspec does not know this URL", reason)
         )
     return FileAccessError(Violation("E-IO", redacted(url), "cannot be reached", reason))
+
+
+def _cause(url: str, error: Exception) -> Exception | None:
+    """Returns what a traceback may tell: a library's own error may hold the URL's secrets."""
+    return error if redacted(url) == url else None
