@@ -45,7 +45,7 @@ def main() -> None:
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read as transformers is imported
     # Each trial's process is forked from one that has imported these: 8 s less a trial.
-    multiprocessing.set_forkserver_preload(["experiments.catalogue", "transformers", "peft"])
+    multiprocessing.set_forkserver_preload(["experiments.preloaded", "transformers", "peft"])
     failed: dict[str, str] = {}
     for experiment in (EXPERIMENTS[name] for name in chosen.names):
         if chosen.dry_run:

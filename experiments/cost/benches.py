@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from experiments.records import ROOT
-
-sys.path.append(str(ROOT.parent / "benchmarks"))  # last: no name of theirs hides another
+sys.path.append(
+    str(Path(__file__).parents[2] / "benchmarks")
+)  # last: no name of theirs hides another
 
 import file_size
 import forms_graphs

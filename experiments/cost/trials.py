@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from experiments.trial import Context, Json
 
@@ -73,7 +72,6 @@ class FileTrial:
         ranks: Of LoRA.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("fourier_format", "benchmarks")
     width: int
     layers: int
     sizes: tuple[int, ...]
@@ -119,7 +117,6 @@ class ConversionTrial:
         rounds: How often each is timed.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("fourier_format", "converters", "benchmarks")
     width: int
     sizes: tuple[int, ...]
     ranks: tuple[int, ...]
@@ -166,7 +163,6 @@ class ServeTrial:
         rounds: How often each form is timed.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("fourier_format", "converters", "runtimes", "benchmarks")
     width: int
     rows: int
     tokens: int
