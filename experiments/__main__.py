@@ -32,12 +32,12 @@ def main() -> None:
         os.environ[FOLDER] = str(chosen.models.resolve())
     options = Options(chosen.size, chosen.model)
     jobs = chosen.jobs or (1 if chosen.device == "cuda" else os.cpu_count() or 1)
-    machine = Machine(chosen.data, chosen.device, jobs, chosen.work)
+    machine = Machine(chosen.data, chosen.device, jobs, chosen.work / chosen.size)
     book = Book(chosen.size, _folder(chosen.results, chosen.model))
     for label in chosen.again:
         names = chosen.names or EXPERIMENTS
         planned = [t for name in names for t in EXPERIMENTS[name].plan(options, book).trials]
-        gone = book.forget(label, chosen.work / chosen.size, planned)
+        gone = book.forget(label, machine.work, planned)
         print(f"to be run again: {', '.join(gone) or f'nothing is called {label}'}")
     if not chosen.names:
         for name, experiment in EXPERIMENTS.items():

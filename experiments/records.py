@@ -5,14 +5,14 @@ Trials of one file are sorted by label, one a line, so that a run that adds some
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,22 +55,19 @@ class Record:
     environment: Json
 
 
-def record(trial: Trial, result: Json, seconds: float, device: str, threads: int) -> Record:
+def record(trial: Trial, result: Json, seconds: float, environment: Json) -> Record:
     """Returns the record of a trial that has just ended."""
     return Record(
         key(trial), trial.label, trial.work, trial.steps, described(trial), result,
-        round(seconds, 3), environment(device, threads) | {"code": code.digest(trial)},
+        round(seconds, 3), environment,
     )  # fmt: skip
 
 
-def environment(device: str, threads: int) -> Json:
-    """Returns the day, the versions of all that computes, and the machine without its name."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+def environment(trial: Trial, device: str, threads: int) -> Json:
+    """Returns with what a trial that begins now runs.
+
+    The day, the versions of all that computes, the machine without its name, the code.
+    """
     return {
         "day": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
@@ -78,14 +75,27 @@ def environment(device: str, threads: int) -> Json:
         "cores": os.cpu_count(),
         "threads": threads,
         "device": _device_name(device),
-        "versions": versions,
+        "versions": dict(_versions()),
+        "code": code.digest(trial),
     }
 
 
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
 def _device_name(device: str) -> str:
-    torch = sys.modules.get("torch")
-    if device == "cpu" or torch is None:
+    if device == "cpu":
         return device
+    import torch
+
     return str(torch.cuda.get_device_name())
 
 

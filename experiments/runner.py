@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,17 +20,36 @@ from itertools import islice
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import threadpoolctl
 from tqdm import tqdm
 
+from experiments import resuming
 from experiments.locking import locked, whole
-from experiments.records import Book, Record, record
+from experiments.records import Book, Record, environment, record
 from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, distinct, key
 
 WORK = Path(__file__).parent / "out"
-_queue: SimpleQueue[int] | None = None  # of a worker process
+_RESULT = "result.json"
+
+
+class News(NamedTuple):
+    """What a trial's process tells of it.
+
+    Attributes:
+        steps: So many have just been taken.
+        before: So many were taken in a run before, whose time is not this one's.
+        line: For people.
+    """
+
+    steps: int = 0
+    before: int = 0
+    line: str = ""
+
+
+_Queue = SimpleQueue[News | None]
+_queue: _Queue | None = None  # of a worker process
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +60,13 @@ class Machine:
         data: The folder of the data sets.
         device: "cpu" or "cuda".
         jobs: Trials at a time.
-        work: The folder of checkpoints and of what is computed once.
+        work: The folder of one size's checkpoints and of what is computed once.
     """
 
     data: Path
     device: str
     jobs: int
-    work: Path = WORK
+    work: Path
 
     @property
     def threads(self) -> int:
@@ -83,7 +101,7 @@ def run(
         alone = [trial for trial in waiting if key(trial) in suspects]
         jobs = 1 if alone else machine.jobs
         with _bar(waiting) as (bar, queue), _pool(machine, queue) as pool:
-            for trial, job in _ended(alone or waiting, pool, jobs, machine, options.size):
+            for trial, job in _ended(alone or waiting, pool, jobs, machine):
                 try:
                     book.add(job.result())
                 except (Exception, SystemExit) as wrong:  # noqa: BLE001  # the others go on
@@ -104,19 +122,30 @@ def forecast(experiment: Experiment, plan: Plan, machine: Machine, book: Book) -
     done = len(planned) - len(todo)
     ahead = distinct([*todo, *plan.later])
     jobs = 1 if experiment.alone else machine.jobs
-    seconds = sum(expected_seconds(trial, book) for trial in ahead) / jobs
+    seconds = sum(expected_seconds(t, book, _steps_done(t, machine)) for t in ahead) / jobs
     count = f"{experiment.name}: {done + len(ahead)} trials, {done} done"
     if not ahead:
         return f"{count}: nothing is left to run"
     return f"{count}; about {words(seconds)} to go, {jobs} at a time"
 
 
-def expected_seconds(trial: Trial, book: Book) -> float:
-    """Returns the wall time of a trial: as its like took, or as it guesses itself."""
+def expected_seconds(trial: Trial, book: Book, done: int = 0) -> float:
+    """Returns the wall time of a trial after `done` steps: as its like took, or as it guesses."""
     like = [found for found in book if found.work == trial.work and found.steps]
     if not like:
-        return trial.guess * trial.steps
-    return trial.steps * sum(found.seconds / found.steps for found in like) / len(like)
+        return trial.guess * (trial.steps - done)
+    return (trial.steps - done) * sum(found.seconds / found.steps for found in like) / len(like)
+
+
+def _steps_done(trial: Trial, machine: Machine) -> int:
+    """Returns how many steps of a trial need not be taken any more."""
+    folder = machine.work / key(trial)
+    if not folder.is_dir():
+        return 0
+    if (folder / _RESULT).exists():
+        return trial.steps
+    found = environment(trial, machine.device, machine.threads)
+    return min(trial.steps, resuming.steps_done(folder, found))
 
 
 def words(seconds: float) -> str:
@@ -133,7 +162,7 @@ def _waiting(plan: Plan, book: Book, failed: dict[str, str]) -> list[Trial]:
 
 
 def _ended(
-    trials: Sequence[Trial], pool: ProcessPoolExecutor, jobs: int, machine: Machine, size: str
+    trials: Sequence[Trial], pool: ProcessPoolExecutor, jobs: int, machine: Machine
 ) -> Iterator[tuple[Trial, Future[Record]]]:
     """Yields trials as they end, `jobs` at a time: no others are lost if a process is killed.
 
@@ -143,7 +172,7 @@ def _ended(
     running: dict[Future[Record], Trial] = {}
     while True:
         for trial in islice(ahead, jobs - len(running)):
-            running[pool.submit(_work, trial, machine.work / size, machine)] = trial
+            running[pool.submit(_work, trial, machine)] = trial
         if not running:
             return
         for job in wait(running, return_when=FIRST_COMPLETED).done:
@@ -153,26 +182,29 @@ def _ended(
 
 
 @contextmanager
-def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], SimpleQueue[int]]]:
-    """Gives a progress bar that counts the steps that workers put into the queue."""
-    queue: SimpleQueue[int] = multiprocessing.get_context("forkserver").SimpleQueue()
+def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], _Queue]]:
+    """Gives a progress bar that says what workers put into the queue."""
+    queue: _Queue = multiprocessing.get_context("forkserver").SimpleQueue()
     with tqdm(total=sum(trial.steps for trial in trials), unit="step", smoothing=0) as bar:
 
         def listen() -> None:
-            while (steps := queue.get()) > 0:
-                bar.update(steps)
+            while (news := queue.get()) is not None:
+                bar.initial += news.before
+                bar.update(news.before + news.steps)
+                if news.line:
+                    bar.write(news.line)
 
         listener = Thread(target=listen, daemon=True)
         listener.start()
         try:
             yield bar, queue
         finally:
-            queue.put(0)
+            queue.put(None)
             listener.join()
 
 
 @contextmanager
-def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExecutor]:
+def _pool(machine: Machine, queue: _Queue) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(
         machine.jobs, context, _begin, (queue, machine.threads), max_tasks_per_child=1
@@ -180,7 +212,7 @@ def _pool(machine: Machine, queue: SimpleQueue[int]) -> Iterator[ProcessPoolExec
         yield pool
 
 
-def _begin(queue: SimpleQueue[int], threads: int) -> None:
+def _begin(queue: _Queue, threads: int) -> None:
     """Set a new process up: it is forked from a server that has set its own threads once."""
     global _queue  # noqa: PLW0603  # one for each worker process
     _queue = queue
@@ -191,19 +223,21 @@ def _begin(queue: SimpleQueue[int], threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def _work(trial: Trial, place: Path, machine: Machine) -> Record:
+def _tell(news: News) -> None:
+    if _queue is not None:
+        _queue.put(news)
+
+
+def _work(trial: Trial, machine: Machine) -> Record:
     """Returns the trial's record: of this run, or of another process that was faster."""
-    folder = place / key(trial)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / "lock"):
-        kept = folder / "result.json"
+    folder = machine.work / key(trial)
+    with locked(resuming.lock(folder)):
+        kept = folder / _RESULT
         if kept.exists():
+            _tell(News(before=trial.steps))
             return Record(**json.loads(kept.read_text("utf-8")))
-        clock = _Clock(folder / "seconds")
-        context = Context(folder, place / "shared", machine.data, machine.device, clock.step)
         try:
-            result: Json = trial.run(context)
-            found = record(trial, result, clock.seconds(), machine.device, machine.threads)
+            found = _finished(trial, folder, machine)
             with whole(kept) as partial:
                 partial.write_text(json.dumps(asdict(found), allow_nan=False), "utf-8")
         except BaseException:
@@ -214,18 +248,21 @@ def _work(trial: Trial, place: Path, machine: Machine) -> Record:
         return found
 
 
-class _Clock:
-    """Wall time of a trial over all its runs, and its steps for the progress bar."""
+def _finished(trial: Trial, folder: Path, machine: Machine) -> Record:
+    """Returns the record of a trial that goes on with what its folder holds, if it may.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._start = time.perf_counter() - (float(path.read_text()) if path.exists() else 0.0)
+    The record's environment is that of the beginning: files of code may change in the meantime.
+    """
+    found = environment(trial, machine.device, machine.threads)
+    if changed := resuming.begin(folder, found):
+        _tell(News(line=f"{trial.label} begins anew: {', '.join(changed)}"))
+    clock = resuming.Clock(folder)
+    _tell(News(before=min(trial.steps, clock.steps)))
 
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
+    def step() -> None:
+        clock.step()
+        _tell(News(steps=1))
 
-    def step(self) -> None:
-        with whole(self._path) as partial:
-            partial.write_text(str(self.seconds()))
-        if _queue is not None:
-            _queue.put(1)
+    shared = machine.work / "shared"
+    result: Json = trial.run(Context(folder, shared, machine.data, machine.device, step))
+    return record(trial, result, clock.seconds(), found)

@@ -8,9 +8,9 @@ import pytest
 
 from experiments.catalogue import EXPERIMENTS
 from experiments.completeness import missing, strangers
-from experiments.records import RESULTS, Book, read, record
+from experiments.records import RESULTS, Book, read
 from experiments.trial import Json, Options, Plan, key
-from tests.experiments.toys import Toy
+from tests.experiments.toys import Toy, recorded
 
 SIZE = "small"
 COMMITTED = [name for name in EXPERIMENTS if (RESULTS / SIZE / f"{name}.json").exists()]
@@ -34,14 +34,14 @@ def test_planned_trials_that_have_not_run_are_listed_once_and_stand_ins_last(
     tmp_path: Path,
 ) -> None:
     book = Book("smoke", tmp_path)
-    book.add(record(Toy("done"), {"choose": 0.5}, 1.0, "cpu", 1))
+    book.add(recorded(Toy("done")))
     plan = Plan([Toy("done"), Toy("a"), Toy("a")], [Toy("later"), Toy("a")])
     assert [trial.label for trial in missing(plan, book)] == ["toy a", "toy later"]
     assert missing(Plan([Toy("done")]), book) == []
 
 
 def test_records_that_no_plan_asks_for_are_found() -> None:
-    old, new = (record(Toy("a", steps=n), {"choose": 0.5}, 1.0, "cpu", 1) for n in (3, 4))
+    old, new = (recorded(Toy("a", steps=n)) for n in (3, 4))
     assert [each.key for each in strangers([old, new], Plan([Toy("a")]))] == [
         key(Toy("a", steps=4))
     ]

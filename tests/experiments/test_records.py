@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.records import Record, read, record, write
+from experiments.records import Record, read, write
 from experiments.trial import key
-from tests.experiments.toys import Toy
+from tests.experiments.toys import Toy, recorded
 
 
 def records() -> list[Record]:
-    return [record(Toy(name), {"choose": 0.25}, 1.04, "cpu", 1) for name in ("b", "a")]
+    return [recorded(Toy(name)) for name in ("b", "a")]
 
 
 def test_records_come_back_sorted_by_label(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_result_that_is_not_finite_is_refused_and_nothing_is_lost(tmp_path: Pa
     before = path.read_bytes()
 
     with pytest.raises(ValueError, match="JSON"):
-        write(path, [record(Toy("a"), {"choose": float("nan")}, 1.0, "cpu", 1)])
+        write(path, [recorded(Toy("a"), float("nan"))])
 
     assert path.read_bytes() == before
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments import code, runner
 from experiments.records import Book
-from experiments.runner import Machine, expected_seconds, forecast, run, words
+from experiments.runner import Machine, News, expected_seconds, forecast, run, words
 from experiments.trial import Options, Plan, key
 from tests.experiments.toys import Toy, experiment, staged
 
@@ -19,12 +21,18 @@ NOTHING: dict[str, str] = {}
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "data", "cpu", 1, tmp_path / "work")
+    return Machine(tmp_path / "data", "cpu", 1, tmp_path / "work" / "smoke")
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
     return Book("smoke", tmp_path / "results")
+
+
+def begun_by(machine: Machine, toy: Toy, code: str) -> None:
+    """Have the folder of `toy` say that other code began it."""
+    path = machine.work / key(toy) / "begun.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": code}))
 
 
 def test_results_are_written_and_never_computed_again(
@@ -52,6 +60,57 @@ def test_a_trial_that_failed_goes_on_where_it_was(machine: Machine, book: Book) 
     result = book.get(toy)
     assert result is not None
     assert result["first"] == 2
+
+
+def test_a_trial_that_other_code_began_begins_anew_and_says_so(
+    machine: Machine, book: Book, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = Toy("a", fails=2)
+    run(experiment(toy), OPTIONS, machine, book)
+    begun_by(machine, toy, "other")
+
+    failed = run(experiment(toy), OPTIONS, machine, book)
+
+    assert list(failed) == ["toy a"]  # as it does from the first step on
+    assert f"toy a begins anew: code other -> {code.digest(toy)}" in capsys.readouterr().out
+
+
+def test_a_trial_of_before_its_code_was_noted_begins_anew(machine: Machine, book: Book) -> None:
+    folder = machine.work / key(Toy("a"))
+    folder.mkdir(parents=True)
+    (folder / "step").write_text("2")
+
+    run(experiment(Toy("a")), OPTIONS, machine, book)
+
+    result = book.get(Toy("a"))
+    assert result is not None
+    assert result["first"] == 0
+
+
+def test_a_finished_trial_is_kept_whatever_code_began_it(
+    machine: Machine, book: Book, tmp_path: Path
+) -> None:
+    run(experiment(Toy("a")), OPTIONS, machine, book)
+    begun_by(machine, Toy("a"), "other")
+    other = Book("smoke", tmp_path / "elsewhere")
+
+    run(experiment(Toy("a")), OPTIONS, machine, other)
+
+    assert other.record(Toy("a")) == book.record(Toy("a"))
+
+
+def test_a_record_tells_the_code_that_the_trial_began_with(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_disk(toy: Toy) -> str:
+        return "changed" if (machine.work / key(toy) / "step").exists() else "first"
+
+    monkeypatch.setattr(code, "digest", on_disk)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    found = runner._work(Toy("a"), machine)
+
+    assert found.environment["code"] == "first"
 
 
 @pytest.mark.parametrize(
@@ -89,16 +148,14 @@ def test_a_result_that_is_not_finite_is_a_failure_and_not_kept(
     assert list(failed) == ["toy a"]
     assert "JSON" in failed["toy a"]
     assert book.get(Toy("b")) is not None
-    assert list(machine.work.rglob("result.json")) == [
-        machine.work / "smoke" / key(Toy("b")) / "result.json"
-    ]
+    assert list(machine.work.rglob("result.json")) == [machine.work / key(Toy("b")) / "result.json"]
 
 
 def test_a_forgotten_trial_runs_again(machine: Machine, book: Book, tmp_path: Path) -> None:
     run(experiment(Toy("a"), Toy("b")), OPTIONS, machine, book)
     before = book.get(Toy("a"))
 
-    gone = book.forget("toy a", machine.work / "smoke")
+    gone = book.forget("toy a", machine.work)
 
     assert gone == ["toy a"]
     assert Book("smoke", tmp_path / "results").get(Toy("a")) is None
@@ -113,10 +170,10 @@ def test_a_forgotten_trial_that_failed_begins_anew(machine: Machine, book: Book)
     toy = Toy("a", fails=2)
     run(experiment(toy), OPTIONS, machine, book)
 
-    gone = book.forget("toy a", machine.work / "smoke", [toy, Toy("b")])
+    gone = book.forget("toy a", machine.work, [toy, Toy("b")])
 
     assert gone == ["toy a"]
-    assert not (machine.work / "smoke" / key(toy)).exists()
+    assert not (machine.work / key(toy)).exists()
 
 
 def test_what_another_run_has_finished_is_taken_from_its_folder(
@@ -175,6 +232,39 @@ def test_the_forecast_counts_what_is_known_and_what_waits(machine: Machine, book
     said = forecast(each, each.plan(OPTIONS, book), machine, book)
 
     assert said == "toys: 2 trials, 0 done; about 90 s to go, 1 at a time"
+
+
+def test_the_forecast_counts_steps_of_a_killed_run_as_done(machine: Machine, book: Book) -> None:
+    toy = Toy("a", steps=6, fails=4)
+    run(experiment(toy), OPTIONS, machine, book)
+
+    assert "; about 20 s to go" in forecast(experiment(toy), Plan([toy]), machine, book)
+
+    begun_by(machine, toy, "other")
+    assert "; about 60 s to go" in forecast(experiment(toy), Plan([toy]), machine, book)
+
+
+def test_the_bar_counts_steps_of_a_killed_run_as_done_and_not_as_fast() -> None:
+    with runner._bar([Toy("a", steps=6)]) as (bar, queue):
+        queue.put(News(before=4))
+        queue.put(News(steps=1))
+
+    assert (bar.total, bar.n, bar.initial) == (6, 5, 4)
+
+
+def test_a_run_tells_its_bar_of_steps_that_were_taken_before(
+    machine: Machine, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy("a", fails=2)
+    run(experiment(toy), OPTIONS, machine, book)
+    told: list[News] = []
+    monkeypatch.setattr(runner, "_tell", told.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    runner._work(toy, machine)
+    runner._work(toy, machine)
+
+    assert told == [News(before=2), News(steps=1), News(before=3)]
 
 
 def test_the_forecast_counts_a_trial_that_is_asked_for_twice_once(
