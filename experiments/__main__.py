@@ -6,9 +6,10 @@ import argparse
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.again import forget, planned
 from experiments.catalogue import EXPERIMENTS
 from experiments.pretrained import FOLDER
 from experiments.records import RESULTS, Book
@@ -34,11 +35,9 @@ def main() -> None:
     jobs = chosen.jobs or (1 if chosen.device == "cuda" else os.cpu_count() or 1)
     machine = Machine(chosen.data, chosen.device, jobs, chosen.work / chosen.size)
     book = Book(chosen.size, _folder(chosen.results, chosen.model))
-    for label in chosen.again:
-        names = chosen.names or EXPERIMENTS
-        planned = [t for name in names for t in EXPERIMENTS[name].plan(options, book).trials]
-        gone = book.forget(label, machine.work, planned)
-        print(f"to be run again: {', '.join(gone) or f'nothing is called {label}'}")
+    if chosen.again:
+        labels = _labels(chosen.names, options, book)
+        print("\n".join(forget(chosen.again, labels, book, machine.work)))
     if not chosen.names:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:14} {experiment.question}")
@@ -55,6 +54,14 @@ def main() -> None:
             failed |= run(experiment, options, machine, book, chosen.only)
     if failed:
         raise SystemExit(_told(failed))
+
+
+def _labels(names: Sequence[str], options: Options, book: Book) -> dict[str, str]:
+    """Returns key -> label of the named experiments' trials; without names of all there is."""
+    if names:
+        return planned([EXPERIMENTS[name] for name in names], options, book)
+    found = planned(EXPERIMENTS.values(), options, book)
+    return found | {record.key: record.label for record in book}
 
 
 def _told(failed: Mapping[str, str]) -> str:
@@ -89,7 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--work", type=Path, default=WORK, help="the folder of checkpoints")
     add("--results", type=Path, default=RESULTS, help="the folder of results")
     add("--only", metavar="LABEL", action="append", default=[], help="run only such trials")
-    add("--again", metavar="LABEL", action="append", default=[], help="forget such trials' results")
+    add(
+        "--again",
+        metavar="LABEL",
+        action="append",
+        default=[],
+        help="forget results of such trials",
+    )
     add("--dry-run", action="store_true", help="only say what there is to run")
     return parser
 

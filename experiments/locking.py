@@ -19,6 +19,23 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def locked_now(path: Path) -> Iterator[None]:
+    """As `locked`, without waiting.
+
+    Raises:
+        BlockingIOError: Another process holds the lock.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def lock_of(path: Path) -> Path:
+    """Returns the lock of what several processes make or change."""
+    return path.with_name(f"{path.name}.lock")
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Gives where to write a file that then becomes `path`: it is there whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
@@ -29,7 +46,7 @@ def whole(path: Path) -> Iterator[Path]:
 @contextmanager
 def once(path: Path) -> Iterator[bool]:
     """Gives whether `path` is still to be made; of two processes that need it, one makes it."""
-    with locked(path.with_name(f"{path.name}.lock")):
+    with locked(lock_of(path)):
         yield not path.exists()
 
 

@@ -11,14 +11,15 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments import code
-from experiments.trial import Json, Trial, described, key
+from experiments.locking import lock_of, locked
+from experiments.trial import Experiment, Json, Options, Trial, described, key
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results"
@@ -100,13 +101,18 @@ def _device_name(device: str) -> str:
 
 
 class Book:
-    """All results of one size: those that are committed, and those of this machine's folder."""
+    """All results of one size: those that are committed, and those of this machine's folder.
+
+    Other processes may write the same files: what they have found is taken over at each writing.
+    """
 
     def __init__(self, size: str, folder: Path = RESULTS) -> None:
         self._folder = folder / size
         self._found: dict[str, Record] = {}
-        for path in sorted(self._folder.glob("*.json")):
-            self._found |= {found.key: found for found in read(path)}
+        self._new: set[str] = set()  # keys of what no file holds yet
+        self._forgotten: set[str] = set()  # keys; another process may know them still
+        for path in self._paths():
+            self._learn(path)
 
     def get(self, trial: Trial) -> Json | None:
         """Returns the trial's result; None if it has not run."""
@@ -120,35 +126,52 @@ class Book:
     def add(self, found: Record) -> None:
         """Remember a record."""
         self._found[found.key] = found
+        self._new.add(found.key)
+        self._forgotten.discard(found.key)
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._found.values())
 
-    def forget(self, label: str, work: Path, planned: Iterable[Trial] = ()) -> list[str]:
-        """Take trials whose label holds `label` out of all files, and what they left in `work`.
+    def holders(self, keys: Collection[str]) -> dict[str, list[str]]:
+        """Returns for each key that a file holds the experiments whose files do."""
+        held: defaultdict[str, list[str]] = defaultdict(list)
+        for path in self._paths():
+            for found in read(path):
+                if found.key in keys:
+                    held[found.key].append(path.stem)
+        return dict(held)
 
-        Those `planned` that have not ended lose their checkpoints, too.
-
-        Returns:
-            Their labels.
-        """
-        labels = {key(trial): trial.label for trial in planned}
-        labels |= {found.key: found.label for found in self}
-        gone = {name: found for name, found in labels.items() if label in found}
-        for path in sorted(self._folder.glob("*.json")):
-            write(path, [found for found in read(path) if found.key not in gone])
-        for name in gone:
+    def forget(self, keys: Collection[str]) -> None:
+        """Take the records of these keys out of all files."""
+        for path in self._paths():
+            with locked(lock_of(path)):
+                write(path, [found for found in read(path) if found.key not in keys])
+        for name in keys:
             self._found.pop(name, None)
-            shutil.rmtree(work / name, ignore_errors=True)
-        return sorted(gone.values())
+        self._new.difference_update(keys)
+        self._forgotten.update(keys)
 
-    def write(self, experiment: str, trials: Iterable[Trial]) -> Path:
-        """Write what is known of `trials` as the experiment's JSON, whole or not at all."""
-        keys = {key(trial) for trial in trials}
-        chosen = [found for known, found in self._found.items() if known in keys]
-        path = self._folder / f"{experiment}.json"
-        write(path, chosen)
+    def write(self, experiment: Experiment, options: Options) -> Path:
+        """Write what is known of the experiment's trials as its JSON, whole or not at all.
+
+        What another process has written there in the meantime stays, and is known from now on.
+        """
+        path = self._folder / f"{experiment.name}.json"
+        with locked(lock_of(path)):
+            if path.exists():
+                self._learn(path)
+            planned = {key(trial) for trial in experiment.plan(options, self).trials}
+            write(path, [found for name, found in self._found.items() if name in planned])
+        self._new -= planned
         return path
+
+    def _learn(self, path: Path) -> None:
+        """Take over what a file holds, but what is newer here."""
+        newer = self._new | self._forgotten
+        self._found |= {found.key: found for found in read(path) if found.key not in newer}
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
 
 
 def read(path: Path) -> list[Record]:

@@ -110,8 +110,8 @@ def run(
                         continue
                     failed[trial.label] = f"{type(wrong).__name__}: {wrong}"
                     bar.write(f"{trial.label}: {failed[trial.label]}")
-                book.write(experiment.name, experiment.plan(options, book).trials)
-    book.write(experiment.name, experiment.plan(options, book).trials)
+                book.write(experiment, options)
+    book.write(experiment, options)
     return failed
 
 

@@ -151,31 +151,6 @@ def test_a_result_that_is_not_finite_is_a_failure_and_not_kept(
     assert list(machine.work.rglob("result.json")) == [machine.work / key(Toy("b")) / "result.json"]
 
 
-def test_a_forgotten_trial_runs_again(machine: Machine, book: Book, tmp_path: Path) -> None:
-    run(experiment(Toy("a"), Toy("b")), OPTIONS, machine, book)
-    before = book.get(Toy("a"))
-
-    gone = book.forget("toy a", machine.work)
-
-    assert gone == ["toy a"]
-    assert Book("smoke", tmp_path / "results").get(Toy("a")) is None
-    run(experiment(Toy("a"), Toy("b")), OPTIONS, machine, book)
-    again = book.get(Toy("a"))
-    assert before is not None
-    assert again is not None
-    assert again["process"] != before["process"]
-
-
-def test_a_forgotten_trial_that_failed_begins_anew(machine: Machine, book: Book) -> None:
-    toy = Toy("a", fails=2)
-    run(experiment(toy), OPTIONS, machine, book)
-
-    gone = book.forget("toy a", machine.work, [toy, Toy("b")])
-
-    assert gone == ["toy a"]
-    assert not (machine.work / key(toy)).exists()
-
-
 def test_what_another_run_has_finished_is_taken_from_its_folder(
     machine: Machine, book: Book, tmp_path: Path
 ) -> None:

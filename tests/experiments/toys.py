@@ -70,11 +70,11 @@ def recorded(toy: Toy, choose: float = 0.5) -> Record:
     return record(toy, {"choose": choose}, 1.04, environment(toy, "cpu", 1))
 
 
-def experiment(*toys: Toy) -> Experiment:
+def experiment(*toys: Toy, name: str = "toys") -> Experiment:
     def plan(options: Options, results: Results) -> Plan:
         return Plan(toys)
 
-    return Experiment("toys", "does it run?", plan)
+    return Experiment(name, "does it run?", plan)
 
 
 def staged(first: Toy, second: Toy) -> Experiment:

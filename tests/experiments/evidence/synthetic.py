@@ -56,7 +56,7 @@ def fill(folder: Path, experiment: Experiment, size: str, skill: dict[str, float
         for trial in experiment.plan(Options(size), book).trials:
             if book.get(trial) is None:
                 book.add(finished(trial, skill))
-    book.write(experiment.name, experiment.plan(Options(size), book).trials)
+    book.write(experiment, Options(size))
 
 
 def changed(evidence: Evidence, experiment: str, change: Change) -> Evidence:

@@ -211,7 +211,7 @@ def test_while_rates_are_being_tried_a_section_says_so(name: str, tmp_path: Path
     experiment = EXPERIMENTS[name]
     for trial in experiment.plan(Options("small"), book).trials[4:]:
         book.add(finished(trial, SKILL))
-    book.write(name, experiment.plan(Options("small"), book).trials)
+    book.write(experiment, Options("small"))
     section = next(section for section in sections() if section.name == name)
     blocks = section.render(collected(tmp_path)[0])
     assert not [block for block in blocks if isinstance(block, Table | Figure)]
