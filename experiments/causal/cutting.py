@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments import code
 from experiments.causal.models import identity, kind, layers, new_model, width
 from experiments.causal.rows import Row, batch, batches
 from experiments.cutting import Passed, read_by
@@ -53,7 +54,7 @@ def states(name: str, rows: Sequence[Row], trained: int, shared: Path, device: s
     """
     _refuse(kind(name, shared))
     given = [(each.tokens.tolist(), each.part.tolist()) for each in rows]
-    text = repr((identity(name, shared), trained, given))
+    text = repr((identity(name, shared), trained, given, device, code.of(__file__)))
     path = shared / "states" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
 
     def compute() -> Parts:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from experiments import code
 from experiments.images.data import Images, splits, values
 from experiments.images.scoring import accuracy
 from experiments.locking import once, whole
@@ -86,8 +87,9 @@ class Pretext:
         """Take away what this machine has of it."""
         path = self._path(context)
         with once(path):
-            for suffix in (".pt", ".history", ".checkpoint"):
-                path.with_suffix(suffix).unlink(missing_ok=True)
+            for each in path.parent.glob(f"{path.stem}.*"):
+                if each.suffix != ".lock":
+                    each.unlink()
 
     def accuracy(self, context: Context) -> tuple[float, int]:
         """Returns the accuracy on the set's test images of the classes, and how many these are."""
@@ -142,7 +144,7 @@ class Pretext:
             lambda: _accuracy(model, found.choose),
             self.seed,
         )
-        checkpoint = path.with_suffix(".checkpoint")
+        checkpoint = path.with_suffix(f".{code.of(__file__)}.checkpoint")  # no other code's epochs
         groups = [{"params": list(model.parameters()), "lr": self.rate}]
         history = fit(model, groups, loop, checkpoint, context.step)["history"]
         torch.save(history, path.with_suffix(".history"))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments import code
 from experiments.images.data import Images, values
 from experiments.states import States, kept
 
@@ -71,8 +72,8 @@ def _first_token(layer: Any, states: Tensor) -> Tensor:
 def states(model: nn.Module, images: Images, trained: int, shared: Path) -> States:
     """Returns (images, tokens, width) float32 that the last `trained` layers read of each image.
 
-    A file in `shared`, mapped; the base and the images are its name. With 0 layers the first token
-    of the last layer's output.
+    A file in `shared`, mapped; base, images and this code are its name. With 0 layers the first
+    token of the last layer's output.
     """
     path = shared / "states" / f"{_digest(model, images, trained)}.npy"
     config: Any = model.config
@@ -82,7 +83,7 @@ def states(model: nn.Module, images: Images, trained: int, shared: Path) -> Stat
 
 
 def _digest(model: nn.Module, images: Images, trained: int) -> str:
-    digest = hashlib.sha256(f"{trained}".encode())
+    digest = hashlib.sha256(f"{trained} {code.of(__file__)}".encode())
     for name, value in sorted(model.state_dict().items()):
         if not name.startswith("classifier."):
             digest.update(name.encode() + value.cpu().numpy().tobytes())

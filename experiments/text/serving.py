@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 import fourier_format
-from experiments import exporting
+from experiments import code, exporting
 from experiments.exporting import export, runner
 from experiments.locking import once
 from experiments.pretrained import identity, located, pretrained
+from experiments.text import models
 from experiments.text.models import Example, bucketed, new_model, padded, padding, tokens
 from experiments.text.scoring import Numbers, predictions, score
 from experiments.text.tasks import Rows, Task
@@ -61,7 +62,8 @@ def _padding(name: str) -> int:
 
 
 def _base(name: str, task: Task, shared: Path) -> Path:
-    path = shared / "bases" / f"{identity(located(name))}-{max(1, task.classes)}.onnx"
+    makes = code.of(exporting.__file__, models.__file__)
+    path = shared / "bases" / f"{identity(located(name))}-{max(1, task.classes)}-{makes}.onnx"
     with once(path) as missing:
         if missing:
             model = new_model(name, task, seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from experiments import code
 from experiments.pretrained import identity, located, pretrained
 from experiments.states import Parts, kept_rows
 from experiments.text.cutting import lower_states
@@ -23,7 +24,7 @@ def states(
 
     found = tokens(name, rows, length)
     read = [{key: values.tolist() for key, values in example.items()} for example in found]
-    text = repr((identity(located(name)), trained, read))
+    text = repr((identity(located(name)), trained, read, device, code.of(__file__)))
     path = shared / "states" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
 
     def compute() -> Parts:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments import code
 from experiments.images.cutting import targets
 from experiments.text.methods import Fourier, Head, Lora, Method, parted
 from experiments.training import DIVERGED
@@ -66,6 +67,24 @@ def test_loras_factors_hang_on_its_seed_alone(folder: Path) -> None:
         return [p.detach() for p in parted(model)[1]]
 
     assert equal(factors(3), factors(7))
+
+
+def test_a_killed_training_of_a_base_goes_on_with_its_own_code_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    base, steps = replace(PRETEXT, epochs=2), []
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            base.train(replace(context(tmp_path), step=killed))
+        monkeypatch.setattr(code, "of", lambda *_: "other")
+    base.train(replace(context(tmp_path), step=lambda: steps.append(1)))
+    assert steps == [1]
+
+    base.forget(context(tmp_path))
+    assert {path.suffix for path in (tmp_path / "shared" / "vits").iterdir()} == {".lock"}
 
 
 def test_a_base_whose_logits_are_not_finite_has_no_accuracy(folder: Path) -> None:

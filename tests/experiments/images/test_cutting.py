@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from experiments import code
 from experiments.images.cutting import answer, states, targets
 from experiments.images.data import Images, values
 from fourier_trainers.torch import FourierConfig, attach
@@ -70,3 +71,12 @@ def test_states_are_computed_once_for_each_base(
     changed = states(model, images, 1, tmp_path)
     assert len(list(tmp_path.glob("states/*.npy"))) == 2
     assert changed.shape == (7, 5, 32)
+
+
+def test_other_code_computes_its_own_states(
+    model: nn.Module, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states(model, images, 1, tmp_path)
+    monkeypatch.setattr(code, "of", lambda *_: "other")
+    states(model, images, 1, tmp_path)
+    assert len(list(tmp_path.glob("states/*.npy"))) == 2
