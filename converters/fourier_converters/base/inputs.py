@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
+from fourier_converters.base.keras_index import INDEX_SUFFIX, shards_of
 from fourier_converters.base_kinds import is_onnx_base
 from fourier_converters.outputs import refuse_input
-
-_INDEX: Final = ".weights.json"
-"""Of a base that Keras saved in shards."""
 
 
 def refuse_base(output: Path, base: Path) -> None:
@@ -36,8 +33,6 @@ def _files_of(base: Path) -> list[Path]:
         model = Model(base)
         files = model.reader.files
         return list(map(files.path, files.locations(all_tensors(model.proto))))
-    if base.name.endswith(_INDEX):
-        from fourier_converters.keras.base import shards_of
-
+    if base.name.endswith(INDEX_SUFFIX):
         return [base.with_name(name) for name in shards_of(base)]
     return []

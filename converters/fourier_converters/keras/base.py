@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from fourier_converters.base.shards import read_json
+from fourier_converters.base.keras_index import shards_of
 from fourier_converters.keras.archive import Archive, open_archive
 from fourier_converters.keras.hdf5 import Structure, read_structure
 from fourier_converters.keras.layers import read_layers
@@ -17,7 +17,6 @@ from fourier_converters.keras.variables import Variable, variables_of
 from fourier_format.atomic import os_errors
 from fourier_format.errors import UnsupportedError, Violation
 
-INDEX_SUFFIX: Final = ".weights.json"
 _ZIP: Final = b"PK"
 _MEANING: Final = "/fourier/vars/meaning"
 """What the coefficients of a trained target have beside them."""
@@ -75,30 +74,6 @@ def _opened(path: Path, stack: ExitStack) -> Base:
         archive = open_archive(path, stack)
         return _base(path, archive, {}, (archive.weights,), archive.config)
     return _base(path, None, {}, (map_file(path, stack),), None)
-
-
-def shards_of(index: Path) -> list[str]:
-    """Returns the files that an index of Keras names, in order; each lies beside it.
-
-    Raises:
-        UnsupportedError: It is no such index, or names a file elsewhere.
-    """
-    content = read_json(index)
-    stated = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(stated, dict) or not stated:
-        _fail(index, "no weight_map, which an index of Keras's shards has")
-    names = sorted({name for value in stated.values() for name in _names(value, index)})
-    for name in names:
-        if Path(name).name != name or name in {"", ".", ".."}:
-            _fail(index, f"the shard {name!r} lies outside the index's directory")
-    return names
-
-
-def _names(value: object, index: Path) -> Iterator[str]:
-    for name in value if isinstance(value, list) else [value]:
-        if not isinstance(name, str):
-            _fail(index, "a shard's name is no text")
-        yield name
 
 
 def _base(

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from fourier_converters.base.keras_index import INDEX_SUFFIX
 from fourier_converters.base.shards import read_json
-from fourier_converters.keras.base import INDEX_SUFFIX, Base
+from fourier_converters.keras.base import Base
 from fourier_converters.keras.mapped import Mapped
 from fourier_converters.keras.together import staged_together
 from fourier_converters.merging import Change
