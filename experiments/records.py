@@ -152,7 +152,7 @@ class Book:
         self._forgotten.update(keys)
 
     def write(self, experiment: Experiment, options: Options) -> Path:
-        """Write what is known of the experiment's trials as its JSON, whole or not at all.
+        """Write what is known of the experiment's trials, if anything, as its JSON, whole.
 
         What another process has written there in the meantime stays, and is known from now on.
         """
@@ -161,7 +161,9 @@ class Book:
             if path.exists():
                 self._learn(path)
             planned = {key(trial) for trial in experiment.plan(options, self).trials}
-            write(path, [found for name, found in self._found.items() if name in planned])
+            found = [found for name, found in self._found.items() if name in planned]
+            if found or path.exists():  # a run in which all has failed leaves nothing
+                write(path, found)
         self._new -= planned
         return path
 

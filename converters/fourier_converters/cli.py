@@ -156,9 +156,12 @@ def _add_lora_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scales(text: str) -> list[float]:
-    numbers = [float(part) for part in text.split(",")]
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [math.nan]
     if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected finite numbers: 0.7,0.3")
     return numbers
 
 
@@ -174,8 +177,10 @@ def _convert(arguments: argparse.Namespace) -> int:
         print_json(report.as_json())
     elif not request.quiet:
         text = str(report)
-        written = f"wrote {one_line(report.output)}"
-        done = "dry run: nothing was written" if request.dry_run else written
+        done = f"wrote {one_line(report.output)}"
+        if request.dry_run:
+            explained = f" but {one_line(str(request.explain))}" if request.explain else ""
+            done = f"dry run: nothing was written{explained}"
         print(f"{text}\n\n{done}" if text else done)
     return GOOD
 

@@ -30,7 +30,7 @@ def blocks(evidence: Sequence[Evidence]) -> list[Block]:
         tasks = headlines(each)
         costs = choice_costs.costs(each, tasks)
         found += [f"### FourierFT or LoRA: {each.size}", _TABLE, _answers(tasks)]
-        found += choice_costs.table(costs)
+        found += [*choice_costs.table(costs), *choice_costs.code(tasks)]
         sentences = [*_quality(tasks), *choice_costs.said(costs)]
         found += [" ".join(sentences)] if sentences else []
         found += _others(each)

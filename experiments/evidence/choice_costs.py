@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from experiments.cost.points import Ratios, of
 from experiments.evidence.blocks import Block, Table
 from experiments.evidence.clocks import clock, peak_bytes
+from experiments.evidence.codes import changed
 from experiments.evidence.evidence import Evidence
 from experiments.evidence.formatting import NONE, listed, significant
 from experiments.evidence.headline import Headline
@@ -103,6 +104,14 @@ def table(found: Costs) -> list[Block]:
 def said(found: Costs) -> list[str]:
     """Returns sentences, each where the numbers support it."""
     return [*_size(found), *_time(found), *_serving(found)]
+
+
+def code(tasks: Sequence[Headline]) -> list[str]:
+    """Returns a sentence where the two did not run with the same code."""
+    pairs = [pair for task in tasks if (pair := _pair(task)) is not None]
+    if not changed([run for pair in pairs for group in pair for run in group.runs]):
+        return []
+    return ["Not all of these ran with the same training code: GLUE's section lists it."]
 
 
 def _pair(task: Headline) -> tuple[Group, Group] | None:

@@ -28,8 +28,9 @@ _COLUMNS = """\
 Their time is wall time, and the machine was shared with other work; code is the digest of the code
 that ran, one for each class of trials."""
 _AGAIN = """\
-To run an experiment again: `python -m experiments NAME --size small`, one of the names above; it
-goes on where it was killed, and prints first how long it will take. `--size medium` wants a GPU,
+To run an experiment: `python -m experiments NAME --size small`, one of the names above, in the
+environment that `make test` makes. It goes on where it was killed, and prints first how long it
+will take; what has results is run again only with `--again LABEL`. `--size medium` wants a GPU,
 `--size paper` the paper's models as well: a folder with `--models`, or a hub."""
 
 

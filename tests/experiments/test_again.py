@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import __main__, resuming
+from experiments import command, resuming
 from experiments.again import forget, planned
 from experiments.locking import locked
 from experiments.records import Book
@@ -90,14 +90,14 @@ def test_the_command_forgets_what_the_named_experiments_plan_or_all(
         book.add(recorded(toy))
     book.write(experiment(*toys, name="first"), OPTIONS)
     made = {"first": experiment(Toy("a"), name="first"), "second": experiment(Toy("b"))}
-    monkeypatch.setattr(__main__, "EXPERIMENTS", made)
-    monkeypatch.setattr(__main__, "run", lambda *_: {})
+    monkeypatch.setattr(command, "EXPERIMENTS", made)
+    monkeypatch.setattr(command, "run", lambda *_: {})
     monkeypatch.setattr("multiprocessing.set_forkserver_preload", lambda _: None)
     folders = ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     again = ["--size", "smoke", "--again", "toy"]
     monkeypatch.setattr(sys, "argv", ["experiments", *names, *again, *folders])
 
-    __main__.main()
+    command.main()
 
     left = Book("smoke", tmp_path / "results")
     assert [left.get(toy) is None for toy in toys] == [not names, True, not names]

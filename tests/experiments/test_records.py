@@ -66,6 +66,13 @@ def test_trials_that_only_another_process_knows_to_be_planned_stay(tmp_path: Pat
     assert [found.label for found in read(path)] == ["toy a", "toy b"]
 
 
+def test_a_run_in_which_all_failed_leaves_no_results(tmp_path: Path) -> None:
+    """An empty file would be on the page as an experiment that has run."""
+    path = Book("smoke", tmp_path).write(experiment(Toy("a")), OPTIONS)
+
+    assert not path.exists()
+
+
 def test_the_newer_of_two_records_is_written(tmp_path: Path) -> None:
     here, other = (Book("smoke", tmp_path) for _ in range(2))
     for book, choose in ((here, 0.1), (other, 0.2)):

@@ -263,10 +263,10 @@ class TestUsage:
         [
             ("1", "--scales: 1 scales for 2 sources; give one number for each source"),
             ("1,2,3", "--scales: 3 scales for 2 sources"),
-            ("a,b", "--scales: invalid"),
-            ("1,", "--scales: invalid"),
-            ("1,nan", "--scales: invalid"),
-            ("inf,1", "--scales: invalid"),
+            ("a,b", "--scales: got 'a,b', expected finite numbers: 0.7,0.3"),
+            ("1,", "--scales: got '1,', expected finite numbers: 0.7,0.3"),
+            ("1,nan", "--scales: got '1,nan', expected finite numbers: 0.7,0.3"),
+            ("inf,1", "--scales: got 'inf,1', expected finite numbers: 0.7,0.3"),
         ],
     )
     def test_scales_are_numbers_one_for_each_source(

@@ -87,7 +87,7 @@ def explained(found: Study) -> str:
         )
     if poor:
         parts.append(
-            f"It does not explain {listed(poor)}: the median error is larger than "
+            f"It does not explain {listed(poor)}: the median error {where} is larger than "
             f"{100 * GOOD:.0f} %."
         )
     if off:

@@ -92,8 +92,10 @@ def _aims(evidence: Evidence) -> list[Aim]:
 def _run(found: Record) -> str:
     trial, result = found.trial, found.result
     of = "rows made from E2E's" if trial["source"] == "e2e" else "rows of the file that was given"
+    name, _, layers = trial["model"].partition(":")
+    cut = f" ({name}'s first {layers} layers alone, which say nothing sensible)" if layers else ""
     return (
-        f"Run here: {trial['model']}, {count(result['learned_answers'])} instructions ({of}), "
+        f"Run here: {trial['model']}{cut}, {count(result['learned_answers'])} instructions ({of}), "
         f"{trial['batch']} a step, {trial['epochs']} epochs, products in {trial['precision']}, "
         f"{found.environment['threads']} threads."
     )
