@@ -88,10 +88,67 @@ def test_leading_ones_that_reach_zero_are_all(monkeypatch: pytest.MonkeyPatch) -
     shape = (40, 35)
     drawn = sampling.draw(shape, 1400, samples.UNIFORM, 5)
 
-    found = Core(routes("dct2", shape, drawn)).singular(np.ones(1400, np.float32), 1.0)
+    whole = Core(routes("dct2", shape, drawn))
+    found = whole.singular(np.ones(1400, np.float32), float(np.sqrt(1400)))
 
     assert found.complete
     assert found.values.size == 1
+
+
+class TestTwins:
+    """Entries in one quarter of the spectrum give dht2 every value twice, which ARPACK misses."""
+
+    SHAPE = (130, 120)
+
+    def entries(self, quarter: tuple[int, int], n: int) -> Array:
+        """Returns `n` entries with u and v each below the half, or each above."""
+        places = np.random.default_rng(n).choice(64 * 58, n, replace=False)
+        inside = np.stack(np.divmod(places, 58), axis=1)
+        return (inside + np.array(quarter) * (66, 62)).astype(np.int32)
+
+    def both(self, transform: str, drawn: Array, values: Array) -> tuple[Singular, Array]:
+        """Returns what is computed, and the singular values of the whole matrix."""
+        rows = named(transform).rows(drawn, values, self.SHAPE, 1.0, np.float64)
+        whole = np.linalg.svd(rows(0, self.SHAPE[0]), compute_uv=False)
+        return Core(routes(transform, self.SHAPE, drawn)).singular(values, rows.norm), whole
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(singular, "EXACT", 30)
+        monkeypatch.setattr(singular, "LEADING", 10)
+
+    @pytest.mark.parametrize("n", [40, 300, 3000])
+    @pytest.mark.parametrize("quarter", [None, (0, 0), (0, 1), (1, 0), (1, 1)])
+    @pytest.mark.parametrize("transform", TRANSFORMS)
+    def test_none_of_the_leading_ones_is_missed(
+        self, transform: str, quarter: tuple[int, int] | None, n: int
+    ) -> None:
+        drawn = sampling.draw(self.SHAPE, n, samples.UNIFORM, 5)
+        if quarter is not None:
+            drawn = self.entries(quarter, n)
+        falling = 1 / (1 + np.hypot(*(drawn - drawn.mean(axis=0)).T))
+        values = np.random.default_rng(n).standard_normal(n) * falling
+
+        found, whole = self.both(transform, drawn, values.astype(np.float32))
+
+        leading = whole[: found.values.size]
+        assert found.values.size >= 10
+        assert np.abs(found.values - leading).max() <= SINGULAR_VALUES * whole[0]
+        assert found.complete == (whole[found.values.size :].max(initial=0) < 1e-6 * whole[0])
+
+    @pytest.mark.parametrize("times", [1, 3, 8])
+    @pytest.mark.parametrize("rank", [1, 7, 20])
+    def test_of_few_that_occur_many_times_all_are_found(self, rank: int, times: int) -> None:
+        drawn = np.stack(np.divmod(np.arange(40 * 40), 40), axis=1).astype(np.int32)
+        left, right = np.random.default_rng(rank).standard_normal((2, 40, rank))
+        low = np.linalg.qr(left)[0] * np.repeat(np.arange(1.0, rank + 1), times)[:rank]
+        values = (low @ np.linalg.qr(right)[0].T).astype(np.float32).reshape(-1)
+
+        found, whole = self.both("dht2", drawn, values)
+
+        assert np.abs(found.values - whole[: found.values.size]).max() <= 1e-6 * whole[0]
+        assert found.values.size >= min(2 * rank, 10)
+        assert found.kept(8) == pytest.approx(np.square(whole[:8]).sum() / np.square(whole).sum())
 
 
 def test_what_a_rank_keeps_and_needs() -> None:
