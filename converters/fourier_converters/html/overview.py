@@ -14,7 +14,7 @@ from fourier_converters.html.measuring import Measured, is_relative
 from fourier_converters.html.tables import table
 from fourier_format import words
 from fourier_format.adapter import Adapter
-from fourier_format.diagnostics import Advice, advise
+from fourier_format.diagnostics import advise
 
 MOST_ROWS: Final = 200
 """Rows of labels and replacements, at most."""
@@ -82,19 +82,14 @@ def findings(measured: Sequence[Measured], notes: Sequence[str], base_given: boo
         base_given: Whether a base was read, so that a map alone can have left weights out.
     """
     advice = advise(found for one in measured for found in one.findings())
-    items = [_finding(line) for line in advice]
-    unknown = sum(one.base.norm is None for one in measured)
+    unknown = {one.target.name for one in measured if one.base.norm is None}
+    # Of these nothing was compared, and what was not looked at is not fine.
+    unchecked = [one for one in advice if one.kind == "healthy" and unknown >= {*one.targets}]
+    items = [_item(line.severity, str(line)) for line in advice if line not in unchecked]
     if unknown:
-        of = f"{unknown:,} of {len(measured):,} base weights are"
-        of = "the base weights are" if unknown == len(measured) else of
+        count = sum(len(line.targets) for line in unchecked)
         why = "The map skips them." if base_given else "Give the base with --base."
-        items.append(
-            _item(
-                "note",
-                f"the norms of {of} not known, so that nothing says how large the change is beside "
-                f"them. {why}",
-            )
-        )
+        items.append(_item("unknown", f"{_unknown(len(unknown), len(measured), count)} {why}"))
     items += [_item("note", note) for note in notes]
     said = (
         "Seen in the finished adapter alone. What only a training run shows, such as gradients, "
@@ -103,8 +98,15 @@ def findings(measured: Sequence[Measured], notes: Sequence[str], base_given: boo
     return join(tag("ul", *items, class_="findings"), tag("p", said, class_="aside"))
 
 
-def _finding(line: Advice) -> Markup:
-    return _item(line.severity, str(line))
+def _unknown(unknown: int, of: int, unchecked: int) -> str:
+    """Returns of how many weights the norm is not known, and what could be checked without."""
+    which = "the" if unknown == of else f"{unknown:,} of {of:,}"
+    said = f"the norms of {which} base weights are not known, so that nothing says how large the "
+    said += "change is beside them."
+    if unchecked:
+        those = "The" if unchecked == unknown else f"Of {unchecked:,} of them the"
+        said += f" {those} change is finite and not zero; nothing else could be checked."
+    return said
 
 
 def _item(severity: str, said: str) -> Markup:

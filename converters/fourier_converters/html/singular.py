@@ -50,7 +50,7 @@ _WHOLE: Final = 1e-12
 """Relative to the energy: where less is left of it, nothing is. Sums of squares are as exact."""
 
 _SUMS: Final = 1e-9
-"""How near the energies of all values are to the delta weight's: a wavelet's numbers are rounded."""
+"""How near the squares of all values come to the energy: a wavelet's numbers are rounded."""
 
 _ORTHOGONAL: Final = 1e-11
 """Below this an inner product of two rows is the rounding of the registry's numbers."""

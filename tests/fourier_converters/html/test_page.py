@@ -372,6 +372,30 @@ def test_what_could_not_be_looked_at_is_said(tmp_path: Path) -> None:
     assert said not in known
 
 
+@pytest.mark.parametrize("alpha", [30.0, 1e300, 1e-300])
+def test_what_was_compared_with_nothing_is_not_said_to_be_fine(
+    alpha: float, tmp_path: Path
+) -> None:
+    found = elements(page(made(["a", "b"], alpha=alpha), tmp_path))
+
+    (items,) = [one.text for one in found if one.attributes.get("class") == "unknown"]
+    assert "The change is finite and not zero; nothing else could be checked." in items
+    assert items.endswith("Give the base with --base.")
+    assert not [one for one in found if one.attributes.get("class") == "fine"]
+
+
+def test_a_change_of_zero_is_seen_without_the_weights(tmp_path: Path) -> None:
+    adapter = made(["a", "b", "c"])
+    first, *others = adapter.targets
+    silent = samples.changed(first, alpha=0.0)
+
+    found = elements(page(samples.changed(adapter, targets=(silent, *others)), tmp_path))
+
+    said = {one.attributes.get("class"): one.text for one in found if one.name == "li"}
+    assert "1 of 3 targets (a): the delta weight is zero" in said["warning"]
+    assert "Of 2 of them the change is finite and not zero" in said["unknown"]
+
+
 @given(adapter=adapters())
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
