@@ -195,12 +195,13 @@ def histogram(values: Sequence[float], label: str, alt: str) -> Markup:
         label: What they are.
         alt: What the histogram shows, in words.
     """
-    known = np.array(values)
-    wide = bool((known > 0).all() and known.max() > 30 * known.min())
+    largest = max(values) or 1.0
+    known = np.array(values) / largest  # so that none is too small for bins between, or too large
+    wide = bool(0 < known.min() < 1 / 30)
     scaled = np.log10(known) if wide else known
     bins = min(24, max(4, int(np.sqrt(known.size))))
     counts, edges = np.histogram(scaled, bins, range=_range(scaled))
-    edges = 10**edges if wide else edges
+    edges = (10**edges if wide else edges) * largest
     right, below = _WIDTH - 10, _HEIGHT - _BOTTOM - 40
     step = (right - _LEFT) / counts.size
     bars = [
