@@ -81,10 +81,9 @@ class Spectrum:
     def map(self, sums: Array, squares: Array) -> Cells:
         """Returns the (h, w) cells of (n,) sums, whose signs count, and squares."""
         size = int(self.sides.prod())
-        signs = np.sign(np.bincount(self._cells, sums, size))
+        shared = np.bincount(self._cells, sums, size)
         energy = np.bincount(self._cells, squares, size)
-        signs[(signs == 0) & (energy > 0)] = 1
-        return _cells(signs.reshape(self.sides), energy.reshape(self.sides))
+        return _cells(shared.reshape(self.sides), energy.reshape(self.sides))
 
     def bands(self, squares: Array) -> tuple[Band, ...]:
         """Returns what lies where, of (n,) squares; of nothing the shares are zero."""
@@ -150,13 +149,15 @@ def picture(entry_set: EntrySet, spectrum: Spectrum) -> SetPicture:
         energy[at] += np.add.reduceat(np.square(ordered), starts)
         squares += np.square(values)
     drawn = spectrum.map(squares, squares)
-    return SetPicture(drawn, _cells(np.sign(sums), energy), spectrum.bands(squares))
+    return SetPicture(drawn, _cells(sums, energy), spectrum.bands(squares))
 
 
-def _cells(signs: Array, energy: Array) -> Cells:
-    """Returns the cells of signs and energies, (h, w).
+def _cells(sums: Array, energy: Array) -> Cells:
+    """Returns the cells of sums, whose signs count, and energies, (h, w).
 
-    An energy's square root is the magnitude; another one lets weak coefficients be seen.
+    An energy's square root is the magnitude; another one lets weak coefficients be seen. Where a
+    sum is zero but the energy is not, the cell is positive, as zero is not drawn.
     """
+    signs = np.where((sums == 0) & (energy > 0), 1.0, np.sign(sums))
     largest = float(energy.max(initial=0.0))
     return Cells(signs * (energy / (largest or 1.0)) ** 0.25, float(np.sqrt(largest)))

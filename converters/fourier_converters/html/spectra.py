@@ -24,7 +24,7 @@ _FIRST: Final = 4
 
 _SIGNS: Final = "orange is positive, blue negative"
 
-_SHARED: Final = "Several share a cell, which has their norm and the sign of their sum"
+_SHARED: Final = "Several share a cell, which has their norm and the sign of their sum, if any"
 
 Spectra = Callable[[str], Spectrum]
 """Gives the spectrum of an entry set by its id."""

@@ -104,3 +104,17 @@ def test_of_zeros_nothing_is_divided_by_zero() -> None:
     assert not seen.rows.strengths.any()
     assert (seen.map.largest, seen.rows.largest) == (0, 0)
     assert not any(band.energy for band in seen.bands)
+
+
+def test_targets_that_cancel_out_in_a_row_are_drawn() -> None:
+    adapter = made([f"m{i}" for i in range(192)])
+    one = np.asarray(adapter.entry_sets[0].coefficients)[:96]
+    pairs = samples.changed(
+        adapter.entry_sets[0], coefficients=np.stack([one, -one], axis=1).reshape(192, 40)
+    )
+
+    seen = picture(pairs, Spectrum(pairs, "dft2")).rows
+
+    assert seen.strengths.shape == (96, 40)
+    assert (seen.strengths > 0).all()
+    assert seen.largest == pytest.approx(np.sqrt(2) * np.abs(one).max())
