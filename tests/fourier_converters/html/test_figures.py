@@ -20,7 +20,7 @@ def test_a_bar_is_as_long_as_its_share(share: float, width: str) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1.0, 1e300, 5.9e307])
+@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1.0, 1e300, 5e307])
 @pytest.mark.parametrize("sizes", [(1, 2, 3), (1, 1, 1), (0, 1, 3), (0, 0, 0), (0.001, 1, 3)])
 def test_a_histogram_is_drawn_of_numbers_of_any_size(unit: float, sizes: tuple[float, ...]) -> None:
     values = [unit * size for size in sizes * 20]
