@@ -100,7 +100,7 @@ def run(
     while waiting := _waiting(experiment.plan(options, book).only(only), book, failed):
         alone = [trial for trial in waiting if key(trial) in suspects]
         jobs = 1 if alone else machine.jobs
-        with _bar(waiting) as (bar, queue), _pool(machine, queue) as pool:
+        with _bar(waiting) as (bar, queue), _pool(jobs, machine.threads, queue) as pool:
             for trial, job in _ended(alone or waiting, pool, jobs, machine):
                 try:
                     book.add(job.result())
@@ -204,10 +204,15 @@ def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], _Queue]]:
 
 
 @contextmanager
-def _pool(machine: Machine, queue: _Queue) -> Iterator[ProcessPoolExecutor]:
+def _pool(jobs: int, threads: int, queue: _Queue) -> Iterator[ProcessPoolExecutor]:
+    """Gives a pool of no more processes than trials.
+
+    A second one that begins as a trial is submitted may be unknown to the thread that watches
+    them: nobody would learn of its death, unless another trial ends.
+    """
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(
-        machine.jobs, context, _begin, (queue, machine.threads), max_tasks_per_child=1
+        jobs, context, _begin, (queue, threads), max_tasks_per_child=1
     ) as pool:
         yield pool
 
