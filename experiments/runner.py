@@ -7,25 +7,22 @@ it was, at the last checkpoint of each trial.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from threading import Thread
+from threading import Lock
 from typing import Any, NamedTuple
 
 import threadpoolctl
 from tqdm import tqdm
 
 from experiments import resuming
+from experiments.apart import apart
 from experiments.locking import locked, whole
 from experiments.records import Book, Record, environment, record
 from experiments.trial import Context, Experiment, Json, Options, Plan, Trial, distinct, key
@@ -48,8 +45,7 @@ class News(NamedTuple):
     line: str = ""
 
 
-_Queue = SimpleQueue[News | None]
-_queue: _Queue | None = None  # of a worker process
+Tell = Callable[[News], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +91,13 @@ def run(
     """
     machine = replace(machine, jobs=1) if experiment.alone else machine
     failed: dict[str, str] = {}
-    suspects: set[str] = set()  # keys of trials that ran as a process was killed: one is to blame
     print(forecast(experiment, experiment.plan(options, book).only(only), machine, book))
     while waiting := _waiting(experiment.plan(options, book).only(only), book, failed):
-        alone = [trial for trial in waiting if key(trial) in suspects]
-        jobs = 1 if alone else machine.jobs
-        with _bar(waiting) as (bar, queue), _pool(jobs, machine.threads, queue) as pool:
-            for trial, job in _ended(alone or waiting, pool, jobs, machine):
+        with _bar(waiting) as (bar, hear):
+            for trial, job in _ended(waiting, machine, hear):
                 try:
                     book.add(job.result())
                 except (Exception, SystemExit) as wrong:  # noqa: BLE001  # the others go on
-                    if jobs > 1 and isinstance(wrong, BrokenProcessPool):
-                        suspects.add(key(trial))
-                        continue
                     failed[trial.label] = f"{type(wrong).__name__}: {wrong}"
                     bar.write(f"{trial.label}: {failed[trial.label]}")
                 book.write(experiment, options)
@@ -162,87 +152,57 @@ def _waiting(plan: Plan, book: Book, failed: dict[str, str]) -> list[Trial]:
 
 
 def _ended(
-    trials: Sequence[Trial], pool: ProcessPoolExecutor, jobs: int, machine: Machine
+    trials: Sequence[Trial], machine: Machine, hear: Tell
 ) -> Iterator[tuple[Trial, Future[Record]]]:
-    """Yields trials as they end, `jobs` at a time: no others are lost if a process is killed.
-
-    Then no more are begun: the next round has a new pool.
-    """
-    ahead = iter(trials)
-    running: dict[Future[Record], Trial] = {}
-    while True:
-        for trial in islice(ahead, jobs - len(running)):
-            running[pool.submit(_work, trial, machine)] = trial
-        if not running:
-            return
-        for job in wait(running, return_when=FIRST_COMPLETED).done:
-            if isinstance(job.exception(), BrokenProcessPool):
-                ahead = iter(())
-            yield running.pop(job), job
+    """Yields trials as they end, each run in a process of its own."""
+    with ThreadPoolExecutor(machine.jobs) as pool:
+        running = {
+            pool.submit(apart, _alone, machine.threads, trial, machine, hear=hear): trial
+            for trial in trials
+        }
+        try:
+            for job in as_completed(running):
+                yield running[job], job
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
-def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], _Queue]]:
-    """Gives a progress bar that says what workers put into the queue."""
-    queue: _Queue = multiprocessing.get_context("forkserver").SimpleQueue()
+def _bar(trials: Sequence[Trial]) -> Iterator[tuple[tqdm[Any], Tell]]:
+    """Gives a progress bar, and what shows on it what trials tell."""
     with tqdm(total=sum(trial.steps for trial in trials), unit="step", smoothing=0) as bar:
+        lock = Lock()  # trials are heard in a thread each
 
-        def listen() -> None:
-            while (news := queue.get()) is not None:
+        def hear(news: News) -> None:
+            with lock:
                 bar.initial += news.before
                 bar.update(news.before + news.steps)
                 if news.line:
                     bar.write(news.line)
 
-        listener = Thread(target=listen, daemon=True)
-        listener.start()
-        try:
-            yield bar, queue
-        finally:
-            queue.put(None)
-            listener.join()
+        yield bar, hear
 
 
-@contextmanager
-def _pool(jobs: int, threads: int, queue: _Queue) -> Iterator[ProcessPoolExecutor]:
-    """Gives a pool of no more processes than trials.
-
-    A second one that begins as a trial is submitted may be unknown to the thread that watches
-    them: nobody would learn of its death, unless another trial ends.
-    """
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(
-        jobs, context, _begin, (queue, threads), max_tasks_per_child=1
-    ) as pool:
-        yield pool
-
-
-def _begin(queue: _Queue, threads: int) -> None:
-    """Set a new process up: it is forked from a server that has set its own threads once."""
-    global _queue  # noqa: PLW0603  # one for each worker process
-    _queue = queue
+def _alone(tell: Tell, threads: int, trial: Trial, machine: Machine) -> Record:
+    """Returns the trial's record; in a new process, forked from one that has set its threads."""
     os.environ |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     threadpoolctl.threadpool_limits(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+    return _work(tell, trial, machine)
 
 
-def _tell(news: News) -> None:
-    if _queue is not None:
-        _queue.put(news)
-
-
-def _work(trial: Trial, machine: Machine) -> Record:
+def _work(tell: Tell, trial: Trial, machine: Machine) -> Record:
     """Returns the trial's record: of this run, or of another process that was faster."""
     folder = machine.work / key(trial)
     with locked(resuming.lock(folder)):
         kept = folder / _RESULT
         if kept.exists():
-            _tell(News(before=trial.steps))
+            tell(News(before=trial.steps))
             return Record(**json.loads(kept.read_text("utf-8")))
         try:
-            found = _finished(trial, folder, machine)
+            found = _finished(tell, trial, folder, machine)
             with whole(kept) as partial:
                 partial.write_text(json.dumps(asdict(found), allow_nan=False), "utf-8")
         except BaseException:
@@ -253,20 +213,20 @@ def _work(trial: Trial, machine: Machine) -> Record:
         return found
 
 
-def _finished(trial: Trial, folder: Path, machine: Machine) -> Record:
+def _finished(tell: Tell, trial: Trial, folder: Path, machine: Machine) -> Record:
     """Returns the record of a trial that goes on with what its folder holds, if it may.
 
     The record's environment is that of the beginning: files of code may change in the meantime.
     """
     found = environment(trial, machine.device, machine.threads)
     if changed := resuming.begin(folder, found):
-        _tell(News(line=f"{trial.label} begins anew: {', '.join(changed)}"))
+        tell(News(line=f"{trial.label} begins anew: {', '.join(changed)}"))
     clock = resuming.Clock(folder)
-    _tell(News(before=min(trial.steps, clock.steps)))
+    tell(News(before=min(trial.steps, clock.steps)))
 
     def step() -> None:
         clock.step()
-        _tell(News(steps=1))
+        tell(News(steps=1))
 
     shared = machine.work / "shared"
     result: Json = trial.run(Context(folder, shared, machine.data, machine.device, step))

@@ -108,7 +108,7 @@ def test_a_record_tells_the_code_that_the_trial_began_with(
     monkeypatch.setattr(code, "digest", on_disk)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    found = runner._work(Toy("a"), machine)
+    found = runner._work(lambda _: None, Toy("a"), machine)
 
     assert found.environment["code"] == "first"
 
@@ -220,9 +220,9 @@ def test_the_forecast_counts_steps_of_a_killed_run_as_done(machine: Machine, boo
 
 
 def test_the_bar_counts_steps_of_a_killed_run_as_done_and_not_as_fast() -> None:
-    with runner._bar([Toy("a", steps=6)]) as (bar, queue):
-        queue.put(News(before=4))
-        queue.put(News(steps=1))
+    with runner._bar([Toy("a", steps=6)]) as (bar, hear):
+        hear(News(before=4))
+        hear(News(steps=1))
 
     assert (bar.total, bar.n, bar.initial) == (6, 5, 4)
 
@@ -233,11 +233,10 @@ def test_a_run_tells_its_bar_of_steps_that_were_taken_before(
     toy = Toy("a", fails=2)
     run(experiment(toy), OPTIONS, machine, book)
     told: list[News] = []
-    monkeypatch.setattr(runner, "_tell", told.append)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    runner._work(toy, machine)
-    runner._work(toy, machine)
+    runner._work(told.append, toy, machine)
+    runner._work(told.append, toy, machine)
 
     assert told == [News(before=2), News(steps=1), News(before=3)]
 
