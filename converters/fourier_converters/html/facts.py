@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fourier_converters.html.markup import percent
 from fourier_converters.html.measuring import LORA_RANK
@@ -13,6 +14,12 @@ from fourier_format import words
 from fourier_format.adapter import Adapter
 from fourier_format.files import read_document
 from fourier_format.manifest import to_document
+
+LONGEST: Final = 1000
+"""Characters of one text in a table, at most."""
+
+_NAMES: Final = 20
+"""Names of target modules, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,7 @@ def facts(adapter: Adapter, source: Source) -> Iterator[tuple[str, str]]:
     kinds = Counter(target.kind for target in adapter.targets)
     yield "targets", ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
     if adapter.target_modules is not None:
-        asked = adapter.target_modules
-        yield "target modules", asked if isinstance(asked, str) else ", ".join(asked)
+        yield "target modules", _asked(adapter.target_modules)
     yield "fingerprints", _fingerprints(adapter)
     yield "file", "none of its own" if source.size is None else f"{source.size:,} bytes"
     yield "SHA-256 of the content", source.digest
@@ -78,6 +84,13 @@ def facts(adapter: Adapter, source: Source) -> Iterator[tuple[str, str]]:
         yield "origin", str(adapter.origin.get("format"))
     if adapter.extensions:
         yield "extensions", ", ".join(adapter.extensions)
+
+
+def limited(text: str) -> str:
+    """Returns a text, which is cut where it is too long; then its length is said."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{words.shortened(text, LONGEST)} ({len(text):,} characters)"
 
 
 def recipes(adapter: Adapter) -> Iterator[tuple[str, ...]]:
@@ -94,6 +107,13 @@ def recipes(adapter: Adapter) -> Iterator[tuple[str, ...]]:
             words.array(entry_set.coefficients).split(" ", 1)[0],
             words.recipe(entry_set, adapter.seed),
         )
+
+
+def _asked(modules: str | Sequence[str]) -> str:
+    if isinstance(modules, str):
+        return modules
+    which = f"the first {_NAMES} of {len(modules):,}: " if len(modules) > _NAMES else ""
+    return which + ", ".join(modules[:_NAMES])
 
 
 def _alpha(adapter: Adapter) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
-from fourier_converters.html.facts import Source, facts, recipes, title
+from fourier_converters.html.facts import Source, facts, limited, recipes, title
 from fourier_converters.html.markup import UNKNOWN, Markup, counted, figure, join, lines, name, tag
 from fourier_converters.html.measuring import Measured, is_relative
 from fourier_converters.html.tables import table
@@ -22,12 +23,15 @@ MOST_ROWS: Final = 200
 MOST_TEXT: Final = 20_000
 """Characters of metadata and of an origin, at most."""
 
+_NAME: Final = 200
+"""Characters of the base's name above everything, at most."""
+
 
 def heading(adapter: Adapter, measured: Sequence[Measured], source: Source) -> Markup:
     """Returns the title, and the adapter in numbers."""
     count = len(adapter.targets)
     base = (adapter.base_model or {}).get("name")
-    of = join(" of ", name(str(base))) if base else join()
+    of = join(" of ", name(words.shortened(str(base), _NAME))) if base else join()
     number = counted(count, "target", "targets")
     lead = tag("p", f"{title(adapter)}, {adapter.transform}: {number}", of, class_="lead")
     total = sum(s.coefficients.size for s in adapter.entry_sets)
@@ -115,28 +119,36 @@ def _item(severity: str, said: str) -> Markup:
 
 def contents(adapter: Adapter, source: Source) -> Markup:
     """Returns everything that the file says beside its numbers."""
-    own = [(tag("span", key), name(value)) for key, value in facts(adapter, source)]
-    sets = [
-        [name(cell) if place in {0, 6} else tag("span", cell) for place, cell in enumerate(row)]
+    own = [(tag("span", limited(k)), name(limited(v))) for k, v in facts(adapter, source)]
+    sets = (
+        [
+            name(limited(cell)) if place in {0, 6} else tag("span", cell)
+            for place, cell in enumerate(row)
+        ]
         for row in recipes(adapter)
-    ]
+    )
     header = ("entry set", "shape", "targets", "n", "of the spectrum", "dtype", "drawn by")
     parts = [
         table(
             "What the adapter says of itself", ("fact", "value"), own, numeric=(), class_="facts"
         ),
-        _limited("Entry sets", header, sets, numeric=(2, 3, 4)),
+        _limited("Entry sets", header, sets, len(adapter.entry_sets), numeric=(2, 3, 4)),
     ]
     if adapter.replacements:
-        rows = [
+        rows = (
             [name(key), tag("span", words.array(array)), tag("span", _bytes(array.nbytes))]
             for key, array in adapter.replacements.items()
-        ]
+        )
+        count = len(adapter.replacements)
         caption = "Replacements: heads and biases that were trained whole"
-        parts.append(_limited(caption, ("tensor", "dtype and shape", "size"), rows, numeric=(2,)))
+        titles = ("tensor", "dtype and shape", "size")
+        parts.append(_limited(caption, titles, rows, count, numeric=(2,)))
     if adapter.labels:
-        labels = [[tag("span", str(i)), name(label)] for i, label in enumerate(adapter.labels)]
-        parts.append(_limited("Labels", ("class", "label"), labels, numeric=(0,)))
+        count = len(adapter.labels)
+        labels = (
+            [tag("span", str(i)), name(limited(label))] for i, label in enumerate(adapter.labels)
+        )
+        parts.append(_limited("Labels", ("class", "label"), labels, count, numeric=(0,)))
     if adapter.metadata is not None:
         parts.append(_text("Metadata", json.dumps(adapter.metadata, indent=2, ensure_ascii=False)))
     if adapter.origin is not None and "text" in adapter.origin:
@@ -145,11 +157,16 @@ def contents(adapter: Adapter, source: Source) -> Markup:
 
 
 def _limited(
-    caption: str, header: Sequence[str], rows: Sequence[Sequence[Markup]], numeric: tuple[int, ...]
+    caption: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Markup]],
+    count: int,
+    numeric: tuple[int, ...],
 ) -> Markup:
-    if len(rows) > MOST_ROWS:
-        caption = f"{caption} (the first {MOST_ROWS} of {len(rows):,})"
-    return table(caption, header, rows[:MOST_ROWS], numeric=numeric)
+    """Returns a table of the first of `count` rows; the others are not made."""
+    if count > MOST_ROWS:
+        caption = f"{caption} (the first {MOST_ROWS} of {count:,})"
+    return table(caption, header, list(islice(rows, MOST_ROWS)), numeric=numeric)
 
 
 def _text(label: str, content: str) -> Markup:

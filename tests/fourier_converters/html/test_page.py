@@ -472,6 +472,26 @@ class TestScale:
         assert len(text) < 200_000
         assert "Metadata (the first 20,000 of 1,000,016 characters)" in text
 
+    def test_many_and_long_names_are_cut_and_that_is_said(self, tmp_path: Path) -> None:
+        adapter = made(
+            ["a"],
+            target_modules=tuple(f"layers.{i}.self_attn.q_proj" for i in range(60_000)),
+            labels=(*("x" * 50_000 for _ in range(200)), *"y" * 800),
+            base_model={"name": "b" * 10**6},
+        )
+
+        text = page(adapter, tmp_path)
+
+        assert len(text) < 400_000
+        found = tables(text)
+        facts = dict(found["What the adapter says of itself"])
+        assert facts["target modules"].startswith("the first 20 of 60,000: layers.0.self_attn")
+        assert facts["target modules"].endswith("layers.19.self_attn.q_proj")
+        assert facts["base model: name"].endswith("b... (1,000,000 characters)")
+        _, first, *others = found["Labels (the first 200 of 1,000)"]
+        assert first[1].endswith("x... (50,000 characters)")
+        assert len(others) == 199
+
 
 class TestOutput:
     def test_it_is_whole_or_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
