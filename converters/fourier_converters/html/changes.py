@@ -34,6 +34,9 @@ MOST_ROWS: Final = 1000
 _STEPS: Final = 9
 """Shades of a grid's cells."""
 
+_TITLE: Final = 60
+"""Characters of a name at the side of a grid, at most: a longer one would fill a phone's screen."""
+
 _MANY: Final = 48
 """Targets from which a histogram says more than a table."""
 
@@ -111,11 +114,11 @@ def _grid(found: blocks.Grid, values: Mapping[str, float | None], label: str) ->
     most = _most(cells.values())
     stacks = {stack for stack, _ in found.blocks}
     corner = found.blocks[0][0].rstrip("./_") if len(stacks) == 1 else ""
-    titles = [tag("th", name(corner or "block"), scope="col")]
-    titles += [tag("th", name(module), scope="col") for module in found.modules]
+    titles = [tag("th", name(corner or "block", _TITLE), scope="col")]
+    titles += [tag("th", name(module, _TITLE), scope="col") for module in found.modules]
     rows = []
     for row, (stack, number) in enumerate(found.blocks):
-        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}{number}")
+        title = tag("span", str(number)) if len(stacks) == 1 else name(f"{stack}{number}", _TITLE)
         places = [(row, i) for i in range(len(found.modules))]
         tds = [_shaded(cells[at], most) if at in cells else _EMPTY for at in places]
         rows.append(tag("tr", tag("th", title, scope="row"), *tds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import Final
 
+from fourier_format import words
 from fourier_format.errors import one_line
 
 Value = str | int | float | None
@@ -57,12 +58,15 @@ def join(*children: str) -> Markup:
     return Markup("".join(c if isinstance(c, Markup) else text(c) for c in children))
 
 
-def name(value: str) -> Markup:
+def name(value: str, limit: int | None = None) -> Markup:
     """Returns the name of something in an adapter, which may break anywhere and has no direction.
 
-    Names of modules break after a dot before they break in a word.
+    Names of modules break after a dot before they break in a word. One that is longer than `limit`
+    is cut, and whole in its title.
     """
-    return tag("bdi", Markup(text(value).replace(".", ".<wbr/>")), class_="name")
+    shown = value if limit is None else words.shortened(value, limit)
+    whole = None if shown == value else value
+    return tag("bdi", Markup(text(shown).replace(".", ".<wbr/>")), class_="name", title=whole)
 
 
 def figure(value: float | None) -> str:

@@ -26,6 +26,12 @@ _SIGNS: Final = "orange is positive, blue negative"
 
 _SHARED: Final = "Several share a cell, which has their norm and the sign of their sum, if any"
 
+_NORMS: Final = "Map of the entries' norms"
+_ROWS: Final = "Picture of the coefficients by target"
+_COEFFICIENTS: Final = "Map of the coefficients"
+_VALUES: Final = "Curve of the singular values"
+"""Titles of pictures: what they show stands in their captions, and is not to be read twice."""
+
 Spectra = Callable[[str], Spectrum]
 """Gives the spectrum of an entry set by its id."""
 
@@ -55,14 +61,14 @@ def _entry_set(adapter: Adapter, entry_set: EntrySet, spectrum: Spectrum) -> Mar
         by = "distance from frequency zero (1: the highest)"
     energy = f"Energy of a coefficient over the mean of all, by {by}"
     rows = _rows(adapter, entry_set, seen)
-    drawn = figures.spectrum_map(seen.map, spectrum, entry_set.shape, where, UNSIGNED)
+    drawn = figures.spectrum_map(seen.map, spectrum, entry_set.shape, _NORMS, UNSIGNED)
     return join(
         tag("h3", "Entry set ", name(entry_set.id)),
         tag(
             "div",
             figures.captioned(drawn, where),
             figures.captioned(figures.bands(seen.bands, f"{energy}. {_even(seen.bands)}"), energy),
-            figures.captioned(figures.coefficients(seen.rows, rows), rows, class_="wide"),
+            figures.captioned(figures.coefficients(seen.rows, _ROWS), rows, class_="wide"),
             class_="figures",
         ),
     )
@@ -137,7 +143,7 @@ def _layer(adapter: Adapter, one: Measured, spectrum: Spectra, *, is_open: bool 
     if one.singular is not None and one.singular.values.size:
         kept = figures.rank_words(one.singular)
         label = f"Singular values of the change over the largest, {figure(one.spectral)}; {kept}"
-        drawn = figures.singular_values(one.singular, label)
+        drawn = figures.singular_values(one.singular, _VALUES)
         parts.append(figures.captioned(drawn, label))
     elif one.singular is not None and not one.singular.complete:
         parts.append(tag("p", "No singular values: ARPACK did not converge.", class_="aside"))
@@ -155,4 +161,4 @@ def _map(coefficients: Array, shape: tuple[int, int], spectrum: Spectrum) -> Mar
     where += f". {figures.scale_words(cells.largest)}"
     if spectrum.shares:
         where += f". {_SHARED}"
-    return figures.captioned(figures.spectrum_map(cells, spectrum, shape, where), where)
+    return figures.captioned(figures.spectrum_map(cells, spectrum, shape, _COEFFICIENTS), where)

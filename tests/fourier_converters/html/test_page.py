@@ -103,6 +103,17 @@ def test_it_is_the_same_to_the_byte_whatever_the_hashes_and_threads(tmp_path: Pa
     assert pages[0] == pages[1]
 
 
+@pytest.mark.parametrize("adapter", EVERY, ids=repr)
+def test_no_picture_is_read_in_the_words_of_its_caption(adapter: Adapter, tmp_path: Path) -> None:
+    found = elements(page(adapter, tmp_path))
+
+    captions = {one.text for one in found if one.name == "figcaption"}
+    titles = [one.text for one in found if one.name == "title"]
+    assert captions
+    assert not captions.intersection(titles)
+    assert all(titles)
+
+
 def test_hostile_names_are_text_to_the_last_character(tmp_path: Path) -> None:
     text = page(hostile(), tmp_path, name=HOSTILE, notes=(HOSTILE,))
 
@@ -228,6 +239,15 @@ def test_numbered_layers_stand_in_a_grid(tmp_path: Path) -> None:
     assert rows[2][2] == figure(float(np.linalg.norm(delta_weight(adapter, target, np.float64))))
 
 
+def test_a_long_name_beside_a_grid_is_cut_and_whole_in_its_title(tmp_path: Path) -> None:
+    long = "m" * 1000
+    text = page(made([f"layers.{i}.{long}" for i in range(3)]), tmp_path)
+
+    header, *_ = tables(text)["|ΔW| by block and module"]
+    assert header == ["layers", f"{'m' * 57}..."]
+    assert long in [one.attributes.get("title") for one in elements(text)]
+
+
 def test_alpha_is_not_rounded(tmp_path: Path) -> None:
     text = page(made(["a"], alpha=2048.0), tmp_path)
 
@@ -307,7 +327,7 @@ class TestLegends:
         text = page(samples.changed(adapter, entry_sets=(silent,)), tmp_path)
 
         assert "Legend" not in text
-        assert text.count("All of it is zero") == 6  # a caption and a title of each picture
+        assert text.count("All of it is zero") == 3  # a caption of each picture
 
 
 class TestHistogram:
