@@ -36,10 +36,9 @@ def convert(request: Request) -> Report:
         refuse_one_file(request.explain, output)
     if not request.dry_run:
         refuse_existing(output, request.force)
-    if request.base is not None:
-        refuse_base(output, request.base)
     mapping = Map() if request.map is None else read_map(request.map)
     if request.base is not None:
+        refuse_base(output, request.base)
         mapping.check_fields(is_onnx_base(request.base), str(request.map))
     if request.live:
         return _to_live(request, output, mapping)
