@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from experiments.evidence.formatting import listed
 from experiments.records import Record
@@ -20,11 +20,18 @@ def changed(records: Sequence[Record]) -> bool:
     return len(_digests(records)) > 1 or 0 < len(known) < len(records)
 
 
-def compared(named: Mapping[str, Sequence[Record]]) -> list[str]:
-    """Returns which code ran of each that is compared, where it was not the same for all."""
-    if not changed([record for records in named.values() for record in records]):
+def compared(named: Iterable[tuple[str, Sequence[Record]]]) -> list[str]:
+    """Returns which code ran of each that is compared, where it was not the same for all.
+
+    Args:
+        named: What records are called, and some of them; a name may come several times.
+    """
+    found: dict[str, list[Record]] = {}
+    for name, records in named:
+        found.setdefault(name, []).extend(records)
+    if not changed([record for records in found.values() for record in records]):
         return []
-    each = "; ".join(f"{name}: {codes(records)}" for name, records in named.items())
+    each = "; ".join(f"{name}: {codes(records)}" for name, records in found.items())
     return [f"**What is compared ran with different training code** (digests). {each}."]
 
 

@@ -31,7 +31,6 @@ from experiments.evidence.trainings import (
     unit,
     with_tried,
 )
-from experiments.records import Record
 from experiments.settings import table
 from experiments.text.tasks import TASKS
 
@@ -63,9 +62,13 @@ def compared(
     }
     if not found:
         return [NONE_REPORTED, *missing, *aims(evidence, experiment, more)]
+    by_name = [(name(group), group.trials) for group in groups(records)]
     blocks: list[Block] = [
-        AS_UNDER_GLUE, *_codes(records, name), *missing, _figure(evidence, experiment, found, name),
-    ]  # fmt: skip
+        AS_UNDER_GLUE,
+        *codes.compared(by_name),
+        *missing,
+        _figure(evidence, experiment, found, name),
+    ]
     differences: list[Difference] = []
     for task, each in found.items():
         known = _against(evidence, each, names[0], name)
@@ -95,13 +98,6 @@ def _against(
         return {}
     known = {name(group): paired(evidence, group, held_to) for group in found}
     return {each: of for each, of in known.items() if of is not None and each != first}
-
-
-def _codes(records: Sequence[Record], name: Name) -> list[str]:
-    named: dict[str, list[Record]] = {}
-    for group in groups(records):
-        named.setdefault(name(group), []).extend((*group.tried, *group.runs))
-    return codes.compared(named)
 
 
 def _table(

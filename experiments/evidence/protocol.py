@@ -9,7 +9,6 @@ from experiments.evidence.codes import compared
 from experiments.evidence.formatting import listed
 from experiments.evidence.trainings import Group, called, of_kind
 from experiments.fixed import ATTENTION_DROPOUT, WARM_UP
-from experiments.records import Record
 from experiments.text.tasks import TASKS
 from experiments.trial import Json
 
@@ -29,7 +28,8 @@ def protocol(found: Sequence[Group]) -> str:
 
 def parity(found: Sequence[Group]) -> list[str]:
     """Returns how rates were chosen, which were tried, and the head's beside other methods."""
-    return [_rates(found), _grids(found), *_heads(found), *_codes(found)]
+    by_name = [(group.name, group.trials) for group in found]
+    return [_rates(found), _grids(found), *_heads(found), *compared(by_name)]
 
 
 def methods(found: Sequence[Group]) -> list[str]:
@@ -85,14 +85,6 @@ def _fixed(found: Sequence[Group]) -> str:
     if not each:
         return ""
     return f" {listed(each)} {'were' if len(each) > 1 else 'was'} fixed beforehand."
-
-
-def _codes(found: Sequence[Group]) -> list[str]:
-    """Which code trained what is compared, where it was not the same."""
-    named: dict[str, list[Record]] = {}
-    for group in found:
-        named.setdefault(group.name, []).extend((*group.tried, *group.runs))
-    return compared(named)
 
 
 def _grids(found: Sequence[Group]) -> str:

@@ -57,6 +57,11 @@ class Group:
         return short_name(self.method)
 
     @property
+    def trials(self) -> tuple[Record, ...]:
+        """Those that chose a rate and those that reported."""
+        return (*self.tried, *self.runs)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Of the runs."""
         return tuple(run.trial["seed"] for run in self.runs)

@@ -18,16 +18,6 @@ from tests.experiments.toys import Toy, experiment, recorded
 OPTIONS = Options("smoke")
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "data", "cpu", 1, tmp_path / "work" / "smoke")
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Book:
-    return Book("smoke", tmp_path / "results")
-
-
 def labels(*toys: Toy) -> dict[str, str]:
     return {key(toy): toy.label for toy in toys}
 

@@ -19,16 +19,6 @@ OPTIONS = Options("smoke")
 NOTHING: dict[str, str] = {}
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "data", "cpu", 1, tmp_path / "work" / "smoke")
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Book:
-    return Book("smoke", tmp_path / "results")
-
-
 def begun_by(machine: Machine, toy: Toy, code: str) -> None:
     """Have the folder of `toy` say that other code began it."""
     path = machine.work / key(toy) / "begun.json"

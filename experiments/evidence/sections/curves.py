@@ -79,7 +79,7 @@ def _task(evidence: Evidence, task: str) -> list[Block]:
     blocks = [
         _rates(evidence, found, tuned),
         AS_UNDER_GLUE,
-        *codes.compared({group.name: [*group.tried, *group.runs] for group in every}),
+        *codes.compared((group.name, group.trials) for group in every),
         _table(evidence, task, found, tuned),
         _moved(kinds),
         *rates.tried([group for group in found if group.tried]),

@@ -26,7 +26,6 @@ from experiments.evidence.trainings import (
     unit,
 )
 from experiments.further import epochs
-from experiments.records import Record
 from experiments.settings import table
 from experiments.statistics import Interval
 from experiments.trial import Json
@@ -64,7 +63,13 @@ def _rendered(evidence: Evidence) -> list[Block]:
     arms = {task: _arms(evidence, task, variants) for task, variants in planned.items()}
     if not any(arm.group.runs and arm.setting != _GLUE for each in arms.values() for arm in each):
         return [NONE_REPORTED, *_unfinished(evidence, arms), *_aims(evidence)]
-    blocks: list[Block] = [_TEXT, AS_UNDER_GLUE, *_codes(arms), *_unfinished(evidence, arms)]
+    named = [(arm.name, arm.group.runs) for every in arms.values() for arm in every]
+    blocks: list[Block] = [
+        _TEXT,
+        AS_UNDER_GLUE,
+        *codes.compared(named),
+        *_unfinished(evidence, arms),
+    ]
     intervals: list[Interval] = []
     for task, every in arms.items():
         found = [arm for arm in every if arm.group.runs]
@@ -137,13 +142,6 @@ def _unfinished(evidence: Evidence, arms: Mapping[str, list[_Arm]]) -> list[str]
         for arm in every
     ]
     return unfinished(wanted, begun)
-
-
-def _codes(arms: Mapping[str, list[_Arm]]) -> list[str]:
-    named: dict[str, list[Record]] = {}
-    for arm in (arm for every in arms.values() for arm in every):
-        named.setdefault(arm.name, []).extend(arm.group.runs)
-    return codes.compared(named)
 
 
 def _table(evidence: Evidence, task: str, found: Sequence[_Arm]) -> Table:

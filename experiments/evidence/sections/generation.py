@@ -126,7 +126,7 @@ def _protocol(records: Sequence[Record], taught: Sequence[Record]) -> str:
         "alpha and the rank were fixed beforehand."
     )
     limit = f"{answers}, with at most {trial['limit']} tokens each."
-    named = {name: runs for name, runs in _groups(records).items() if name != "untuned"}
+    named = [each for each in _groups(records).items() if each[0] != "untuned"]
     lines = (split, adapted, _training(trial), parity, limit, *compared(named))
     return "\n".join(f"- {line}" for line in lines)
 
